@@ -1,0 +1,128 @@
+// ModelSpec: an architecture as data. Layers are built from a closed list of operators with parameters; the rollout
+// engine and the learner both interpret it. A family file (deepseek_v3.cc) turns a Hugging Face config.json into a
+// ModelSpec with the names of its weights; it runs no mathematics.
+//
+// Shape letters: D model, H heads, E experts, V vocabulary.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/registry.h"
+#include "common/status.h"
+
+namespace r1 {
+
+// Rotary position embedding of the last `dim` channels of each query and key head.
+struct RopeSpec {
+  int dim = 0;
+  double theta = 10000;
+  bool interleaved = true;  // pairs (2i, 2i+1), as in DeepSeek; false: pairs (i, i + dim/2)
+};
+
+// Multi-head latent attention (DeepSeek-V2, 2405.04434 §2.1). Keys and values come from one normalised latent per token
+// and one shared rotary key.
+struct MlaSpec {
+  int heads = 0;
+  int q_lora_rank = 0;  // 0 = no query compression
+  int kv_lora_rank = 0;
+  int qk_nope_head_dim = 0;
+  int qk_rope_head_dim = 0;
+  int v_head_dim = 0;
+  double latent_norm_eps = 1e-6;
+  double softmax_scale = 0;  // (qk_nope + qk_rope)^-1/2
+  RopeSpec rope;
+};
+
+// SwiGLU: down(silu(gate(x)) * up(x)).
+struct DenseMlpSpec {
+  int intermediate = 0;
+};
+
+// Routed experts (DeepSeek-V3, 2412.19437 §2.1.2) with optional shared experts, all SwiGLU.
+struct MoeSpec {
+  int experts = 0;
+  int experts_per_token = 0;
+  int intermediate = 0;         // width of a routed expert
+  int shared_intermediate = 0;  // width of the shared experts together; 0 = none
+  int expert_groups = 1;        // group-limited routing
+  int expert_groups_kept = 1;
+  bool normalize_weights = true;  // divide the chosen scores by their sum (+ 1e-20)
+  double routed_scaling_factor = 1;
+};
+
+struct LayerSpec {
+  MlaSpec attention;
+  // Exactly one is set.
+  std::optional<DenseMlpSpec> dense;
+  std::optional<MoeSpec> moe;
+};
+
+// What a weight is to the operator that reads it. Matrices are [out, in], as in a Hugging Face checkpoint.
+enum class WeightRole {
+  kEmbedding,      // [V, D]
+  kFinalNorm,      // [D]
+  kHead,           // [V, D]; absent when the embedding is tied
+  kAttentionNorm,  // [D]
+  kQuery,          // [H * (nope + rope), D], or [H * (nope + rope), q_lora_rank]
+  kQueryDown,      // [q_lora_rank, D]
+  kQueryNorm,      // [q_lora_rank]
+  kKvDown,         // [kv_lora_rank + rope, D]
+  kKvNorm,         // [kv_lora_rank]
+  kKvUp,           // [H * (nope + v), kv_lora_rank], per head [k_nope | v]
+  kOutput,         // [D, H * v]
+  kMlpNorm,        // [D]
+  kGate, kUp, kDown,                        // dense MLP
+  kRouter,                                  // [E, D]
+  kRouterBias,                              // [E], a buffer: not trained by gradients, fp32 always
+  kExpertGate, kExpertUp, kExpertDown,      // one per expert
+  kSharedGate, kSharedUp, kSharedDown,
+};
+
+// One tensor of the checkpoint.
+struct WeightSpec {
+  std::string name;  // under its Hugging Face name
+  std::vector<int64_t> shape;
+  WeightRole role;
+  int layer = -1;   // -1 = not of a layer
+  int expert = -1;  // -1 = not of a routed expert
+  double init_std = 0;  // of a normal distribution; norms start at 1 and buffers at 0
+  bool trainable() const { return role != WeightRole::kRouterBias; }
+  bool is_norm() const;
+  int64_t elements() const;
+};
+
+struct ModelSpec {
+  std::string family;  // "deepseek_v3"
+  int hidden = 0;      // D
+  int vocab = 0;       // V
+  double rms_norm_eps = 1e-6;
+  bool tie_embeddings = false;
+  int positions_max = 0;
+  std::vector<LayerSpec> layers;
+  // In the order of a forward pass; the order of the learner's flat parameter buffer and of published weights.
+  std::vector<WeightSpec> weights;
+  // The config.json that this spec was made from, verbatim; written into checkpoints.
+  std::string hf_config_json;
+
+  int64_t parameters() const;         // all trainable elements
+  int64_t active_parameters() const;  // of one token: experts_per_token of the routed experts
+  // Index into weights; NotFound names role, layer and expert.
+  absl::StatusOr<int> FindWeight(WeightRole role, int layer = -1, int expert = -1) const;
+};
+
+// "expert_down", for errors and metrics.
+std::string WeightRoleName(WeightRole role);
+
+// config.json text -> ModelSpec. InvalidArgument names the key, what was expected and what was found.
+using ModelFamilyRegistry = Registry<absl::StatusOr<ModelSpec>(const std::string& hf_config_json)>;
+
+// Picks the family by `model_type`. InvalidArgument lists the known ones.
+[[nodiscard]] absl::StatusOr<ModelSpec> ParseModelSpec(const std::string& hf_config_json);
+
+// config.json of a built-in preset ("moe_mini", "moe_tiny") for a vocabulary size. NotFound lists the presets.
+[[nodiscard]] absl::StatusOr<std::string> PresetConfigJson(const std::string& preset, int vocab, int bos_id, int eos_id);
+
+}  // namespace r1

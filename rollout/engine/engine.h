@@ -1,0 +1,84 @@
+// The generation engine: prompts in, sampled tokens with their logprobs out, continuously batched over a paged KV cache.
+// The G samples of a group share their prompt's blocks (one prefill, G forks, copy on write). Results of a sample do not
+// depend on its neighbours, the batch size, chunking, admission order or the number of threads.
+//
+// One owner thread calls everything; the engine has worker threads of its own inside Step().
+//
+//   auto engine = Engine::Create(spec, options);
+//   engine->LoadWeights(snapshot);                      // only while idle
+//   engine->Submit(request);
+//   while (!engine->idle()) for (auto& sample : *engine->Step()) …
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/models/model_spec.h"
+#include "common/rng.h"
+#include "common/status.h"
+#include "common/weights.h"
+
+namespace r1::rollout {
+
+struct EngineOptions {
+  int threads = 1;
+  int running_samples_max = 512;
+  int kv_cache_mib = 512;
+  int block_tokens = 16;         // tokens a KV block
+  int prefill_tokens_max = 2048; // prompt tokens computed in one step, at most
+  std::string isa = "auto";      // kernels::IsaName
+};
+
+struct GroupRequest {
+  uint64_t request_id = 0;                // the caller's; unique among unfinished requests
+  std::vector<int32_t> prompt_ids;
+  std::vector<uint32_t> sample_indices;   // the samples to draw
+  double temperature = 1;                 // 0 = greedy
+  uint32_t response_tokens_max = 0;
+  std::vector<int32_t> stop_ids;
+  // Stream of each sample: Rng(run_seed, stage_index, purpose, group_id, sample_index), position = response token.
+  uint64_t run_seed = 0;
+  uint32_t stage_index = 0;
+  RngPurpose purpose = RngPurpose::kTrainSample;
+  uint64_t group_id = 0;
+};
+
+struct GeneratedSample {
+  uint64_t request_id = 0;
+  uint32_t sample_index = 0;
+  std::vector<int32_t> token_ids;  // stop token included
+  std::vector<float> logprobs;     // under the distribution each token was sampled from
+  bool stopped = false;            // by a stop id; false: response_tokens_max
+};
+
+struct EngineStats {
+  uint64_t policy_version = 0;
+  uint64_t generated_tokens_total = 0;
+  uint64_t prefill_tokens_total = 0;
+  uint64_t preemptions_total = 0;
+  int running_samples = 0;
+  int waiting_groups = 0;
+  double kv_used_frac = 0;
+};
+
+class Engine {
+ public:
+  // InvalidArgument: an isa that this machine or build lacks, or a KV cache that cannot hold one sequence.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Engine>> Create(const ModelSpec& spec, const EngineOptions& options);
+  virtual ~Engine() = default;
+
+  // FailedPrecondition unless idle. Keeps nothing of the snapshot but what it packs.
+  [[nodiscard]] virtual absl::Status LoadWeights(const WeightsSnapshot& weights) = 0;
+  // InvalidArgument: empty prompt, ids out of range, longer than the KV cache can ever hold. Queued when there is no room.
+  [[nodiscard]] virtual absl::Status Submit(GroupRequest request) = 0;
+  // One batched step: prefill of admitted groups and one token for every running sample. Returns what finished.
+  [[nodiscard]] virtual absl::StatusOr<std::vector<GeneratedSample>> Step() = 0;
+  // Drops a request and its samples; fine when it is unknown.
+  virtual void Cancel(uint64_t request_id) = 0;
+  virtual bool idle() const = 0;
+  virtual EngineStats stats() const = 0;
+};
+
+}  // namespace r1::rollout
