@@ -1,11 +1,12 @@
-# Third-party libraries, each as one imported target. Debian packages and the LibTorch wheel in R1_DEPS_DIR; nothing is
-# downloaded here (cmake/setup.sh does that).
+# Third-party libraries, each as one imported target. Debian packages and the LibTorch wheel in
+# R1_DEPS_DIR; nothing is downloaded here (cmake/setup.sh does that).
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
   # A precompiled header is cacheable only when ccache is told to trust it.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
-      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE_PROGRAM})
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+      ${CCACHE_PROGRAM})
 endif()
 
 find_package(Threads REQUIRED)
@@ -27,19 +28,22 @@ find_package(gRPC REQUIRED CONFIG)
 find_package(MPI REQUIRED COMPONENTS CXX)
 pkg_check_modules(HTTPLIB REQUIRED IMPORTED_TARGET cpp-httplib)
 
-# LibTorch: two shared libraries of the PyPI wheel. The wheel's own TorchConfig.cmake insists on CUDA, so it is not used.
+# LibTorch: two shared libraries of the PyPI wheel. The wheel's own TorchConfig.cmake insists on
+# CUDA, so it is not used.
 set(R1_TORCH_DIR "${R1_DEPS_DIR}/site/torch")
 if(NOT EXISTS "${R1_TORCH_DIR}/lib/libtorch_cpu.so")
   message(FATAL_ERROR "no LibTorch in ${R1_TORCH_DIR}: run cmake/setup.sh first")
 endif()
 if(EXISTS "${R1_TORCH_DIR}/include/google")
-  message(FATAL_ERROR "${R1_TORCH_DIR}/include/google holds old protobuf headers: run cmake/setup.sh, which removes them")
+  message(FATAL_ERROR "${R1_TORCH_DIR}/include/google holds old protobuf headers: "
+                      "run cmake/setup.sh, which removes them")
 endif()
 foreach(name c10 torch_cpu)
   add_library(r1_${name} SHARED IMPORTED)
   set_target_properties(r1_${name} PROPERTIES
     IMPORTED_LOCATION "${R1_TORCH_DIR}/lib/lib${name}.so"
-    INTERFACE_INCLUDE_DIRECTORIES "${R1_TORCH_DIR}/include;${R1_TORCH_DIR}/include/torch/csrc/api/include")
+    INTERFACE_INCLUDE_DIRECTORIES
+    "${R1_TORCH_DIR}/include;${R1_TORCH_DIR}/include/torch/csrc/api/include")
 endforeach()
 target_link_libraries(r1_torch_cpu INTERFACE r1_c10)
 # libtorch_cpu.so needs libcudart and libcupti, which the small CUDA wheels beside it hold.

@@ -73,6 +73,10 @@ class PosixFileSystem : public FileSystem {
     const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (file < 0) return ErrnoStatus(path, "open", errno);
     std::string data;
+    struct stat info;
+    if (fstat(file, &info) == 0 && info.st_size > 0) {  // no copies while it grows
+      data.reserve(std::min(static_cast<uint64_t>(info.st_size), bytes_max));
+    }
     char buffer[1 << 16];
     for (;;) {
       const ssize_t got = read(file, buffer, sizeof(buffer));

@@ -18,6 +18,21 @@ uint64_t Xxh3(absl::string_view data);
 // SHA-256 as 64 lower-case hex digits.
 std::string Sha256Hex(absl::string_view data);
 
+// The same of bytes that come in pieces. Not thread-safe.
+class Sha256 {
+ public:
+  Sha256();
+  ~Sha256();
+  Sha256(const Sha256&) = delete;
+  Sha256& operator=(const Sha256&) = delete;
+  void Update(absl::string_view data);
+  // Ends the digest: nothing may be added afterwards.
+  std::string Hex();
+
+ private:
+  void* context_;  // an EVP_MD_CTX
+};
+
 // FNV-1a 64 with a finaliser; without it `% n` would depend on the XOR of the low bits only.
 constexpr uint64_t Fnv1a64Finalized(absl::string_view text) {
   uint64_t hash = 0xcbf29ce484222325ull;

@@ -52,13 +52,13 @@ class Rng {
   }
 
   // The 128 bits at a position of the stream, without moving it.
-  std::array<uint32_t, 4> BlockAt(uint32_t position) const {
+  constexpr std::array<uint32_t, 4> BlockAt(uint32_t position) const {
     return Philox4x32({static_cast<uint32_t>(group_id_), static_cast<uint32_t>(group_id_ >> 32), sample_index_, position},
                       key_);
   }
 
   // Uniform in [0, 1) with 53 bits, at a position of the stream; used for the token of that position.
-  double UniformAt(uint32_t position) const { return ToUniform(BlockAt(position)); }
+  constexpr double UniformAt(uint32_t position) const { return ToUniform(BlockAt(position)); }
 
   // The next number of the stream.
   uint64_t Next64() {
@@ -77,7 +77,7 @@ class Rng {
   }
 
  private:
-  static double ToUniform(const std::array<uint32_t, 4>& block) {
+  static constexpr double ToUniform(const std::array<uint32_t, 4>& block) {
     return static_cast<double>((uint64_t{block[1]} << 32 | block[0]) >> 11) * 0x1.0p-53;
   }
 

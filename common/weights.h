@@ -1,4 +1,5 @@
-// A versioned set of named tensors in host memory: what the learner publishes, workers load and checkpoints hold.
+// A versioned set of named tensors in host memory: what the learner publishes, workers load and
+// checkpoints hold.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +44,9 @@ struct WeightsSnapshot {
   uint64_t Digest() const;
 };
 
-// Checks names, shapes and dtypes against the spec, both ways: a missing, extra or misshapen tensor is an
-// InvalidArgument that names it, both shapes and `where` (a file or a peer).
-[[nodiscard]] absl::Status CheckWeights(const ModelSpec& spec, const WeightsSnapshot& weights, absl::string_view where);
+// Checks names, shapes and dtypes against the spec, both ways: a missing, extra or misshapen tensor
+// is an InvalidArgument that names it, both shapes and `where` (a file or a peer).
+[[nodiscard]] absl::Status CheckWeights(const ModelSpec& spec, const WeightsSnapshot& weights,
+                                        absl::string_view where);
 
 }  // namespace r1

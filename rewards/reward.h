@@ -1,5 +1,6 @@
-// Rule rewards: a pure function of one sample. One file a reward; registered by name; a stage's config lists names and
-// weights. Work is bounded by counters, never by time, so that a score is the same on every machine.
+// Rule rewards: a pure function of one sample. One file a reward; registered by name; a stage's
+// config lists names and weights. Work is bounded by counters, never by time, so that a score is
+// the same on every machine.
 #pragma once
 
 #include <memory>
@@ -14,10 +15,10 @@ namespace r1::rewards {
 // What a reward may look at. Borrowed for the call.
 struct RewardInput {
   absl::string_view prompt;
-  absl::string_view response;      // decoded, stop token's text (<eos>) left out
-  bool finished = true;           // the model ended its turn; false: cut at response_tokens_max
-  bool think_prefilled = false;   // the prompt already opened <think>
-  absl::string_view answer;        // gold
+  absl::string_view response;    // decoded, stop token's text (<eos>) left out
+  bool finished = true;          // the model ended its turn; false: cut at response_tokens_max
+  bool think_prefilled = false;  // the prompt already opened <think>
+  absl::string_view answer;      // gold
   absl::string_view columns_json;
   // Identity of the sample, for rewards that are random by design.
   uint64_t run_seed = 0;
@@ -28,8 +29,9 @@ struct RewardInput {
 
 struct Score {
   double value = 0;    // in [0, 1] for all built-in rewards
-  std::string reason;  // why: "match", "mismatch", "no_answer", "bad_format", …; never empty
-  bool masked = false; // could not be judged (unparseable gold, infra_error): the sample is not trained, and counted
+  std::string reason;  // why: "match", "mismatch", "unfinished", "no_answer_open", …; never empty
+  bool masked = false;  // could not be judged (unparseable gold, infra_error): the sample is not
+                        // trained, and counted
 };
 
 // Thread-safe: Score may be called from several threads at once.

@@ -1,6 +1,7 @@
-// ModelSpec: an architecture as data. Layers are built from a closed list of operators with parameters; the rollout
-// engine and the learner both interpret it. A family file (deepseek_v3.cc) turns a Hugging Face config.json into a
-// ModelSpec with the names of its weights; it runs no mathematics.
+// ModelSpec: an architecture as data. Layers are built from a closed list of operators with
+// parameters; the rollout engine and the learner both interpret it. A family file (deepseek_v3.cc)
+// turns a Hugging Face config.json into a ModelSpec with the names of its weights; it runs no
+// mathematics.
 //
 // Shape letters: D model, H heads, E experts, V vocabulary.
 #pragma once
@@ -8,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "common/registry.h"
@@ -22,8 +24,8 @@ struct RopeSpec {
   bool interleaved = true;  // pairs (2i, 2i+1), as in DeepSeek; false: pairs (i, i + dim/2)
 };
 
-// Multi-head latent attention (DeepSeek-V2, 2405.04434 §2.1). Keys and values come from one normalised latent per token
-// and one shared rotary key.
+// Multi-head latent attention (DeepSeek-V2, 2405.04434 §2.1). Keys and values come from one
+// normalised latent per token and one shared rotary key.
 struct MlaSpec {
   int heads = 0;
   int q_lora_rank = 0;  // 0 = no query compression
@@ -60,7 +62,8 @@ struct LayerSpec {
   std::optional<MoeSpec> moe;
 };
 
-// What a weight is to the operator that reads it. Matrices are [out, in], as in a Hugging Face checkpoint.
+// What a weight is to the operator that reads it. Matrices are [out, in], as in a Hugging Face
+// checkpoint.
 enum class WeightRole {
   kEmbedding,      // [V, D]
   kFinalNorm,      // [D]
@@ -74,11 +77,17 @@ enum class WeightRole {
   kKvUp,           // [H * (nope + v), kv_lora_rank], per head [k_nope | v]
   kOutput,         // [D, H * v]
   kMlpNorm,        // [D]
-  kGate, kUp, kDown,                        // dense MLP
-  kRouter,                                  // [E, D]
-  kRouterBias,                              // [E], a buffer: not trained by gradients, fp32 always
-  kExpertGate, kExpertUp, kExpertDown,      // one per expert
-  kSharedGate, kSharedUp, kSharedDown,
+  kGate,           // of a dense MLP: [intermediate, D]
+  kUp,             // likewise
+  kDown,           // [D, intermediate]
+  kRouter,         // [E, D]
+  kRouterBias,     // [E], a buffer: not trained by gradients, fp32 always
+  kExpertGate,     // one for each routed expert, shapes as for a dense MLP
+  kExpertUp,
+  kExpertDown,
+  kSharedGate,  // the shared experts as one MLP
+  kSharedUp,
+  kSharedDown,
 };
 
 // One tensor of the checkpoint.
@@ -86,8 +95,8 @@ struct WeightSpec {
   std::string name;  // under its Hugging Face name
   std::vector<int64_t> shape;
   WeightRole role;
-  int layer = -1;   // -1 = not of a layer
-  int expert = -1;  // -1 = not of a routed expert
+  int layer = -1;       // -1 = not of a layer
+  int expert = -1;      // -1 = not of a routed expert
   double init_std = 0;  // of a normal distribution; norms start at 1 and buffers at 0
   bool trainable() const { return role != WeightRole::kRouterBias; }
   bool is_norm() const;
@@ -101,8 +110,12 @@ struct ModelSpec {
   double rms_norm_eps = 1e-6;
   bool tie_embeddings = false;
   int positions_max = 0;
+  // Multi-token-prediction layers that a checkpoint may hold after `layers`; they are skipped when
+  // it is read.
+  int mtp_layers = 0;
   std::vector<LayerSpec> layers;
-  // In the order of a forward pass; the order of the learner's flat parameter buffer and of published weights.
+  // In the order of a forward pass; the order of the learner's flat parameter buffer and of
+  // published weights.
   std::vector<WeightSpec> weights;
   // The config.json that this spec was made from, verbatim; written into checkpoints.
   std::string hf_config_json;
@@ -111,18 +124,27 @@ struct ModelSpec {
   int64_t active_parameters() const;  // of one token: experts_per_token of the routed experts
   // Index into weights; NotFound names role, layer and expert.
   absl::StatusOr<int> FindWeight(WeightRole role, int layer = -1, int expert = -1) const;
+
+  // Makes FindWeight a hash look-up, and checks that no two weights have one name or one (role,
+  // layer, expert). ParseModelSpec calls it; a spec that is put together by hand is searched from
+  // the front instead.
+  [[nodiscard]] absl::Status IndexWeights();
+  std::unordered_map<uint64_t, int> weight_index;
 };
 
 // "expert_down", for errors and metrics.
 std::string WeightRoleName(WeightRole role);
 
-// config.json text -> ModelSpec. InvalidArgument names the key, what was expected and what was found.
+// config.json text -> ModelSpec. InvalidArgument names the key, what was expected and what was
+// found.
 using ModelFamilyRegistry = Registry<absl::StatusOr<ModelSpec>(const std::string& hf_config_json)>;
 
 // Picks the family by `model_type`. InvalidArgument lists the known ones.
 [[nodiscard]] absl::StatusOr<ModelSpec> ParseModelSpec(const std::string& hf_config_json);
 
-// config.json of a built-in preset ("moe_mini", "moe_tiny") for a vocabulary size. NotFound lists the presets.
-[[nodiscard]] absl::StatusOr<std::string> PresetConfigJson(const std::string& preset, int vocab, int bos_id, int eos_id);
+// config.json of a built-in preset ("moe_mini", "moe_tiny") for a vocabulary size. NotFound lists
+// the presets.
+[[nodiscard]] absl::StatusOr<std::string> PresetConfigJson(const std::string& preset, int vocab,
+                                                           int bos_id, int eos_id);
 
 }  // namespace r1

@@ -20,9 +20,9 @@ namespace r1::learner {
 struct TokenLossInputs {
   at::Tensor logprobs;            // [N] of the policy being trained; carries the gradient
   at::Tensor old_logprobs;        // [N] of the learner before the step's first update; no gradient
-  at::Tensor reference_logprobs;  // [N], undefined when kl_coef is 0
+  at::Tensor reference_logprobs = {};  // [N], undefined when kl_coef is 0
   at::Tensor advantages;          // [N], each token has its sample's
-  at::Tensor sequences;           // [N] int64, index of the token's sequence; ascending
+  at::Tensor sequences = {};           // [N] int64, index of the token's sequence; ascending
   double kl_coef = 0;
 };
 
@@ -45,6 +45,6 @@ class Algorithm {
   virtual at::Tensor TokenLoss(const TokenLossInputs& inputs, TokenLossSums* sums) const = 0;
 };
 
-using AlgorithmRegistry = Registry<std::unique_ptr<Algorithm>(const GrpoConfig& config)>;
+using AlgorithmRegistry = Registry<std::unique_ptr<Algorithm>(const v1::GrpoConfig& config)>;
 
 }  // namespace r1::learner

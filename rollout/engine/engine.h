@@ -24,18 +24,21 @@ namespace r1::rollout {
 
 struct EngineOptions {
   int threads = 1;
-  int running_samples_max = 512;
+  // Samples generated at a time. More rows a step do not speed up the matrix products of a small model beyond some 64,
+  // but push its KV cache out of the processor's caches.
+  int running_samples_max = 96;
   int kv_cache_mib = 512;
   int block_tokens = 16;         // tokens a KV block
   int prefill_tokens_max = 2048; // prompt tokens computed in one step, at most
   std::string isa = "auto";      // kernels::IsaName
+  bool profile = false;          // measure operator_times()
 };
 
 struct GroupRequest {
   uint64_t request_id = 0;                // the caller's; unique among unfinished requests
   std::vector<int32_t> prompt_ids;
   std::vector<uint32_t> sample_indices;   // the samples to draw
-  double temperature = 1;                 // 0 = greedy
+  double temperature = 1;                 // 0 = greedy, or at least 0.001
   uint32_t response_tokens_max = 0;
   std::vector<int32_t> stop_ids;
   // Stream of each sample: Rng(run_seed, stage_index, purpose, group_id, sample_index), position = response token.
@@ -49,7 +52,8 @@ struct GeneratedSample {
   uint64_t request_id = 0;
   uint32_t sample_index = 0;
   std::vector<int32_t> token_ids;  // stop token included
-  std::vector<float> logprobs;     // under the distribution each token was sampled from
+  // Under the distribution each token was sampled from; greedy tokens: at temperature 1.
+  std::vector<float> logprobs;
   bool stopped = false;            // by a stop id; false: response_tokens_max
 };
 
@@ -63,22 +67,35 @@ struct EngineStats {
   double kv_used_frac = 0;
 };
 
+// Time that the owner thread spent in an operator of the forward pass, since the engine was made.
+struct OperatorTime {
+  std::string name;
+  double seconds;
+};
+
 class Engine {
  public:
-  // InvalidArgument: an isa that this machine or build lacks, or a KV cache that cannot hold one sequence.
+  // InvalidArgument: an option out of range, an isa that this machine lacks, a KV cache that holds no block, or sizes
+  // that the kernels do not support.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Engine>> Create(const ModelSpec& spec, const EngineOptions& options);
   virtual ~Engine() = default;
 
-  // FailedPrecondition unless idle. Keeps nothing of the snapshot but what it packs.
+  // FailedPrecondition unless idle; InvalidArgument when they do not fit the spec. Keeps nothing of the snapshot but
+  // what it packs.
   [[nodiscard]] virtual absl::Status LoadWeights(const WeightsSnapshot& weights) = 0;
-  // InvalidArgument: empty prompt, ids out of range, longer than the KV cache can ever hold. Queued when there is no room.
+  // InvalidArgument: empty prompt, ids out of range, a field out of its range, or a prompt with its longest response
+  // that the KV cache could not hold even alone. FailedPrecondition before the first weights. Queued when there is no
+  // room; a group whose samples do not fit together is computed a few samples at a time.
   [[nodiscard]] virtual absl::Status Submit(GroupRequest request) = 0;
   // One batched step: prefill of admitted groups and one token for every running sample. Returns what finished.
+  // DataLoss: a logit is not finite; nothing has changed, and the message names the request to cancel.
   [[nodiscard]] virtual absl::StatusOr<std::vector<GeneratedSample>> Step() = 0;
   // Drops a request and its samples; fine when it is unknown.
   virtual void Cancel(uint64_t request_id) = 0;
   virtual bool idle() const = 0;
   virtual EngineStats stats() const = 0;
+  // Empty numbers unless EngineOptions::profile.
+  virtual std::vector<OperatorTime> operator_times() const = 0;
 };
 
 }  // namespace r1::rollout

@@ -1,0 +1,65 @@
+# The words a person types. Everything else is CMake (presets in CMakePresets.json).
+
+JOBS ?= $(shell nproc)
+BUILD := build/release
+R1 := $(BUILD)/bin/r1
+
+.PHONY: help run test test-peer test-chaos study-mini bench fuzz build setup config-docs format clean
+
+help:
+	@echo "make run         set up, build, and train the default run: base, cold-start SFT, GRPO (about 10 minutes on 2 cores)"
+	@echo "make test        set up, build, and run the whole test suite, sanitised parsers included"
+	@echo "make test-peer   tests that need Python's transformers or Chromium (installs them)"
+	@echo "make test-chaos  200 random kill schedules against real processes (about an hour)"
+	@echo "make study-mini  the default run and R1-Zero in miniature for many seeds, with a table (hours)"
+	@echo "make bench       benchmarks of kernels, engine and learner"
+	@echo "make fuzz        the fuzz targets with libFuzzer (clang), MINUTES=1 each"
+	@echo "make build | setup | config-docs | format | clean"
+
+setup:
+	@cmake/setup.sh
+
+build: setup
+	@echo "build: configuring and building in $(BUILD) with $(JOBS) jobs"
+	@cmake --preset release
+	@cmake --build $(BUILD) -j $(JOBS)
+
+run: build
+	$(R1) run configs/r1_mini.toml
+
+# The parsers once more under AddressSanitizer and UndefinedBehaviorSanitizer, then everything. CTest's summary comes last.
+test: build
+	@echo "test: building the parsers with sanitizers in build/asan"
+	@cmake --preset asan
+	@cmake --build build/asan -j $(JOBS)
+	ctest --test-dir build/asan --output-on-failure -j $(JOBS)
+	ctest --test-dir $(BUILD) --output-on-failure -LE peer
+
+test-peer: build
+	tests/peer/setup.sh
+	ctest --test-dir $(BUILD) --output-on-failure -L peer
+
+test-chaos: build
+	python3 tests/chaos/chaos_test.py --r1 $(R1) --schedules 200
+
+study-mini: build
+	python3 tests/study/study_mini.py --r1 $(R1)
+
+bench: build
+	$(BUILD)/bin/r1_bench_engine
+	$(BUILD)/bin/r1_bench_policy
+
+MINUTES ?= 1
+fuzz: setup
+	cmake --preset fuzz
+	cmake --build build/fuzz -j $(JOBS)
+	tests/fuzz/run.sh build/fuzz $(MINUTES)
+
+config-docs: build
+	$(BUILD)/bin/generate_config_reference $(BUILD)/proto/config.descriptor docs/config.md
+
+format:
+	git ls-files '*.cc' '*.h' '*.cu' '*.cuh' | xargs clang-format -i
+
+clean:
+	rm -rf build

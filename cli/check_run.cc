@@ -1,0 +1,35 @@
+#include "cli/check_run.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "learner/run_model.h"
+#include "rewards/reward.h"
+
+namespace r1::cli {
+
+absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded) {
+  const v1::Config& config = loaded.config;
+  std::vector<std::string> problems;
+  const auto report = [&](const std::string& field, absl::string_view problem) {
+    problems.push_back(absl::StrCat(loaded.Where(field).text, ": ", field, ": ", problem));
+  };
+  absl::StatusOr<learner::RunModel> model = learner::LoadRunModel(config.model());
+  if (!model.ok()) report("model", model.status().message());
+  for (const v1::StageConfig& stage : config.stage()) {
+    for (const v1::RewardConfig& reward : stage.reward()) {
+      const absl::Status known = rewards::MakeReward(reward.name()).status();
+      if (!known.ok()) report(absl::StrCat("stage.", stage.name(), ".reward.", reward.name(), ".name"), known.message());
+    }
+    if (model.ok() && stage.sampling().response_tokens_max() >= model->spec.positions_max) {
+      report(absl::StrCat("stage.", stage.name(), ".sampling.response_tokens_max"),
+             absl::StrCat("expected fewer than the model's ", model->spec.positions_max, " positions, found ",
+                          stage.sampling().response_tokens_max()));
+    }
+  }
+  if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));
+  return std::move(model->spec);
+}
+
+}  // namespace r1::cli

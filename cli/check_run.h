@@ -1,0 +1,14 @@
+// What can be checked of a run before anything starts, beyond the config itself: names of rewards and tasks, the model, its
+// tokenizer, lengths.
+#pragma once
+
+#include "common/config.h"
+#include "common/models/model_spec.h"
+#include "common/status.h"
+
+namespace r1::cli {
+
+// Returns the model's spec. InvalidArgument: one line a problem, with the config's file, line and field.
+[[nodiscard]] absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded);
+
+}  // namespace r1::cli

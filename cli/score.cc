@@ -1,0 +1,116 @@
+// r1 score: rule rewards over a file of outputs. Every input row gives one output row, in order; a bad row is reported in
+// its output row and on stderr, and makes the exit code 3.
+
+#include <fstream>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "cli/commands.h"
+#include "common/json.h"
+#include "common/jsonl.h"
+#include "rewards/reward.h"
+
+namespace r1::cli {
+namespace {
+
+struct NamedReward {
+  std::string name;
+  std::unique_ptr<rewards::Reward> reward;
+};
+
+absl::StatusOr<std::vector<NamedReward>> MakeRewards(const std::string& names) {
+  std::vector<NamedReward> rewards;
+  for (const std::string name : absl::StrSplit(names, ',', absl::SkipEmpty())) {
+    R1_ASSIGN_OR_RETURN(std::unique_ptr<rewards::Reward> reward, rewards::MakeReward(name));
+    rewards.push_back({name, std::move(reward)});
+  }
+  if (rewards.empty()) return absl::InvalidArgumentError("--reward names no reward");
+  return rewards;
+}
+
+// The scores of one row; with several rewards, `score` is their sum.
+absl::StatusOr<nlohmann::ordered_json> ScoreRow(const JsonlRow& row, const std::vector<NamedReward>& rewards) {
+  R1_RETURN_IF_ERROR(row.status);
+  const JsonFields fields(row.object, row.where);
+  R1_ASSIGN_OR_RETURN(const std::string response, fields.String("response"));
+  R1_ASSIGN_OR_RETURN(const std::string answer, fields.String("answer", ""));
+  R1_ASSIGN_OR_RETURN(const std::string prompt, fields.String("prompt", ""));
+  R1_ASSIGN_OR_RETURN(const bool finished, fields.Bool("finished", true));
+  R1_ASSIGN_OR_RETURN(const bool think_prefilled, fields.Bool("think_prefilled", false));
+  const std::string columns = DumpJson(row.object);
+  const rewards::RewardInput input{.prompt = prompt,
+                                   .response = response,
+                                   .finished = finished,
+                                   .think_prefilled = think_prefilled,
+                                   .answer = answer,
+                                   .columns_json = columns,
+                                   .group_id = static_cast<uint64_t>(row.line)};
+  double sum = 0;
+  std::vector<std::string> reasons;
+  nlohmann::ordered_json parts = nlohmann::ordered_json::object();
+  for (const NamedReward& named : rewards) {
+    const rewards::Score score = named.reward->ScoreSample(input);
+    parts[named.name] = {{"score", score.masked ? nlohmann::ordered_json() : nlohmann::ordered_json(score.value)},
+                         {"reason", score.reason}};
+    reasons.push_back(score.reason);
+    if (!score.masked) sum += score.value;
+  }
+  return nlohmann::ordered_json{{"score", sum}, {"reason", absl::StrJoin(reasons, ",")}, {"parts", std::move(parts)}};
+}
+
+absl::StatusOr<int64_t> ScoreFile(const std::string& input, const std::string& output,
+                                  const std::vector<NamedReward>& rewards) {
+  R1_ASSIGN_OR_RETURN(std::unique_ptr<JsonlReader> reader, JsonlReader::Open(input));
+  std::ofstream file(output, std::ios::binary | std::ios::trunc);
+  if (!file) return absl::UnavailableError(absl::StrCat(output, ": cannot open for writing"));
+  int64_t errors = 0;
+  for (JsonlRow row;;) {
+    R1_ASSIGN_OR_RETURN(const bool more, reader->Next(row));
+    if (!more) break;
+    nlohmann::ordered_json result;
+    if (row.status.ok() && row.object.contains("id")) result["id"] = row.object["id"];
+    const absl::StatusOr<nlohmann::ordered_json> scored = ScoreRow(row, rewards);
+    if (scored.ok()) {
+      result.update(*scored);
+    } else {
+      ++errors;
+      result["error"] = std::string(scored.status().message());
+      std::cerr << "r1 score: " << scored.status().message() << "\n";
+    }
+    file << result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+  }
+  file.close();
+  if (!file) return absl::UnavailableError(absl::StrCat(output, ": cannot write"));
+  return errors;
+}
+
+int Score(const ParsedCommand& parsed) {
+  for (const char* needed : {"reward", "input", "output"}) {
+    if (parsed.Has(needed)) continue;
+    std::cerr << "r1 score: --" << needed << " is missing\n";
+    return kExitUsage;
+  }
+  const auto rewards = MakeRewards(parsed.Value("reward"));
+  if (!rewards.ok()) return ReportError("score", rewards.status());
+  const absl::StatusOr<int64_t> errors = ScoreFile(parsed.Value("input"), parsed.Value("output"), *rewards);
+  if (!errors.ok()) return ReportError("score", errors.status());
+  return *errors == 0 ? kExitDone : kExitFailed;
+}
+
+}  // namespace
+
+const Command& ScoreCommand() {
+  static const auto* command = new Command{
+      {.name = "score",
+       .summary = "Scores outputs in a JSONL file: rows {id, response, answer} give {id, score, reason, parts}.",
+       .flags = {{.name = "reward", .value = "NAME[,NAME]",
+                  .help = absl::StrCat("one of ", absl::StrJoin(rewards::RewardRegistry::Names(), ", "))},
+                 {.name = "input", .value = "FILE.jsonl", .help = "rows to score"},
+                 {.name = "output", .value = "FILE.jsonl", .help = "one row for each of them"}}},
+      &Score};
+  return *command;
+}
+
+}  // namespace r1::cli

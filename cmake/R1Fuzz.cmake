@@ -1,0 +1,55 @@
+# r1_add_fuzz_target(name SRCS x_fuzz.cc … DEPS libs… CORPUS folder [DICTIONARY file]
+#                    [MUTATIONS count] [LENGTH_MAX bytes])
+#
+# A target is a file with LLVMFuzzerTestOneInput. With R1_FUZZ (preset fuzz, clang) it is linked with
+# libFuzzer; otherwise with tests/fuzz/corpus_main.cc, which runs the corpus and `count` mutations of
+# it, the same ones every time, so that every compiler and sanitizer runs every target as an ordinary
+# test of label `fuzz`.
+set(R1_FUZZ_SECONDS 60 CACHE STRING "How long the target run_fuzzers runs each fuzzer, in seconds")
+
+function(r1_add_fuzz_target name)
+  cmake_parse_arguments(ARG "" "CORPUS;DICTIONARY;MUTATIONS;LENGTH_MAX" "SRCS;DEPS" ${ARGN})
+  if(NOT ARG_MUTATIONS)
+    set(ARG_MUTATIONS 20000)
+  endif()
+  if(NOT ARG_LENGTH_MAX)
+    set(ARG_LENGTH_MAX 4096)
+  endif()
+  get_filename_component(corpus "${ARG_CORPUS}" ABSOLUTE)
+  if(ARG_DICTIONARY)
+    get_filename_component(dictionary "${ARG_DICTIONARY}" ABSOLUTE)
+  endif()
+
+  add_executable(${name} ${ARG_SRCS})
+  target_link_libraries(${name} PRIVATE r1_flags ${ARG_DEPS})
+  if(R1_FUZZ)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    set(options -timeout=10 -rss_limit_mb=1024 -max_len=${ARG_LENGTH_MAX} -print_final_stats=1)
+    if(ARG_DICTIONARY)
+      list(APPEND options "-dict=${dictionary}")
+    endif()
+    # libFuzzer keeps what it finds in the first folder, so that the corpus in git stays as it is.
+    set(found "${PROJECT_BINARY_DIR}/fuzz_found/${name}")
+    file(MAKE_DIRECTORY "${found}")
+    add_test(NAME ${name}
+      COMMAND ${name} ${options} -seed=1 -runs=${ARG_MUTATIONS} "${found}" "${corpus}")
+    add_custom_target(run_${name}
+      COMMAND ${name} ${options} -max_total_time=${R1_FUZZ_SECONDS} "${found}" "${corpus}"
+      USES_TERMINAL)
+    if(NOT TARGET run_fuzzers)
+      add_custom_target(run_fuzzers)
+    endif()
+    add_dependencies(run_fuzzers run_${name})
+  else()
+    target_sources(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests/fuzz/corpus_main.cc")
+    target_link_libraries(${name} PRIVATE r1_common)
+    r1_set_rpath(${name})
+    set(options --mutations ${ARG_MUTATIONS} --length-max ${ARG_LENGTH_MAX})
+    if(ARG_DICTIONARY)
+      list(APPEND options --dictionary "${dictionary}")
+    endif()
+    add_test(NAME ${name} COMMAND ${name} ${options} "${corpus}")
+  endif()
+  set_tests_properties(${name} PROPERTIES
+    LABELS fuzz TIMEOUT 300 WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+endfunction()

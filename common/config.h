@@ -1,0 +1,65 @@
+// A config file (TOML) with --set overrides becomes a resolved r1::v1::Config: every section of
+// every stage is there, with the schema's defaults, the file's defaults at the top and the stage's
+// own keys laid over one another in this order. The schema with its rules is proto/config.proto.
+//
+//   absl::StatusOr<LoadedConfig> loaded = LoadConfig("configs/r1_mini.toml", {"run.seed=2"});
+//   if (!loaded.ok()) { std::cerr << loaded.status().message() << "\n"; return 2; }
+//
+// Not checked here: what needs other parts, such as names of rewards. LoadedConfig::Where gives
+// their positions.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/config_tree.h"
+#include "common/filesystem.h"
+#include "common/status.h"
+#include "proto/config.pb.h"
+
+namespace r1 {
+
+struct LoadedConfig {
+  v1::Config config;  // resolved; run.dir is never empty
+  // Of every key and section that the file or an override names, by field path
+  // ("stage.rl.grpo.kl_coef").
+  std::map<std::string, ConfigPosition> positions;
+
+  // Whether the file or an override names this field.
+  bool IsExplicit(const std::string& path) const { return positions.count(path) > 0; }
+  // The position of a field, or of the innermost section around it that is written down.
+  ConfigPosition Where(const std::string& path) const;
+};
+
+// InvalidArgument: the message has one line for each problem found, all of them in one pass, in the
+// order of the file: `configs/x.toml:3:8: run.seed: expected an integer from 0 to 9007199254740991,
+// found "one"`. NotFound or Unavailable: the file cannot be read.
+[[nodiscard]] absl::StatusOr<LoadedConfig> LoadConfig(const std::string& path,
+                                                      const std::vector<std::string>& overrides);
+
+// The same from text; `name` stands for the file's path in messages and in the default of run.dir.
+// Data files are looked for in `files`.
+[[nodiscard]] absl::StatusOr<LoadedConfig> LoadConfigText(const std::string& name,
+                                                          const std::string& text,
+                                                          const std::vector<std::string>& overrides,
+                                                          FileSystem& files = RealFileSystem());
+
+// A resolved config as TOML in the schema's order; loaded again it is the same message, bit for
+// bit.
+std::string ConfigToToml(const v1::Config& config);
+
+// Paths of the fields that differ, in the schema's order; those marked safe_on_resume only when
+// asked for.
+std::vector<std::string> ChangedFields(const v1::Config& a, const v1::Config& b, bool include_safe);
+
+// SHA-256 (hex) of what determines the results of a run: all fields but run.dir and those marked
+// safe_on_resume.
+std::string ConfigDigest(const v1::Config& config);
+
+// The arithmetic of a run for --dry-run: per stage prompts, sequences, updates and tokens; bytes a
+// learner rank for a model of so many parameters; memory and threads of the workers.
+std::string ConfigSummary(const v1::Config& config, int64_t parameters);
+
+}  // namespace r1

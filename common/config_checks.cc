@@ -1,0 +1,192 @@
+// Each check reads the resolved config and points at the key that a user would change. A section
+// that already has a problem is left alone: its other values may be defaults that nobody meant.
+#include "common/config_checks.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+
+namespace r1 {
+namespace {
+
+class Checker {
+ public:
+  Checker(const LoadedConfig& loaded, FileSystem& files, ConfigProblems& problems)
+      : loaded_(loaded), config_(loaded.config), files_(files), problems_(problems) {}
+
+  void CheckAll() {
+    CheckModel();
+    CheckLoopback("learner", config_.learner().address());
+    CheckLoopback("status", config_.status().address());
+    CheckData("data", config_.data());
+    for (const v1::StageConfig& stage : config_.stage()) {
+      const std::string path = absl::StrCat("stage.", stage.name());
+      CheckData(absl::StrCat(path, ".data"), stage.data());
+      if (stage.kind() == "sft") CheckSft(path, stage);
+      if (stage.kind() == "grpo") {
+        CheckGrpo(path, stage);
+      } else if (stage.reward_size() > 0) {
+        Report(absl::StrCat(path, ".reward"),
+               absl::StrCat("expected rewards in stages of kind \"grpo\" only, found ",
+                            stage.reward_size(), " in one of kind \"", stage.kind(), "\""));
+      }
+    }
+  }
+
+ private:
+  void Report(const std::string& path, absl::string_view what) {
+    problems_.Add(loaded_.Where(path), path, what);
+  }
+
+  void CheckModel() {
+    if (config_.model().path().empty()) return;
+    for (const std::string field : {"model.preset", "model.tokenizer"}) {
+      if (!loaded_.IsExplicit(field)) continue;
+      Report(field,
+             absl::StrCat(
+                 "expected nothing beside model.path, which brings its own, found a value; remove ",
+                 field, " or model.path"));
+    }
+    if (!files_.Exists(config_.model().path())) {
+      Report("model.path",
+             absl::StrCat("expected a folder with config.json and *.safetensors, found no \"",
+                          config_.model().path(), "\" (relative to the current folder)"));
+    }
+  }
+
+  // HOST:PORT on this machine only: plaintext must not leave it.
+  void CheckLoopback(const std::string& section, const std::string& address) {
+    const std::string path = absl::StrCat(section, ".address");
+    if (problems_.AnyIn(path)) return;
+    const size_t colon = address.rfind(':');
+    const std::string host = address.substr(0, colon);
+    int port = -1;
+    if (colon == std::string::npos || !absl::SimpleAtoi(address.substr(colon + 1), &port) ||
+        port < 0 || port > 65535) {
+      Report(path, absl::StrCat("expected HOST:PORT with a port from 0 to 65535, found \"", address,
+                                "\""));
+    } else if (!IsLoopback(host)) {
+      Report(path,
+             absl::StrCat(
+                 "permission denied: expected a loopback address (127.x.x.x, localhost or [::1]), "
+                 "found \"",
+                 address,
+                 "\"; connections are not encrypted yet, so no other machine may reach them"));
+    }
+  }
+
+  static bool IsLoopback(const std::string& host) {
+    if (host == "localhost" || host == "[::1]") return true;
+    // 127.0.0.0/8, written out: a name such as 127.example.org must not pass.
+    const bool numeric = host.find_first_not_of("0123456789.") == std::string::npos;
+    return absl::StartsWith(host, "127.") && numeric &&
+           std::count(host.begin(), host.end(), '.') == 3;
+  }
+
+  void CheckData(const std::string& path, const v1::DataConfig& data) {
+    if (problems_.AnyIn(path)) return;
+    CheckFiles(absl::StrCat(path, ".train_files"), data.train_files());
+    CheckFiles(absl::StrCat(path, ".eval_files"), data.eval_files());
+    const std::string eval_path = absl::StrCat(path, ".eval_files");
+    if (loaded_.IsExplicit(eval_path) && data.eval_files_size() > 0 &&
+        data.train_files_size() == 0) {
+      Report(eval_path,
+             "expected train_files beside eval_files, found none; without them the task's own "
+             "prompts are trained on and held out");
+    }
+    const std::string template_path = absl::StrCat(path, ".prompt_template");
+    if (loaded_.IsExplicit(template_path) &&
+        !absl::StrContains(data.prompt_template(), "{prompt}")) {
+      Report(template_path, absl::StrCat("expected {prompt} where the row's prompt belongs, found ",
+                                         TomlString(data.prompt_template())));
+    }
+  }
+
+  // Only those that this section itself lists: a stage repeats the ones at the top.
+  void CheckFiles(const std::string& path,
+                  const google::protobuf::RepeatedPtrField<std::string>& names) {
+    if (!loaded_.IsExplicit(path)) return;
+    for (const std::string& name : names) {
+      if (files_.Exists(name)) continue;
+      Report(path, absl::StrCat("expected an existing file, found no ", TomlString(name),
+                                " (relative to the current folder)"));
+    }
+  }
+
+  void CheckSft(const std::string& path, const v1::StageConfig& stage) {
+    const std::string section = absl::StrCat(path, ".sft");
+    if (problems_.AnyIn(section)) return;
+    if (stage.sft().stop_accuracy_low() > stage.sft().stop_accuracy_high()) {
+      Report(absl::StrCat(section, ".stop_accuracy_low"),
+             absl::StrCat("expected at most stop_accuracy_high = ",
+                          TomlNumber(stage.sft().stop_accuracy_high()), ", found ",
+                          TomlNumber(stage.sft().stop_accuracy_low())));
+    }
+  }
+
+  void CheckGrpo(const std::string& path, const v1::StageConfig& stage) {
+    CheckRewards(path, stage);
+    const std::string temperature = absl::StrCat(path, ".sampling.temperature");
+    if (!problems_.AnyIn(absl::StrCat(path, ".sampling")) && stage.sampling().temperature() == 0) {
+      const bool own = loaded_.IsExplicit(temperature);
+      Report(own ? temperature : "sampling.temperature",
+             absl::StrCat("expected above 0 for the grpo stage ", path,
+                          ", found 0; greedy samples of a prompt are all equal and teach nothing"));
+    }
+    const std::string section = absl::StrCat(path, ".grpo");
+    if (problems_.AnyIn(section)) return;
+    const v1::GrpoConfig& grpo = stage.grpo();
+    const int64_t sequences = int64_t{grpo.prompts_per_step()} * grpo.samples_per_prompt();
+    if (sequences % grpo.sequences_per_update() != 0) {
+      Report(absl::StrCat(section, ".sequences_per_update"),
+             absl::StrCat("expected a divisor of prompts_per_step * samples_per_prompt = ",
+                          grpo.prompts_per_step(), " * ", grpo.samples_per_prompt(), " = ",
+                          sequences, " sequences, found ", grpo.sequences_per_update(),
+                          NearestDivisors(sequences, grpo.sequences_per_update())));
+    }
+  }
+
+  static std::string NearestDivisors(int64_t sequences, int64_t wanted) {
+    int64_t below = 1;
+    int64_t above = sequences;
+    for (int64_t small = 1; small * small <= sequences; ++small) {
+      if (sequences % small != 0) continue;
+      for (const int64_t divisor : {small, sequences / small}) {
+        if (divisor < wanted) below = std::max(below, divisor);
+        if (divisor > wanted) above = std::min(above, divisor);
+      }
+    }
+    if (wanted > sequences) return absl::StrCat("; the largest is ", sequences);
+    return absl::StrCat("; the nearest are ", below, " and ", above);
+  }
+
+  void CheckRewards(const std::string& path, const v1::StageConfig& stage) {
+    if (problems_.AnyIn(path)) return;
+    if (stage.reward_size() == 0) {
+      Report(path, "expected at least one [[stage.reward]] in a grpo stage, found none");
+      return;
+    }
+    for (const v1::RewardConfig& reward : stage.reward()) {
+      if (reward.weight() != 0) return;
+    }
+    Report(absl::StrCat(path, ".reward"),
+           "expected a reward with a weight other than 0, found none");
+  }
+
+  const LoadedConfig& loaded_;
+  const v1::Config& config_;
+  FileSystem& files_;
+  ConfigProblems& problems_;
+};
+
+}  // namespace
+
+void CheckConfig(const LoadedConfig& loaded, FileSystem& files, ConfigProblems& problems) {
+  Checker(loaded, files, problems).CheckAll();
+}
+
+}  // namespace r1

@@ -1,0 +1,13 @@
+// Contradictions between fields of a config whose fields are each right, and files that it names.
+// config.cc calls this last, when everything else was found to be in order.
+#pragma once
+
+#include "common/config.h"
+#include "common/config_problems.h"
+#include "common/filesystem.h"
+
+namespace r1 {
+
+void CheckConfig(const LoadedConfig& loaded, FileSystem& files, ConfigProblems& problems);
+
+}  // namespace r1

@@ -1,0 +1,156 @@
+// What --dry-run says about a config's sizes. Every count names its unit and scope: most questions
+// about RL configs are about batch-size words.
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+#include <limits>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/config.h"
+
+namespace r1 {
+namespace {
+
+// Saturates: the largest values of a config multiply to more than 64 bits.
+int64_t Product(int64_t a, int64_t b) {
+  int64_t product = 0;
+  return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<int64_t>::max() : product;
+}
+
+// "179,200"
+std::string Count(int64_t value) {
+  std::string digits = absl::StrCat(value);
+  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) {
+    digits.insert(static_cast<size_t>(at), 1, ',');
+  }
+  return digits;
+}
+
+// "1 worker", "2 workers"
+std::string Plural(int64_t count, const std::string& noun) {
+  return absl::StrCat(Count(count), " ", noun, count == 1 ? "" : "s");
+}
+
+std::string Bytes(int64_t bytes) {
+  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (value >= 1024 && unit + 1 < std::size(units)) {
+    value /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? absl::StrCat(bytes, " B") : absl::StrFormat("%.1f %s", value, units[unit]);
+}
+
+// One line, "name        text".
+void AppendLine(const std::string& name, const std::string& text, std::string& summary) {
+  absl::StrAppendFormat(&summary, "%-12s%s\n", name, text);
+}
+
+bool KeepsReference(const v1::Config& config) {
+  for (const v1::StageConfig& stage : config.stage()) {
+    for (const v1::SchedulePoint& point : stage.grpo().kl_coef().points()) {
+      if (point.value() != 0) return true;
+    }
+  }
+  return false;
+}
+
+void AppendLearner(const v1::Config& config, int64_t parameters, std::string& summary) {
+  const v1::LearnerConfig& learner = config.learner();
+  const int64_t copy = Product(parameters, sizeof(float));
+  const int64_t gradients = Product(copy, learner.threads());
+  const int64_t adam = Product(copy, 2);
+  const int64_t reference = KeepsReference(config) ? copy : 0;
+  AppendLine(
+      "learner",
+      absl::StrCat(Plural(learner.ranks(), "rank"), " x ", Plural(learner.threads(), "thread"),
+                   ", micro-batches of at most ", Count(learner.tokens_per_rank_max()), " tokens"),
+      summary);
+  std::string text = absl::StrCat("per rank, fp32: parameters ", Bytes(copy), ", gradients ",
+                                  Bytes(gradients), " (one copy a thread), Adam ", Bytes(adam));
+  if (reference > 0) absl::StrAppend(&text, ", reference policy ", Bytes(reference));
+  AppendLine("", text, summary);
+}
+
+void AppendRollout(const v1::RolloutConfig& rollout, std::string& summary) {
+  const int64_t mebibyte = int64_t{1} << 20;
+  AppendLine("rollout",
+             absl::StrCat(Plural(rollout.workers(), "worker"), " x (",
+                          Plural(rollout.threads(), "engine thread"), " + ",
+                          Plural(rollout.reward_threads(), "reward thread"), "), at most ",
+                          Count(rollout.running_samples_max()), " samples at a time each"),
+             summary);
+  AppendLine("",
+             absl::StrCat("KV cache ", Bytes(rollout.kv_cache_mib() * mebibyte), " a worker, ",
+                          Bytes(Product(rollout.workers(), rollout.kv_cache_mib() * mebibyte)),
+                          " together"),
+             summary);
+}
+
+void AppendSupervised(int64_t sequences_per_update, int64_t updates_max, std::string& summary) {
+  AppendLine("",
+             absl::StrCat("at most ", Plural(updates_max, "update"), " x ",
+                          Plural(sequences_per_update, "sequence"), " = ",
+                          Plural(Product(updates_max, sequences_per_update), "sequence")),
+             summary);
+}
+
+void AppendGrpo(const v1::StageConfig& stage, std::string& summary) {
+  const v1::GrpoConfig& grpo = stage.grpo();
+  const int64_t sequences = Product(grpo.prompts_per_step(), grpo.samples_per_prompt());
+  const int64_t updates =
+      Product(sequences / std::max(1, grpo.sequences_per_update()), grpo.inner_epochs());
+  const int64_t tokens_per_sequence =
+      int64_t{stage.data().prompt_tokens_max()} + stage.sampling().response_tokens_max();
+  AppendLine("",
+             absl::StrCat("a step: ", Plural(grpo.prompts_per_step(), "prompt"), " x ",
+                          Plural(grpo.samples_per_prompt(), "sample"), " = ",
+                          Plural(sequences, "sequence"), "; / ", Count(grpo.sequences_per_update()),
+                          " sequences an update x ", Plural(grpo.inner_epochs(), "inner epoch"),
+                          " = ", Plural(updates, "update")),
+             summary);
+  AppendLine("",
+             absl::StrCat("the stage: ", Plural(grpo.steps(), "step"), " = ",
+                          Plural(Product(grpo.steps(), updates), "update"), ", ",
+                          Plural(Product(grpo.steps(), sequences), "sequence"), " sampled"),
+             summary);
+  AppendLine("",
+             absl::StrCat("tokens a step: at most ", Count(sequences), " x (prompt ",
+                          Count(stage.data().prompt_tokens_max()), " + response ",
+                          Count(stage.sampling().response_tokens_max()),
+                          ") = ", Count(Product(sequences, tokens_per_sequence))),
+             summary);
+}
+
+}  // namespace
+
+std::string ConfigSummary(const v1::Config& config, int64_t parameters) {
+  std::string summary;
+  const std::string& path = config.model().path();
+  AppendLine("run", absl::StrCat(config.run().dir(), ", seed ", config.run().seed()), summary);
+  AppendLine("model",
+             absl::StrCat(path.empty() ? config.model().preset() : path, ", ", Count(parameters),
+                          " parameters"),
+             summary);
+  AppendLearner(config, parameters, summary);
+  AppendRollout(config.rollout(), summary);
+  for (int i = 0; i < config.stage_size(); ++i) {
+    const v1::StageConfig& stage = config.stage(i);
+    AppendLine(absl::StrCat("stage ", i + 1, "/", config.stage_size()),
+               absl::StrCat(stage.name(), " (", stage.kind(), ")"), summary);
+    if (stage.has_pretrain()) {
+      AppendSupervised(stage.pretrain().sequences_per_update(), stage.pretrain().updates_max(),
+                       summary);
+    }
+    if (stage.has_sft()) {
+      AppendSupervised(stage.sft().sequences_per_update(), stage.sft().updates_max(), summary);
+    }
+    if (stage.has_grpo()) AppendGrpo(stage, summary);
+  }
+  return summary;
+}
+
+}  // namespace r1

@@ -1,0 +1,81 @@
+// matmul.h on the vectors of simd_*.h. A group of panels stays in the first-level cache while the rows pass by.
+#pragma once
+
+#include "kernels/cpu/tile_fp32.h"
+#include "kernels/matmul.h"
+
+namespace r1::kernels {
+
+// Writes a tile's sums, or adds them; `columns` of them are real.
+template <class V, bool kAccumulate, int kRows, int kPanels>
+[[gnu::always_inline]] inline void StoreTile(float* y, int64_t y_stride, int columns,
+                                             const typename V::F (&sums)[kRows][kPanels]) {
+  const int last = columns - (kPanels - 1) * kPanelColumns;  // real columns of the last panel
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r, y += y_stride) {
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) {
+      float* target = y + p * kPanelColumns;
+      if (p + 1 < kPanels || last >= kPanelColumns) {
+        V::Store(target, kAccumulate ? V::Add(V::Load(target), sums[r][p]) : sums[r][p]);
+      } else {
+        V::StoreFirst(target, kAccumulate ? V::Add(V::LoadFirst(target, last), sums[r][p]) : sums[r][p], last);
+      }
+    }
+  }
+}
+
+// Rows [first, first + kRows) × kPanels panels from `panel` on.
+template <class V, int kRows, int kPanels>
+void MatmulTile(const MatmulArgs& args, int first, int panel) {
+  const float* rows[kRows];
+  RowPointers(args.x, args.x_stride, args.rows, first, rows);
+  const int column = panel * kPanelColumns;
+  float* const y = args.y + first * args.y_stride + column;
+  typename V::F sums[kRows][kPanels];
+  MultiplyTile<V>(rows, args.w.panels + int64_t{column} * args.w.k, args.w.k, sums);
+  if (args.accumulate) {
+    StoreTile<V, true>(y, args.y_stride, args.w.n - column, sums);
+  } else {
+    StoreTile<V, false>(y, args.y_stride, args.w.n - column, sums);
+  }
+}
+
+// The last rows: fewer than a full tile.
+template <class V, int kPanels, int kRows>
+void MatmulLastRows(const MatmulArgs& args, int first, int panel, int count) {
+  if (count == kRows) {
+    MatmulTile<V, kRows, kPanels>(args, first, panel);
+  } else if constexpr (kRows > 1) {
+    MatmulLastRows<V, kPanels, kRows - 1>(args, first, panel, count);
+  }
+}
+
+template <class V, int kPanels>
+void MatmulPanels(const MatmulArgs& args, int panel) {
+  int first = 0;
+  for (; first + V::kTileRows <= args.m; first += V::kTileRows) {
+    MatmulTile<V, V::kTileRows, kPanels>(args, first, panel);
+  }
+  if (first < args.m) {
+    MatmulLastRows<V, kPanels, V::kTileRows - 1>(args, first, panel, args.m - first);
+  }
+}
+
+template <class V>
+void MatmulFp32(const MatmulArgs& args) {
+  const int panels = (args.w.n + kPanelColumns - 1) / kPanelColumns;
+  int panel = 0;
+  for (; panel + V::kTilePanels <= panels; panel += V::kTilePanels) {
+    MatmulPanels<V, V::kTilePanels>(args, panel);
+  }
+  if constexpr (V::kTilePanels > 2) {
+    if (panel + 2 <= panels) {
+      MatmulPanels<V, 2>(args, panel);
+      panel += 2;
+    }
+  }
+  if (panel < panels) MatmulPanels<V, 1>(args, panel);
+}
+
+}  // namespace r1::kernels

@@ -1,0 +1,8 @@
+#include "kernels/cpu/sample_head_fp32.h"
+#include "kernels/cpu/simd_avx512.h"
+
+namespace r1::kernels {
+
+void SampleHeadFp32Avx512(const SampleHeadArgs& args) { SampleHeadFp32<Avx512>(args); }
+
+}  // namespace r1::kernels

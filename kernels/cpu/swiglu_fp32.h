@@ -1,0 +1,66 @@
+// swiglu.h on the vectors of simd_*.h: gate and up of the same 16 columns meet in registers.
+#pragma once
+
+#include "kernels/cpu/simd_math.h"
+#include "kernels/cpu/tile_fp32.h"
+#include "kernels/swiglu.h"
+
+namespace r1::kernels {
+
+template <class V, int kRows>
+void SwigluTile(const SwigluArgs& args, int first, int column) {
+  const float* rows[kRows];
+  RowPointers(args.x, args.x_stride, args.rows, first, rows);
+  const float* panels = args.w.panels + int64_t{2} * column * args.w.k;
+  typename V::F gates[kRows];
+  typename V::F ups[kRows];
+  if constexpr (V::kTilePanels > 1) {
+    typename V::F sums[kRows][2];
+    MultiplyTile<V>(rows, panels, args.w.k, sums);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      gates[r] = sums[r][0];
+      ups[r] = sums[r][1];
+    }
+  } else {  // both at once would not fit into the registers
+    typename V::F sums[kRows][1];
+    MultiplyTile<V>(rows, panels, args.w.k, sums);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) gates[r] = sums[r][0];
+    MultiplyTile<V>(rows, panels + int64_t{args.w.k} * kPanelColumns, args.w.k, sums);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) ups[r] = sums[r][0];
+  }
+  const int columns = args.w.intermediate - column;
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    const typename V::F y = V::Mul(Silu<V>(gates[r]), ups[r]);
+    float* target = args.y + (first + r) * args.y_stride + column;
+    if (columns >= kPanelColumns) {
+      V::Store(target, y);
+    } else {
+      V::StoreFirst(target, y, columns);
+    }
+  }
+}
+
+template <class V, int kRows>
+void SwigluLastRows(const SwigluArgs& args, int first, int column, int count) {
+  if (count == kRows) {
+    SwigluTile<V, kRows>(args, first, column);
+  } else if constexpr (kRows > 1) {
+    SwigluLastRows<V, kRows - 1>(args, first, column, count);
+  }
+}
+
+template <class V>
+void SwigluFp32(const SwigluArgs& args) {
+  constexpr int kRows = V::kTileRows;
+  for (int column = 0; column < args.w.intermediate; column += kPanelColumns) {
+    int first = 0;
+    for (; first + kRows <= args.m; first += kRows) SwigluTile<V, kRows>(args, first, column);
+    if (first < args.m) SwigluLastRows<V, kRows - 1>(args, first, column, args.m - first);
+  }
+}
+
+}  // namespace r1::kernels

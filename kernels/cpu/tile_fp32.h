@@ -1,0 +1,48 @@
+// The register tile under every matrix product of the CPU kernels.
+//
+// As in all of cpu/*.h, a function is a template on the vector type or always inlined: one symbol never stands for code
+// of two instruction sets.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/matmul.h"
+
+namespace r1::kernels {
+
+// sums[r][p] = Σ_k rows[r][k] * panels[p][k][0..15], one chain of fused multiply-adds over ascending k.
+// panels: the first panel; the others follow, k * 16 floats each.
+template <class V, int kRows, int kPanels>
+[[gnu::always_inline]] inline void MultiplyTile(const float* const* rows, const float* panels, int k,
+                                                typename V::F (&sums)[kRows][kPanels]) {
+  const float* row[kRows];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    row[r] = rows[r];
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) sums[r][p] = V::Zero();
+  }
+  const int64_t panel_floats = int64_t{k} * kPanelColumns;
+  for (int i = 0; i < k; ++i) {
+    typename V::F weights[kPanels];
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) weights[p] = V::Load(panels + p * panel_floats);
+    panels += kPanelColumns;
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const typename V::F x = V::Set1(row[r][i]);
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) sums[r][p] = V::MulAdd(x, weights[p], sums[r][p]);
+    }
+  }
+}
+
+// Addresses of the rows [first, first + kRows) of an operand, or of those that `index` names.
+template <int kRows>
+[[gnu::always_inline]] inline void RowPointers(const float* x, int64_t stride, const int32_t* index, int first,
+                                               const float* (&rows)[kRows]) {
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) rows[r] = x + (index ? index[first + r] : first + r) * stride;
+}
+
+}  // namespace r1::kernels

@@ -1,0 +1,452 @@
+#include "kernels/cuda/sample_head_bf16_sm90.h"
+
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/warp.cuh"
+#include "kernels/cuda/weight_stream_sm90.cuh"
+
+namespace r1::kernels {
+namespace {
+
+using namespace sm90;  // NOLINT: one file's worth of instructions
+
+constexpr int kSegmentIds = 16;  // ids that share one partial result: a warp's rows of a product
+constexpr int kFinishThreads = 512;
+constexpr float kLog2E = 1.4426950408889634f;
+constexpr double kLn2 = 0.6931471805599453;
+// Stands for minus infinity, so that differences of two of them are numbers.
+constexpr float kLowest = -1e30f;
+
+// Where memory sets the pace, the warpgroups take tiles in turn, which hides what follows a tile's product; from 129 rows on
+// arithmetic does, and two blocks share the weights of large tiles.
+using InTurn = TileKind<2, true, 1>;
+using Wide = TileKind<2, false, 2>;
+
+// Highest logit (in units of log2) of some ids, and the sum of 2^(logit - highest).
+using Mass = float2;
+
+struct KernelArgs {
+  SampleHeadBf16Args call;
+  Mass* masses;  // [M][segments]
+  int segments;
+  StreamShape stream;
+  int tile_ids;  // of the vocabulary, a multiple of 16
+  int vocab_tiles;
+  int tile_rows;  // of x, a multiple of 8
+  int row_tiles;
+};
+
+// --- product: masses of every 16 ids ---------------------------------------------------------------------------------
+
+struct HeadTile {
+  int id_begin;
+  int row_begin;
+  int rows;
+};
+
+// Tiles first, first + step, …; row tiles fastest, so that blocks that run at the same time share weights. In a cluster of
+// two, each block gets its half of the rows; the second may get none.
+template <typename Kind>
+class HeadCursor {
+ public:
+  __device__ explicit HeadCursor(const KernelArgs& args) : args_(args), next_(blockIdx.x / Kind::kBlocks) {}
+
+  __device__ bool Next(HeadTile* tile) {
+    if (next_ >= args_.vocab_tiles * args_.row_tiles) return false;
+    tile->id_begin = next_ / args_.row_tiles * args_.tile_ids;
+    tile->row_begin = next_ % args_.row_tiles * args_.tile_rows;
+    int end = tile->row_begin + args_.tile_rows;
+    if constexpr (Kind::kBlocks == 2) {
+      const int middle = tile->row_begin + args_.tile_rows / 16 * 8;
+      if (ClusterRank() == 0) {
+        end = middle;
+      } else {
+        tile->row_begin = middle;
+      }
+    }
+    const int left = (end < args_.call.rows ? end : args_.call.rows) - tile->row_begin;
+    tile->rows = left > 0 ? left : 0;
+    next_ += gridDim.x / Kind::kBlocks;
+    return true;
+  }
+
+ private:
+  const KernelArgs& args_;
+  int next_;
+};
+
+// Of the two, in either order with the same bits.
+__device__ __forceinline__ Mass Merge(Mass a, Mass b) {
+  const float high = fmaxf(a.x, b.x);
+  const float scaled_a = a.y * exp2f(a.x - high);
+  const float scaled_b = b.y * exp2f(b.x - high);
+  return make_float2(high, scaled_a + scaled_b);
+}
+
+// One step of a reduction over the lanes that differ in bit `distance`: with more than one mass, each lane keeps one half
+// of them and gives the other half away; with one, both lanes keep the result.
+template <int kCount>
+__device__ __forceinline__ void Exchange(Mass (&masses)[kCount], int distance) {
+  const bool upper = (threadIdx.x & distance) != 0;
+  if constexpr (kCount == 1) {
+    const Mass other = make_float2(__shfl_xor_sync(~0u, masses[0].x, distance),
+                                   __shfl_xor_sync(~0u, masses[0].y, distance));
+    masses[0] = Merge(masses[0], other);
+  } else {
+#pragma unroll
+    for (int i = 0; i < kCount / 2; ++i) {
+      const Mass give = upper ? masses[i] : masses[i + kCount / 2];
+      const Mass keep = upper ? masses[i + kCount / 2] : masses[i];
+      const Mass other = make_float2(__shfl_xor_sync(~0u, give.x, distance),
+                                     __shfl_xor_sync(~0u, give.y, distance));
+      masses[i] = Merge(keep, other);
+    }
+  }
+}
+
+template <int kFrom>
+constexpr int kHalved = kFrom > 1 ? kFrom / 2 : 1;
+
+// Masses of this warp's 16 ids for the kChunks * 8 rows from `row` on, whose logits are `sums`, laid out as Wgmma says.
+template <int kChunks>
+__device__ __forceinline__ void StoreMasses(const KernelArgs& args, const float* scales, const float* sums, int id,
+                                            int row, int row_end) {
+  constexpr int kCount = 2 * kChunks;
+  const int lane = threadIdx.x % 32;
+  const bool first_exists = id + lane / 4 < args.call.vocab;
+  const bool second_exists = id + lane / 4 + 8 < args.call.vocab;
+  Mass masses[kCount];
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const float scale = scales[row + i / 2 * 8 + lane % 4 * 2 + i % 2];
+    const float first = sums[i / 2 * 4 + i % 2] * scale;
+    const float second = sums[i / 2 * 4 + 2 + i % 2] * scale;
+    const float low = second_exists ? exp2f(-fabsf(first - second)) : 0;
+    const float high = second_exists ? fmaxf(first, second) : first;
+    masses[i] = first_exists ? make_float2(high, 1 + low) : make_float2(kLowest, 0);
+  }
+  Exchange<kCount>(masses, 16);
+  auto& halves = reinterpret_cast<Mass(&)[kHalved<kCount>]>(masses);
+  Exchange<kHalved<kCount>>(halves, 8);
+  auto& quarters = reinterpret_cast<Mass(&)[kHalved<kHalved<kCount>>]>(masses);
+  Exchange<kHalved<kHalved<kCount>>>(quarters, 4);
+  // Which of the masses a lane was left with: the highest bits that were needed to tell them apart.
+  constexpr int kUnusedBits = kCount == 8 ? 0 : kCount == 4 ? 1 : 2;
+  const int index = (lane >> 4 & 1) * 4 + (lane >> 3 & 1) * 2 + (lane >> 2 & 1);
+  const int own = index >> kUnusedBits;
+  const int own_row = row + own / 2 * 8 + lane % 4 * 2 + own % 2;
+  const bool writes = (index & ((1 << kUnusedBits) - 1)) == 0;
+  if (writes && own_row < row_end) {
+    args.masses[int64_t{own_row} * args.segments + id / kSegmentIds] = masses[0];
+  }
+}
+
+template <typename Kind, int kN>
+__device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const HeadTile& tile, int warpgroup,
+                                             const float* scales, Ring<Kind>& ring) {
+  float sums[Kind::kRowTiles][kN / 2];
+  Multiply<Kind, kN>(ring, args.call.hidden, warpgroup, sums);
+  const int warp = threadIdx.x / 32 % 4;
+  const int tile_end = tile.id_begin + args.tile_ids;
+  const int id_end = tile_end < args.call.vocab ? tile_end : args.call.vocab;
+  constexpr int kChunks = kN >= 32 ? 4 : kN / 8;
+#pragma unroll
+  for (int r = 0; r < Kind::kRowTiles; ++r) {
+    const int id = tile.id_begin + Kind::RowTile(r, warpgroup) * 64 + warp * kSegmentIds;
+    if (id >= id_end) continue;
+#pragma unroll
+    for (int chunk = 0; chunk < kN / 8; chunk += kChunks) {
+      StoreMasses<kChunks>(args, scales, &sums[r][chunk * 4], id, tile.row_begin + chunk * 8,
+                           tile.row_begin + tile.rows);
+    }
+  }
+}
+
+template <typename Kind, int kN, int... kLarger>
+__device__ __forceinline__ void MultiplyTileOfWidth(const KernelArgs& args, const HeadTile& tile, int warpgroup,
+                                                    const float* scales, Ring<Kind>& ring) {
+  if constexpr (sizeof...(kLarger) > 0) {
+    if (tile.rows > kN) {
+      MultiplyTileOfWidth<Kind, kLarger...>(args, tile, warpgroup, scales, ring);
+      return;
+    }
+  }
+  MultiplyTile<Kind, kN>(args, tile, warpgroup, scales, ring);
+}
+
+template <typename Kind, int... kWidths>
+__global__ void __launch_bounds__(kStreamThreads, 1) HeadMassesKernel(const __grid_constant__ KernelArgs args) {
+  extern __shared__ __align__(1024) uint8_t shared[];
+  uint8_t* const barriers = shared + args.stream.bytes();
+  Ring<Kind> ring(args.stream, SharedAddress(shared), SharedAddress(barriers));
+  float* const scales = reinterpret_cast<float*>(barriers + kRingBarrierBytes);
+  if (threadIdx.x == 0) ring.InitBarriers();
+  WaitForPriorKernels();
+  AllowDependentKernels();
+  for (int row = threadIdx.x; row < kSampleHeadRowsMax + kTileTokensMax; row += kStreamThreads) {
+    const float temperature = row < args.call.rows ? args.call.temperatures[row] : 0;
+    scales[row] = temperature == 0 ? kLog2E : kLog2E / temperature;
+  }
+  __syncthreads();
+  if constexpr (Kind::kBlocks == 2) ClusterSync();
+  HeadCursor<Kind> cursor(args);
+  HeadTile tile;
+  if (threadIdx.x < kWarpgroupThreads) {
+    DecreaseRegisters<88>();
+    if (threadIdx.x == 0) {
+      const uint64_t policy = Kind::kInTurn ? PolicyEvictFirst() : PolicyEvictNormal();
+      const int vocab_end = (args.call.vocab + 7) / 8 * 8;
+      while (cursor.Next(&tile)) {
+        const int end = tile.id_begin + args.tile_ids;
+        StreamWeights(ring, args.call.head, args.call.hidden, tile.id_begin, end < vocab_end ? end : vocab_end, policy);
+      }
+    } else if (threadIdx.x == 32 + kGatherThreads) {
+      while (cursor.Next(&tile)) PublishTokens(ring, args.call.hidden);
+    } else if (threadIdx.x >= 32 && threadIdx.x < 32 + kGatherThreads) {
+      const uint32_t row_pieces = static_cast<uint32_t>(args.call.x_stride / 8);
+      while (cursor.Next(&tile)) {
+        StreamTokens(ring, args.call.x, args.call.hidden, tile.rows, threadIdx.x - 32,
+                     [&](int row) { return (tile.row_begin + row) * row_pieces; });
+      }
+    }
+    __syncwarp();
+  } else {
+    IncreaseRegisters<208>();
+    const int warpgroup = threadIdx.x / kWarpgroupThreads - 1;
+    for (int turn = 0; cursor.Next(&tile); turn ^= 1) {
+      if (Kind::kInTurn && turn != warpgroup) {
+        ring.Skip(args.call.hidden / kPackedBlockColumns);
+      } else {
+        MultiplyTileOfWidth<Kind, kWidths...>(args, tile, warpgroup, scales, ring);
+      }
+    }
+  }
+  // A block's shared memory must outlive what the other one sends there.
+  if constexpr (Kind::kBlocks == 2) ClusterSync();
+}
+
+// --- finish: one block a row -----------------------------------------------------------------------------------------
+
+// Sums of the values of all threads before this one, and with it: a thread's `after` has the bits of the next one's
+// `before`, so that exactly one thread holds a number below `total`.
+struct Prefix {
+  double before;
+  double after;
+  double total;
+};
+
+// `scratch` holds a value a warp.
+__device__ Prefix BlockPrefix(double value, double* scratch) {
+  const int lane = threadIdx.x % 32;
+  const int warp = threadIdx.x / 32;
+  double sum = value;
+#pragma unroll
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const double below = __shfl_up_sync(~0u, sum, distance);
+    if (lane >= distance) sum += below;
+  }
+  if (lane == 31) scratch[warp] = sum;
+  __syncthreads();
+  double before = 0;
+  double all = 0;
+  for (int w = 0; w < kFinishThreads / 32; ++w) {
+    if (w == warp) before = all;
+    all += scratch[w];
+  }
+  const double left = __shfl_up_sync(~0u, sum, 1);
+  return {.before = before + (lane == 0 ? 0 : left), .after = before + sum, .total = all};
+}
+
+__device__ float BlockMax(float value, float* scratch) {
+  value = WarpMax(value);
+  if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
+  __syncthreads();
+  for (int w = 0; w < kFinishThreads / 32; ++w) value = fmaxf(value, scratch[w]);
+  return value;
+}
+
+// The logits of a segment's ids for a row, each by a warp; to shared memory.
+__device__ void SegmentLogits(const SampleHeadBf16Args& args, int row, int segment, float* logits) {
+  static_assert(kFinishThreads / 32 == kSegmentIds);
+  const int id = segment * kSegmentIds + threadIdx.x / 32;
+  float sum = 0;
+  if (id < args.vocab) {
+    const auto* const x = reinterpret_cast<const uint4*>(args.x + row * args.x_stride);
+#pragma unroll 8
+    for (int piece = threadIdx.x % 32; piece < args.hidden / 8; piece += 32) {
+      const uint4 weights = __ldg(reinterpret_cast<const uint4*>(args.head + PackedOffset(id, piece * 8, args.hidden)));
+      const uint4 values = __ldg(x + piece);
+      const auto* weight_pairs = reinterpret_cast<const __nv_bfloat162*>(&weights);
+      const auto* value_pairs = reinterpret_cast<const __nv_bfloat162*>(&values);
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        const float2 weight = __bfloat1622float2(weight_pairs[c]);
+        const float2 value = __bfloat1622float2(value_pairs[c]);
+        sum = fmaf(weight.y, value.y, fmaf(weight.x, value.x, sum));
+      }
+    }
+  }
+  sum = WarpSum(sum);
+  if (threadIdx.x % 32 == 0) logits[threadIdx.x / 32] = sum;
+}
+
+// Which lane's share of the masses a target falls into, the lanes' masses being in order; *rest gets what is left of the
+// target there. The last lane with mass, should rounding leave the target behind the sum; 0 when none has any. By a warp.
+__device__ int LaneAtTarget(double mass, double target, double* rest) {
+  const int lane = threadIdx.x % 32;
+  double sum = mass;
+#pragma unroll
+  for (int distance = 1; distance < 32; distance *= 2) {
+    const double below = __shfl_up_sync(~0u, sum, distance);
+    if (lane >= distance) sum += below;
+  }
+  const unsigned beyond = __ballot_sync(~0u, sum > target && mass > 0);
+  const unsigned with_mass = __ballot_sync(~0u, mass > 0);
+  const int chosen = beyond != 0 ? __ffs(beyond) - 1 : with_mass != 0 ? 31 - __clz(with_mass) : 0;
+  *rest = target - __shfl_sync(~0u, sum - mass, chosen);
+  return chosen;
+}
+
+// The lane with the highest value, the lowest among equals. By a warp.
+__device__ int LaneOfHighest(float value) {
+  const unsigned equal = __ballot_sync(~0u, value == WarpMax(value));
+  return equal != 0 ? __ffs(equal) - 1 : 0;
+}
+
+__global__ void __launch_bounds__(kFinishThreads) FinishRowKernel(const __grid_constant__ KernelArgs args) {
+  extern __shared__ float masses[];  // [segments]: first the highest logits, then the masses relative to the highest of all
+  __shared__ float warp_max[kFinishThreads / 32];
+  __shared__ double warp_sum[kFinishThreads / 32];
+  __shared__ float logits[kSegmentIds];
+  __shared__ double uniform;
+  __shared__ double target_of_run;  // what is left of the target in the run that it falls into
+  __shared__ int chosen_run;
+  __shared__ int chosen_segment;
+  AllowDependentKernels();
+  WaitForPriorKernels();
+  const int row = blockIdx.x;
+  const int thread = threadIdx.x;
+  const SampleHeadBf16Args& call = args.call;
+  const Mass* const row_masses = args.masses + int64_t{row} * args.segments;
+  const float temperature = call.temperatures[row];
+  const bool greedy = temperature == 0;
+  const float scale = greedy ? kLog2E : kLog2E / temperature;
+  if (thread == kFinishThreads - 1) {
+    // Below one by more than rounding, so that the target lies below the total.
+    uniform = fmin(call.rngs[row].UniformAt(call.positions[row]), 1 - 0x1p-50);
+    chosen_segment = args.segments;
+    chosen_run = 0;
+    target_of_run = 0;
+  }
+  float own_highest = kLowest;
+#pragma unroll 8
+  for (int i = thread; i < args.segments; i += kFinishThreads) own_highest = fmaxf(own_highest, row_masses[i].x);
+  const float highest = BlockMax(own_highest, warp_max);
+#pragma unroll 8
+  for (int i = thread; i < args.segments; i += kFinishThreads) {
+    const Mass mass = row_masses[i];
+    masses[i] = mass.y * exp2f(mass.x - highest);
+    if (greedy && mass.x == highest) atomicMin(&chosen_segment, i);
+  }
+  __syncthreads();
+  // In vocabulary order, a thread has a run of neighbouring segments.
+  const int share = (args.segments + kFinishThreads - 1) / kFinishThreads;
+  const int begin = thread * share;
+  const int end = begin + share < args.segments ? begin + share : args.segments;
+  double own_sum = 0;
+  for (int i = begin; i < end; ++i) own_sum += masses[i];
+  const Prefix prefix = BlockPrefix(own_sum, warp_sum);
+  const double target = uniform * prefix.total;
+  if (prefix.before <= target && target < prefix.after) {
+    chosen_run = begin;
+    target_of_run = target - prefix.before;
+  }
+  __syncthreads();
+  if (thread < 32 && !greedy) {
+    int run = chosen_run;
+    double rest = target_of_run;
+    int segment = run;
+    for (const int run_end = run + share; run < run_end; run += 32) {
+      const int own = run + thread;
+      const double mass = own < run_end && own < args.segments ? masses[own] : 0;
+      double left;
+      segment = run + LaneAtTarget(mass, rest, &left);
+      rest = left;
+      if (rest < masses[segment]) break;
+      rest -= masses[segment];
+    }
+    if (thread == 0) {
+      chosen_segment = segment;
+      target_of_run = rest;
+    }
+  }
+  __syncthreads();
+  // Not below only when no numbers could be compared: a logit is not a number, and the logprob will say so.
+  const int segment = chosen_segment < args.segments ? chosen_segment : 0;
+  SegmentLogits(call, row, segment, logits);
+  __syncthreads();
+  if (thread >= 32) return;
+  const bool exists = thread < kSegmentIds && segment * kSegmentIds + thread < call.vocab;
+  const float logit = exists ? logits[thread] : kLowest;
+  const float mass = exists ? exp2f(logit * scale - highest) : 0;
+  int chosen;
+  if (greedy) {
+    chosen = LaneOfHighest(logit);
+  } else {
+    double rest;
+    chosen = LaneAtTarget(mass, target_of_run / masses[segment] * WarpSum<double>(mass), &rest);
+  }
+  if (thread == chosen) {
+    call.tokens[row] = segment * kSegmentIds + chosen;
+    const double log2_probability = static_cast<double>(logit) * scale - highest - log2(prefix.total);
+    call.logprobs[row] = static_cast<float>(log2_probability * kLn2);
+  }
+}
+
+constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
+
+template <typename Kind, int... kWidths>
+cudaError_t LaunchMasses(KernelArgs args, cudaStream_t stream) {
+  constexpr int kReserved = kRingBarrierBytes + (kSampleHeadRowsMax + kTileTokensMax) * static_cast<int>(sizeof(float));
+  constexpr int kTileRowsMax = kTileTokensMax * Kind::kBlocks;
+  static std::atomic<int> known_blocks = 0;
+  const SampleHeadBf16Args& call = args.call;
+  args.row_tiles = DivideUp(call.rows, kTileRowsMax);
+  args.tile_rows = DivideUp(DivideUp(call.rows, args.row_tiles), 8 * Kind::kBlocks) * 8 * Kind::kBlocks;
+  args.stream = FitStream<Kind>(args.tile_rows / Kind::kBlocks, kReserved);
+  const int shared_bytes = args.stream.bytes() + kReserved;
+  const auto kernel = HeadMassesKernel<Kind, kWidths...>;
+  const int blocks = BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
+  // Where memory sets the pace: equal shares of the vocabulary for all blocks, in as few rounds as full tiles allow.
+  const int rounds = DivideUp(call.vocab, Kind::kRows * blocks);
+  const int share = DivideUp(DivideUp(call.vocab, rounds * blocks), kSegmentIds) * kSegmentIds;
+  args.tile_ids = Kind::kBlocks == 2 ? Kind::kRows : share;
+  args.vocab_tiles = DivideUp(call.vocab, args.tile_ids);
+  return LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args, Kind::kBlocks);
+}
+
+}  // namespace
+
+int64_t SampleHeadBf16Sm90WorkspaceBytes(int vocab, int rows_max) {
+  return int64_t{rows_max} * DivideUp(vocab, kSegmentIds) * static_cast<int64_t>(sizeof(Mass));
+}
+
+cudaError_t SampleHeadBf16Sm90(const SampleHeadBf16Args& call, cudaStream_t stream) {
+  if (call.rows < 1 || call.rows > kSampleHeadRowsMax) return cudaErrorInvalidValue;
+  if (call.vocab < 1 || call.vocab > kSampleHeadVocabMax) return cudaErrorInvalidValue;
+  if (call.hidden < 128 || call.hidden % 128 != 0 || call.x_stride % 8 != 0) return cudaErrorInvalidValue;
+  const KernelArgs args = {.call = call,
+                           .masses = static_cast<Mass*>(call.workspace),
+                           .segments = DivideUp(call.vocab, kSegmentIds),
+                           .stream = {},
+                           .tile_ids = 0,
+                           .vocab_tiles = 0,
+                           .tile_rows = 0,
+                           .row_tiles = 0};
+  const cudaError_t error = call.rows <= kTileTokensMax ? LaunchMasses<InTurn, 8, 16, 32, 64, 96, 128>(args, stream)
+                                                        : LaunchMasses<Wide, 96, 128>(args, stream);
+  if (error != cudaSuccess) return error;
+  return LaunchDependent(FinishRowKernel, call.rows, kFinishThreads, args.segments * static_cast<int>(sizeof(float)),
+                         stream, args);
+}
+
+}  // namespace r1::kernels

@@ -1,0 +1,279 @@
+// Hopper (sm_90a) instructions as functions: mbarriers, bulk and asynchronous copies into shared memory, matrix
+// multiply-add by a warpgroup, programmatic dependent launch. One function an instruction (PTX ISA 8.0, sections 9.7.8,
+// 9.7.12, 9.7.14), no policy. Shared-memory addresses are the 32-bit ones of the shared window.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include <cstdint>
+
+namespace r1::kernels::sm90 {
+
+__device__ __forceinline__ uint32_t SharedAddress(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+// --- mbarrier: counts arrivals and bytes of one phase after the other -------------------------------------------------
+
+__device__ __forceinline__ void BarrierInit(uint32_t barrier, uint32_t arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+
+// Makes initialised barriers visible to the copy engine; call before the block's first __syncthreads.
+__device__ __forceinline__ void BarrierInitFence() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+__device__ __forceinline__ void BarrierArrive(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+// On the barrier at the same place in the shared memory of block `rank` of the cluster. Relaxed: it says that this thread
+// is done reading, and publishes nothing (a release to the cluster costs a fence of the whole GPU).
+__device__ __forceinline__ void BarrierArriveAt(uint32_t barrier, uint32_t rank) {
+  asm volatile(
+      "{\n.reg .b32 remote;\n"
+      "mapa.shared::cluster.u32 remote, %0, %1;\n"
+      "mbarrier.arrive.relaxed.cluster.shared::cluster.b64 _, [remote];\n}" ::"r"(barrier),
+      "r"(rank)
+      : "memory");
+}
+
+// One arrival that also announces `bytes` of bulk copies.
+__device__ __forceinline__ void BarrierArriveExpectBytes(uint32_t barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
+               : "memory");
+}
+
+__device__ __forceinline__ bool BarrierTryWait(uint32_t barrier, uint32_t parity) {
+  uint32_t done;
+  asm volatile(
+      "{\n.reg .pred p;\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, p;\n}"
+      : "=r"(done)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+
+// Returns when the phase of this parity is complete. A fresh barrier counts as having completed parity 1.
+__device__ __forceinline__ void BarrierWait(uint32_t barrier, uint32_t parity) {
+  while (!BarrierTryWait(barrier, parity)) {
+  }
+}
+
+// Synchronises `threads` threads of the block on one of the 16 hardware barriers; 0 is __syncthreads.
+__device__ __forceinline__ void NamedBarrierSync(int id, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+// --- copies into shared memory ---------------------------------------------------------------------------------------
+
+// L2 policy for bytes that are read once: they are the first to go.
+__device__ __forceinline__ uint64_t PolicyEvictFirst() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
+__device__ __forceinline__ uint64_t PolicyEvictNormal() {
+  uint64_t policy;
+  asm volatile("createpolicy.fractional.L2::evict_normal.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
+// Contiguous bytes, both addresses and the size multiples of 16; completes on `barrier`.
+__device__ __forceinline__ void BulkCopy(uint32_t target, const void* source, uint32_t bytes,
+                                         uint32_t barrier, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1], %2, [%3], %4;" ::"r"(target),
+      "l"(source), "r"(bytes), "r"(barrier), "l"(policy)
+      : "memory");
+}
+
+// The same into the shared memories of all blocks of `mask` in the cluster, at the same place, completing on the barrier at
+// the same place of each.
+__device__ __forceinline__ void BulkCopyToCluster(uint32_t target, const void* source, uint32_t bytes,
+                                                  uint32_t barrier, uint16_t mask, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
+      ".L2::cache_hint [%0], [%1], %2, [%3], %4, %5;" ::"r"(target),
+      "l"(source), "r"(bytes), "r"(barrier), "h"(mask), "l"(policy)
+      : "memory");
+}
+
+// 16 bytes through L2 only.
+__device__ __forceinline__ void CopyAsync16(uint32_t target, const void* source) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(target), "l"(source) : "memory");
+}
+
+__device__ __forceinline__ void CopyAsyncCommit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits until at most kPending committed groups of this thread are unfinished.
+template <int kPending>
+__device__ __forceinline__ void CopyAsyncWait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// This thread's arrival on `barrier` once all its CopyAsync16 so far have landed; counted in the barrier's arrivals.
+__device__ __forceinline__ void CopyAsyncArrive(uint32_t barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+}
+
+// Orders ordinary accesses to shared memory before those of the copy engine and the tensor cores.
+__device__ __forceinline__ void FenceAsyncProxy() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// --- clusters --------------------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ uint32_t ClusterRank() {
+  uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+// By all threads of all blocks of the cluster.
+__device__ __forceinline__ void ClusterSync() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// --- dependent launches ----------------------------------------------------------------------------------------------
+
+// Waits until the kernels this launch depends on have finished and their writes are visible.
+__device__ __forceinline__ void WaitForPriorKernels() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
+// Lets the dependent launch start; it still has to wait before it reads what this kernel writes.
+__device__ __forceinline__ void AllowDependentKernels() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+
+// --- memory between blocks -------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ unsigned LoadAcquire(const unsigned* pointer) {
+  unsigned value;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(pointer) : "memory");
+  return value;
+}
+
+// --- registers -------------------------------------------------------------------------------------------------------
+
+template <int kRegisters>
+__device__ __forceinline__ void IncreaseRegisters() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+template <int kRegisters>
+__device__ __forceinline__ void DecreaseRegisters() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+}
+
+// Transposes an 8x8 matrix of 16-bit values held by a warp in the layout of matrix fragments: thread i holds the
+// columns 2 * (i % 4) and the next of row i / 4.
+__device__ __forceinline__ uint32_t TransposeFragment(uint32_t pair) {
+  uint32_t transposed;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(pair));
+  return transposed;
+}
+
+__device__ __forceinline__ uint32_t PackBf16(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+// --- wgmma -----------------------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ void WgmmaFence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void WgmmaCommit() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+// Waits until at most kPending committed groups are unfinished.
+template <int kPending>
+__device__ __forceinline__ void WgmmaWait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+// Keeps the compiler from reading a sum before the wait in front of this.
+__device__ __forceinline__ void UseAfterWait(float& sum) { asm volatile("" : "+f"(sum)::"memory"); }
+
+// Low word of the descriptor of a tile in shared memory: rows of 64 bf16 (128 bytes), their 16-byte pieces permuted by
+// SwizzledPiece, at a multiple of 1024 bytes. Adding 2 * k addresses the columns from 16 * k on, adding bytes / 16 a tile
+// further on.
+__device__ __forceinline__ uint32_t TileDescriptor(uint32_t shared_address) {
+  constexpr uint32_t kLeadingUnused = 1u << 16;
+  return kLeadingUnused | shared_address >> 4;
+}
+// High word of all of them: 128-byte swizzle, 1024 bytes from 8 rows to the next 8.
+inline constexpr uint32_t kTileDescriptorHigh = 1u << 30 | 1024 >> 4;
+
+// D[64, N] += A[64, 16] * B[N, 16]^T, bf16 inputs from shared memory, fp32 sums in registers. Thread t of the
+// warpgroup holds rows r = 16 * (t / 32) + t % 32 / 4 and r + 8: d[4j], d[4j + 1] are row r, columns
+// 8j + 2 * (t % 4) and the next; d[4j + 2], d[4j + 3] are row r + 8.
+template <int kN>
+__device__ __forceinline__ void Wgmma(float (&d)[kN / 2], uint32_t a, uint32_t b);
+
+// The same, A being stored the other way round: its tile has 64 of A's rows in a row of 128 bytes. Adding 128 * k addresses
+// A's columns from 16 * k on.
+template <int kN>
+__device__ __forceinline__ void WgmmaTransposedA(float (&d)[kN / 2], uint32_t a, uint32_t b);
+
+#define R1_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define R1_D8(i) R1_D4(i), R1_D4(i + 4)
+#define R1_D16(i) R1_D8(i), R1_D8(i + 8)
+#define R1_P0 "%0, %1, %2, %3"
+#define R1_P4 ", %4, %5, %6, %7"
+#define R1_P8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define R1_P16 ", %16, %17, %18, %19, %20, %21, %22, %23"
+#define R1_P24 ", %24, %25, %26, %27, %28, %29, %30, %31"
+#define R1_P32 ", %32, %33, %34, %35, %36, %37, %38, %39"
+#define R1_P40 ", %40, %41, %42, %43, %44, %45, %46, %47"
+#define R1_P48 ", %48, %49, %50, %51, %52, %53, %54, %55"
+#define R1_P48_HALF ", %48, %49, %50, %51"
+#define R1_P56 ", %56, %57, %58, %59, %60, %61, %62, %63"
+// The operands after the sums are numbered a, b and high.
+#define R1_WGMMA_AS(name, n, transposed_a, a_index, b_index, high, places, ...)                      \
+  template <>                                                                                        \
+  __device__ __forceinline__ void name<n>(float(&d)[n / 2], uint32_t a, uint32_t b) {                \
+    asm volatile("{\n.reg .pred add;\n.reg .b64 a, b;\nsetp.eq.b32 add, 0, 0;\n"                   \
+                 "mov.b64 a, {%" #a_index ", %" #high "};\nmov.b64 b, {%" #b_index ", %" #high "};\n" \
+                 "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" places "}, a, b, "     \
+                 "add, 1, 1, " #transposed_a ", 0;\n}"                                               \
+                 : __VA_ARGS__                                                                       \
+                 : "r"(a), "r"(b), "n"(kTileDescriptorHigh));                                        \
+  }
+#define R1_WGMMA(n, ...) R1_WGMMA_AS(Wgmma, n, 0, __VA_ARGS__)
+R1_WGMMA_AS(WgmmaTransposedA, 16, 1, 8, 9, 10, R1_P0 R1_P4, R1_D8(0))
+R1_WGMMA_AS(WgmmaTransposedA, 32, 1, 16, 17, 18, R1_P0 R1_P4 R1_P8, R1_D16(0))
+R1_WGMMA(8, 4, 5, 6, R1_P0, R1_D4(0))
+R1_WGMMA(16, 8, 9, 10, R1_P0 R1_P4, R1_D8(0))
+R1_WGMMA(32, 16, 17, 18, R1_P0 R1_P4 R1_P8, R1_D16(0))
+R1_WGMMA(48, 24, 25, 26, R1_P0 R1_P4 R1_P8 R1_P16, R1_D16(0), R1_D8(16))
+R1_WGMMA(64, 32, 33, 34, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24, R1_D16(0), R1_D16(16))
+R1_WGMMA(80, 40, 41, 42, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32, R1_D16(0), R1_D16(16), R1_D8(32))
+R1_WGMMA(96, 48, 49, 50, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40, R1_D16(0), R1_D16(16),
+         R1_D16(32))
+R1_WGMMA(104, 52, 53, 54, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48_HALF, R1_D16(0),
+         R1_D16(16), R1_D16(32), R1_D4(48))
+R1_WGMMA(112, 56, 57, 58, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48, R1_D16(0), R1_D16(16),
+         R1_D16(32), R1_D8(48))
+R1_WGMMA(128, 64, 65, 66, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48 R1_P56, R1_D16(0),
+         R1_D16(16), R1_D16(32), R1_D16(48))
+#undef R1_WGMMA
+#undef R1_WGMMA_AS
+#undef R1_P0
+#undef R1_P4
+#undef R1_P8
+#undef R1_P16
+#undef R1_P24
+#undef R1_P32
+#undef R1_P40
+#undef R1_P48
+#undef R1_P48_HALF
+#undef R1_P56
+#undef R1_D16
+#undef R1_D8
+#undef R1_D4
+
+}  // namespace r1::kernels::sm90

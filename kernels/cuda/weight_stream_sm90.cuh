@@ -1,0 +1,250 @@
+// The core that the matrix kernels for decoding share: packed weights stream through a ring of shared-memory stages while
+// two warpgroups multiply them with the rows of a few tokens, weight rows on the 64-wide side of wgmma and tokens on the
+// other, so that one token wastes no bandwidth and 128 tokens keep the tensor cores busy.
+//
+// A block has 384 threads: warp 0 requests weights, warps 1 and 2 gather token rows, warp 3 hands them over, warpgroups 1
+// and 2 multiply. Each role walks the same list of tiles by itself, so weights of the next tile are requested while the
+// last one is finished.
+//
+// Every output element is one chain over the columns in steps of 16, whatever the number of tokens in the tile, the place
+// of its token and the kind of tile: bits do not depend on the batch.
+#pragma once
+
+#include "kernels/cuda/packed_layout.h"
+#include "kernels/cuda/sm90.cuh"
+
+namespace r1::kernels::sm90 {
+
+inline constexpr int kWarpgroupThreads = 128;
+inline constexpr int kStreamThreads = 3 * kWarpgroupThreads;
+inline constexpr int kGatherThreads = 64;
+inline constexpr int kTileTokensMax = 128;
+inline constexpr int kRowTileBytes = 64 * kPackedRowBytes;
+inline constexpr int kStagesMax = 16;
+inline constexpr int kSharedBytesMax = 227 << 10;
+inline constexpr int kRingBarrierBytes = (3 * kStagesMax + 2) * 8;
+
+// A kind of tile. A thread's sums are kRowTiles * tokens / 2 registers, at most 128.
+//   kRowTilesOfGroup  64-row tiles that one warpgroup multiplies, at most 2
+//   kInTurn           the warpgroups take whole tiles in turn, so that one stores its results while the other multiplies.
+//                     Otherwise they share the rows of each tile.
+//   kBlocks           blocks of a cluster, 1 or 2: two share each tile's weights, each with other tokens
+template <int kRowTilesOfGroup, bool kInTurn_, int kBlocks_>
+struct TileKind {
+  static constexpr int kRowTiles = kRowTilesOfGroup;
+  static constexpr bool kInTurn = kInTurn_;
+  static constexpr int kBlocks = kBlocks_;
+  static constexpr int kRows = 64 * kRowTiles * (kInTurn ? 1 : 2);
+  static constexpr int kWarpgroupsOfTile = kInTurn ? 1 : 2;
+
+  // Which 64-row tile of the tile is sums[r].
+  static __device__ constexpr int RowTile(int r, int warpgroup) { return kInTurn ? r : 2 * r + warpgroup; }
+};
+
+// One stage holds 64 columns: `weight_bytes` of weight rows, then `token_bytes` of token rows.
+struct StreamShape {
+  int stages;
+  int weight_bytes;
+  int token_bytes;
+
+  R1_HOST_DEVICE int bytes() const { return stages * (weight_bytes + token_bytes); }
+};
+
+// As many stages as fit beside `reserved` bytes. token_rows is the most tokens of a tile.
+template <typename Kind>
+StreamShape FitStream(int token_rows, int reserved) {
+  StreamShape shape = {.stages = 0,
+                       .weight_bytes = Kind::kRows * kPackedRowBytes,
+                       .token_bytes = (token_rows + 7) / 8 * 8 * kPackedRowBytes};
+  const int fit = (kSharedBytesMax - reserved) / (shape.weight_bytes + shape.token_bytes);
+  shape.stages = fit < kStagesMax ? fit : kStagesMax;
+  return shape;
+}
+
+// A role's position in the ring.
+template <typename Kind>
+class Ring {
+ public:
+  // The stages begin at `stages`, a multiple of 1024; the barriers at `barriers`, kRingBarrierBytes of them.
+  __device__ Ring(const StreamShape& shape, uint32_t stages, uint32_t barriers)
+      : shape_(shape), stages_(stages), barriers_(barriers) {}
+
+  // By one thread, before the first barrier of the block, or of the cluster.
+  __device__ void InitBarriers() const {
+    for (int stage = 0; stage < shape_.stages; ++stage) {
+      BarrierInit(barriers_ + stage * 8, 2);
+      BarrierInit(barriers_ + (kStagesMax + stage) * 8, 4 * Kind::kWarpgroupsOfTile * Kind::kBlocks);
+      BarrierInit(barriers_ + (2 * kStagesMax + stage) * 8, kGatherThreads);
+    }
+    BarrierInit(turn(0), 4);
+    BarrierInit(turn(1), 4);
+    BarrierInitFence();
+  }
+
+  __device__ uint32_t weights() const { return stages_ + stage_ * shape_.weight_bytes; }
+  __device__ uint32_t tokens() const {
+    return stages_ + shape_.stages * shape_.weight_bytes + stage_ * shape_.token_bytes;
+  }
+  __device__ uint32_t full() const { return barriers_ + stage_ * 8; }
+  __device__ uint32_t empty() const { return barriers_ + (kStagesMax + stage_) * 8; }
+  // The stage's token rows have landed, but the tensor cores may not read them yet.
+  __device__ uint32_t landed() const { return barriers_ + (2 * kStagesMax + stage_) * 8; }
+  __device__ void WaitLanded() const { BarrierWait(landed(), phase_); }
+  __device__ void WaitFull() const { BarrierWait(full(), phase_); }
+  __device__ void WaitEmpty() const { BarrierWait(empty(), phase_ ^ 1); }
+
+  __device__ void Advance() {
+    if (++stage_ == shape_.stages) {
+      stage_ = 0;
+      phase_ ^= 1;
+    }
+  }
+  // Past stages that are for the other warpgroup.
+  __device__ void Skip(int stages) {
+    const int next = stage_ + stages;
+    stage_ = next % shape_.stages;
+    phase_ ^= next / shape_.stages & 1;
+  }
+
+  // A warpgroup waits here before its tile, and passes the turn on when it has seen all of the tile's stages full. Without
+  // that it could take a stage's use before the last for its own: barriers tell even from odd uses only.
+  __device__ void WaitTurn(int warpgroup) {
+    BarrierWait(turn(warpgroup), turn_phase_ ^ (warpgroup == 0 ? 1 : 0));
+    turn_phase_ ^= 1;
+  }
+  // By one thread a warp.
+  __device__ void PassTurn(int warpgroup) const { BarrierArrive(turn(warpgroup ^ 1)); }
+
+  // By one thread a warp: whoever fills the stage with this `empty` barrier may do so.
+  static __device__ void Release(uint32_t empty) {
+    BarrierArrive(empty);
+    if constexpr (Kind::kBlocks == 2) BarrierArriveAt(empty, ClusterRank() ^ 1);
+  }
+
+ private:
+  __device__ uint32_t turn(int warpgroup) const { return barriers_ + (3 * kStagesMax + warpgroup) * 8; }
+
+  const StreamShape shape_;
+  const uint32_t stages_;
+  const uint32_t barriers_;
+  int stage_ = 0;
+  uint32_t phase_ = 0;
+  uint32_t turn_phase_ = 0;
+};
+
+// Requests the rows [row_begin, row_end) of a packed matrix, both multiples of 8, row_begin of the tile's height in a
+// cluster, where each block requests one half for both. By one thread.
+template <typename Kind>
+__device__ __forceinline__ void StreamWeights(Ring<Kind>& ring, const uint8_t* packed, int columns, int row_begin,
+                                              int row_end, uint64_t policy) {
+  const int own_rows = Kind::kRows / Kind::kBlocks;
+  const int own_begin = Kind::kBlocks == 1 ? row_begin : row_begin + static_cast<int>(ClusterRank()) * own_rows;
+  const int own_end = row_end < own_begin + own_rows ? row_end : own_begin + own_rows;
+  for (int block = 0; block < columns / kPackedBlockColumns; ++block) {
+    ring.WaitEmpty();
+    BarrierArriveExpectBytes(ring.full(), (row_end - row_begin) * kPackedRowBytes);
+    for (int row = own_begin; row < own_end;) {
+      const int block_end = (row / kPackedBlockRows + 1) * kPackedBlockRows;
+      const int end = own_end < block_end ? own_end : block_end;
+      const uint32_t target = ring.weights() + (row - row_begin) * kPackedRowBytes;
+      const uint8_t* const source = packed + PackedRowOffset(row, block, columns);
+      const uint32_t bytes = (end - row) * kPackedRowBytes;
+      if constexpr (Kind::kBlocks == 1) {
+        BulkCopy(target, source, bytes, ring.full(), policy);
+      } else {
+        BulkCopyToCluster(target, source, bytes, ring.full(), 3, policy);
+      }
+      row = end;
+    }
+    ring.Advance();
+  }
+}
+
+// Gathers rows of `columns` bf16 into the ring: row i is at rows + row_offset(i) * 16 bytes. By kGatherThreads threads,
+// thread = 0 … kGatherThreads - 1. Stages keep stale rows from `tokens` on: they only reach columns that nobody stores.
+template <typename Kind, typename RowOffset>
+__device__ __forceinline__ void StreamTokens(Ring<Kind>& ring, const void* rows, int columns, int tokens, int thread,
+                                             RowOffset row_offset) {
+  constexpr int kPieces = kPackedRowBytes / 16;
+  constexpr int kRowsAtOnce = kGatherThreads / kPieces;
+  constexpr int kPasses = kTileTokensMax / kRowsAtOnce;
+  const int piece = thread % kPieces;
+  const int first_row = thread / kPieces;
+  uint32_t offsets[kPasses];
+#pragma unroll
+  for (int pass = 0; pass < kPasses; ++pass) {
+    const int row = first_row + pass * kRowsAtOnce;
+    offsets[pass] = row < tokens ? row_offset(row) : 0;
+  }
+  const auto* source = static_cast<const uint8_t*>(rows) + piece * 16;
+  const uint32_t target = first_row * kPackedRowBytes + SwizzledPiece(first_row, piece) * 16;
+  for (int block = 0; block < columns / kPackedBlockColumns; ++block) {
+    ring.WaitEmpty();
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      if (first_row + pass * kRowsAtOnce < tokens) {
+        CopyAsync16(ring.tokens() + target + pass * kRowsAtOnce * kPackedRowBytes,
+                    source + uint64_t{offsets[pass]} * 16);
+      }
+    }
+    CopyAsyncArrive(ring.landed());
+    source += kPackedRowBytes;
+    ring.Advance();
+  }
+}
+
+// Hands gathered token rows over to the tensor cores, which need a fence between ordinary copies and their own reads. By
+// one thread that has nothing else under way: there the fence costs nothing.
+template <typename Kind>
+__device__ __forceinline__ void PublishTokens(Ring<Kind>& ring, int columns) {
+  for (int block = 0; block < columns / kPackedBlockColumns; ++block) {
+    ring.WaitLanded();
+    FenceAsyncProxy();
+    BarrierArrive(ring.full());
+    ring.Advance();
+  }
+}
+
+// sums[r] = the 64 weight rows of row tile Kind::RowTile(r, warpgroup), times kN token rows, over all columns. By the
+// warpgroup that the tile belongs to, or by both; warpgroup = 0 or 1. Sums are laid out as Wgmma says.
+template <typename Kind, int kN>
+__device__ __forceinline__ void Multiply(Ring<Kind>& ring, int columns, int warpgroup,
+                                         float (&sums)[Kind::kRowTiles][kN / 2]) {
+  const bool signals = threadIdx.x % 32 == 0;
+#pragma unroll
+  for (int r = 0; r < Kind::kRowTiles; ++r) {
+#pragma unroll
+    for (int i = 0; i < kN / 2; ++i) sums[r][i] = 0;
+  }
+  if constexpr (Kind::kInTurn) ring.WaitTurn(warpgroup);
+  uint32_t previous_empty = 0;
+  for (int block = 0; block < columns / kPackedBlockColumns; ++block) {
+    ring.WaitFull();
+    const uint32_t tokens = TileDescriptor(ring.tokens());
+    const uint32_t weights = TileDescriptor(ring.weights());
+    WgmmaFence();
+#pragma unroll
+    for (int k = 0; k < kPackedBlockColumns / 16; ++k) {
+#pragma unroll
+      for (int r = 0; r < Kind::kRowTiles; ++r) {
+        Wgmma<kN>(sums[r], weights + Kind::RowTile(r, warpgroup) * (kRowTileBytes >> 4) + k * 2, tokens + k * 2);
+      }
+    }
+    WgmmaCommit();
+    // The products of the block before are done: its stage can be refilled while these run.
+    WgmmaWait<1>();
+    if (signals && block > 0) Ring<Kind>::Release(previous_empty);
+    previous_empty = ring.empty();
+    ring.Advance();
+  }
+  if (Kind::kInTurn && signals) ring.PassTurn(warpgroup);
+  WgmmaWait<0>();
+  if (signals) Ring<Kind>::Release(previous_empty);
+#pragma unroll
+  for (int r = 0; r < Kind::kRowTiles; ++r) {
+#pragma unroll
+    for (int i = 0; i < kN / 2; ++i) UseAfterWait(sums[r][i]);
+  }
+}
+
+}  // namespace r1::kernels::sm90

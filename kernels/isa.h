@@ -1,0 +1,30 @@
+// Which instruction sets the CPU kernels are built for, and which of them this machine can run. The choice is made once
+// per engine, at run time; only the files named *_avx2.cc and *_avx512.cc are compiled with those instructions.
+#pragma once
+
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "common/status.h"
+
+namespace r1::kernels {
+
+// Bumped by every change that moves a bit of any kernel's result; part of a run's numerics fingerprint.
+inline constexpr int kKernelVersion = 1;
+
+enum class IsaName {
+  kReference,  // plain C++: slow, the tests' truth, runs anywhere
+  kAvx2,       // AVX2 and FMA
+  kAvx512,     // AVX-512 F, BW, DQ, VL
+};
+
+// "reference", "avx2", "avx512".
+absl::string_view IsaText(IsaName isa);
+
+// What this CPU and operating system can run, best first; the reference is always last.
+std::vector<IsaName> DetectIsas();
+
+// "auto" gives the best of DetectIsas(). InvalidArgument: an unknown name, or one that this machine cannot run.
+[[nodiscard]] absl::StatusOr<IsaName> ParseIsa(absl::string_view text);
+
+}  // namespace r1::kernels

@@ -1,0 +1,58 @@
+#include "kernels/kernel_table.h"
+
+#include "common/status.h"
+
+namespace r1::kernels {
+namespace {
+
+constexpr KernelTable kReferenceTable = {
+    .isa = IsaName::kReference,
+    .rms_norm = RmsNormReference,
+    .matmul = MatmulReference,
+    .swiglu = SwigluReference,
+    .rope = RopeReference,
+    .mla_decode = MlaDecodeReference,
+    .moe_router = MoeRouterReference,
+    .moe_experts = MoeExpertsReference,
+    .moe_combine = MoeCombineReference,
+    .sample_head = SampleHeadReference,
+};
+
+constexpr KernelTable kAvx2Table = {
+    .isa = IsaName::kAvx2,
+    .rms_norm = RmsNormFp32Avx2,
+    .matmul = MatmulFp32Avx2,
+    .swiglu = SwigluFp32Avx2,
+    .rope = RopeFp32Avx2,
+    .mla_decode = MlaDecodeFp32Avx2,
+    .moe_router = MoeRouterFp32Avx2,
+    .moe_experts = MoeExpertsFp32Avx2,
+    .moe_combine = MoeCombineFp32Avx2,
+    .sample_head = SampleHeadFp32Avx2,
+};
+
+constexpr KernelTable kAvx512Table = {
+    .isa = IsaName::kAvx512,
+    .rms_norm = RmsNormFp32Avx512,
+    .matmul = MatmulFp32Avx512,
+    .swiglu = SwigluFp32Avx512,
+    .rope = RopeFp32Avx512,
+    .mla_decode = MlaDecodeFp32Avx512,
+    .moe_router = MoeRouterFp32Avx512,
+    .moe_experts = MoeExpertsFp32Avx512,
+    .moe_combine = MoeCombineFp32Avx512,
+    .sample_head = SampleHeadFp32Avx512,
+};
+
+}  // namespace
+
+const KernelTable& KernelsFor(IsaName isa) {
+  switch (isa) {
+    case IsaName::kReference: return kReferenceTable;
+    case IsaName::kAvx2: return kAvx2Table;
+    case IsaName::kAvx512: return kAvx512Table;
+  }
+  CheckFailed(__FILE__, __LINE__, "isa is one of the enum");
+}
+
+}  // namespace r1::kernels

@@ -1,0 +1,27 @@
+#include "kernels/swiglu.h"
+
+#include <cmath>
+
+#include "kernels/matmul.h"
+
+namespace r1::kernels {
+
+void SwigluReference(const SwigluArgs& args) {
+  for (int m = 0; m < args.m; ++m) {
+    const float* x = args.x + (args.rows ? args.rows[m] : m) * args.x_stride;
+    for (int i = 0; i < args.w.intermediate; ++i) {
+      const int64_t panel_floats = int64_t{args.w.k} * kPanelColumns;
+      const float* gate_column = args.w.panels + i / kPanelColumns * 2 * panel_floats + i % kPanelColumns;
+      const float* up_column = gate_column + panel_floats;
+      float gate = 0;
+      float up = 0;
+      for (int k = 0; k < args.w.k; ++k) {
+        gate += x[k] * gate_column[k * kPanelColumns];
+        up += x[k] * up_column[k * kPanelColumns];
+      }
+      args.y[m * args.y_stride + i] = gate / (1.0f + std::exp(-gate)) * up;
+    }
+  }
+}
+
+}  // namespace r1::kernels

@@ -1,0 +1,84 @@
+// The differentiable operators that a ModelSpec's layers are built from: mathematics from
+// cpu_kernels.h, memory and autograd from LibTorch. All compute on the calling thread and give the
+// same bits for the same inputs. Tensors are contiguous fp32.
+//
+// Shape letters: T tokens, D model, H heads, I width of an MLP, E experts, A experts a token, N
+// target rows, V vocabulary. Weights are [out, in].
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "common/models/model_spec.h"
+#include "learner/policy/cpu_kernels.h"
+#include "learner/policy/differentiable.h"
+#include "learner/policy/packed_batch.h"
+
+namespace r1::learner {
+
+// Cosines and sines [positions, dim / 2], as kernels/rope.h makes them.
+struct RopeTable {
+  RopeTable(const RopeSpec& rope, int positions);
+  std::vector<float> cos, sin;
+};
+
+// Rows of x, in the order of `rows`, which may repeat.
+at::Tensor GatherRows(const at::Tensor& x, const std::vector<int32_t>& rows);
+
+// RMSNorm of the first weight.size(0) columns of x: [T, weight.size(0)].
+at::Tensor RmsNorm(const CpuKernels& kernels, const at::Tensor& x, const at::Tensor& weight,
+                   double eps);
+
+// x weight' for each weight, in one node so that their gradients to x are summed by the matrix
+// products.
+Tensors Project(const CpuKernels& kernels, const at::Tensor& x, const Tensors& weights);
+
+// residual + x weight'.
+at::Tensor ProjectAdd(const CpuKernels& kernels, const at::Tensor& residual, const at::Tensor& x,
+                      const at::Tensor& weight);
+
+// Causal attention over packed sequences: queries [T, H * (nope + rope)], kv_down [T, latent +
+// rope] whose last columns are the shared rotary key, kv [T, H * (nope + value)] -> [T, H * value].
+// The batch must outlive the backward pass.
+at::Tensor Attention(const CpuKernels& kernels, const MlaSpec& spec, const RopeTable& rope,
+                     const PackedBatch& batch, const at::Tensor& queries, const at::Tensor& kv_down,
+                     const at::Tensor& kv);
+
+// SwiGLU MLP: gate and up [I, D], down [D, I].
+struct MlpWeights {
+  at::Tensor gate, up, down;
+};
+
+// residual + down(silu(gate(x)) * up(x)).
+at::Tensor GatedMlpAdd(const CpuKernels& kernels, const at::Tensor& residual, const at::Tensor& x,
+                       const MlpWeights& weights);
+
+// Which expert each token goes to. A slot is one (token, expert) pair; slots are sorted by expert,
+// then by token, so that each expert's rows are contiguous.
+struct Routing {
+  std::vector<int32_t> experts;      // [T, A], ascending in each row
+  std::vector<int32_t> slots;        // [T, A], the slot of each
+  std::vector<int32_t> slot_tokens;  // [T * A]
+  std::vector<int64_t> starts;       // [E + 1], first slot of each expert
+};
+
+// Scores sigmoid(logits) [T, E] -> weights [T, A] of the chosen experts (kernels/moe_router.h). No
+// gradient to the bias [E], which only steers the choice.
+at::Tensor Route(const CpuKernels& kernels, const MoeSpec& spec, const at::Tensor& logits,
+                 const float* bias, Routing* routing);
+
+// base + sum over a token's experts of weight * MLP(x). [T, D].
+at::Tensor RoutedExpertsAdd(const CpuKernels& kernels, const at::Tensor& base, const at::Tensor& x,
+                            const at::Tensor& weights, std::shared_ptr<const Routing> routing,
+                            const std::vector<MlpWeights>& experts);
+
+// log softmax(x head' / temperature) at the target of each row: [N]. Logits exist for a few rows at
+// a time only and are computed again by the backward pass. `entropy` [N] is of the same softmax, in
+// nats; may be null.
+at::Tensor TokenLogprobs(const CpuKernels& kernels, const at::Tensor& x, const at::Tensor& head,
+                         const std::vector<int32_t>& targets, double temperature,
+                         std::vector<float>* entropy);
+
+}  // namespace r1::learner

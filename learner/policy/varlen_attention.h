@@ -1,0 +1,383 @@
+// Causal attention over packed sequences, forward and backward (see AttentionArgs). Included once
+// by each cpu_kernels_<isa>.cc.
+//
+// One head of one sequence at a time is unpacked into small contiguous matrices (queries rotated
+// and scaled, keys rotated, both also transposed where lanes run over tokens), padded to whole
+// blocks of tokens. Then, for every block of query rows, all keys up to the block's last row:
+// scores, softmax and the products, each a small matrix product whose tiles stay in registers. The
+// backward pass computes the probabilities again from the log-sum-exp of each row. Work above the
+// diagonal is at most one block wide; memory is linear in the sequence length.
+//
+// Shape letters: L tokens of the sequence, padded to whole blocks; C query and key channels, U
+// value channels, both padded.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "learner/policy/cpu_kernels.h"
+#include "learner/policy/gemm.h"
+#include "learner/policy/simd.h"
+
+namespace r1::learner::R1_SIMD_NAMESPACE {
+
+constexpr int64_t kBlock = AttentionScratch::kBlock;
+static_assert(kBlock % kLanes == 0);
+
+// c[rows, columns] (+)= a[rows, depth] b[depth, columns]. Rows and columns are multiples of kBlock.
+struct Product {
+  MatrixView a;
+  const float* b;
+  int64_t b_row;
+  float* c;
+  int64_t c_row;
+  int64_t rows;
+  int64_t columns;
+  int64_t depth;
+  bool accumulate = false;
+};
+
+template <int kVecs>
+inline void MultiplyColumns(const Product& p, int64_t column) {
+  constexpr int kRows = R1_SIMD_BYTES == 64 ? 8 : 4;  // divides kBlock
+  for (int64_t row = 0; row < p.rows; row += kRows) {
+    Vec sums[kRows][kVecs];
+    MultiplyTile<kRows, kVecs>({p.a.data + row * p.a.row, p.a.row, p.a.column}, p.b + column,
+                               p.b_row, p.depth, sums);
+    for (int i = 0; i < kRows; ++i) {
+      for (int v = 0; v < kVecs; ++v) {
+        float* target = p.c + (row + i) * p.c_row + column + v * kLanes;
+        Store(target, p.accumulate ? Load(target) + sums[i][v] : sums[i][v]);
+      }
+    }
+  }
+}
+
+inline void Multiply(const Product& p) {
+  int64_t column = 0;
+  for (; column + 2 * kLanes <= p.columns; column += 2 * kLanes) MultiplyColumns<2>(p, column);
+  if (column < p.columns) MultiplyColumns<1>(p, column);
+}
+
+// target[channel, t] = source[t, channel] for whole blocks of both.
+inline void Transpose(const float* source, int64_t tokens, int64_t channels, float* target) {
+  for (int64_t t = 0; t < tokens; t += kLanes) {
+    for (int64_t c = 0; c < channels; c += kLanes) {
+      TransposeBlock(source + t * channels + c, channels, target + c * tokens + t, tokens);
+    }
+  }
+}
+
+// target = source * factor.
+inline void CopyScaled(int64_t count, float factor, const float* source, float* target) {
+  ForEachVec(count, [&](int64_t i, int64_t lanes) {
+    Store(target + i, Load(source + i, lanes) * Set(factor), lanes);
+  });
+}
+
+// Rotates the rope channels by the angles of a position and scales them. In the target pairs are
+// (i, i + rope / 2) always: scores do not depend on the order of channels as long as queries and
+// keys share it.
+inline void Rotate(const AttentionArgs& args, int64_t token, float factor,
+                   const float* __restrict source, float* __restrict target) {
+  const int half = args.rope / 2;
+  const float* __restrict cos = args.cos + int64_t{args.positions[token]} * half;
+  const float* __restrict sin = args.sin + int64_t{args.positions[token]} * half;
+  if (args.interleaved) {
+    for (int i = 0; i < half; ++i) {
+      const float x = source[2 * i] * factor, y = source[2 * i + 1] * factor;
+      target[i] = x * cos[i] - y * sin[i];
+      target[i + half] = x * sin[i] + y * cos[i];
+    }
+  } else {
+    for (int i = 0; i < half; ++i) {
+      const float x = source[i] * factor, y = source[i + half] * factor;
+      target[i] = x * cos[i] - y * sin[i];
+      target[i + half] = x * sin[i] + y * cos[i];
+    }
+  }
+}
+
+// The way back, for gradients: rotates by the negative angles and restores the order of channels.
+inline void RotateBack(const AttentionArgs& args, int64_t token, float factor,
+                       const float* __restrict source, float* __restrict target) {
+  const int half = args.rope / 2;
+  const float* __restrict cos = args.cos + int64_t{args.positions[token]} * half;
+  const float* __restrict sin = args.sin + int64_t{args.positions[token]} * half;
+  if (args.interleaved) {
+    for (int i = 0; i < half; ++i) {
+      const float x = source[i] * factor, y = source[i + half] * factor;
+      target[2 * i] = x * cos[i] + y * sin[i];
+      target[2 * i + 1] = y * cos[i] - x * sin[i];
+    }
+  } else {
+    for (int i = 0; i < half; ++i) {
+      const float x = source[i] * factor, y = source[i + half] * factor;
+      target[i] = x * cos[i] + y * sin[i];
+      target[i + half] = y * cos[i] - x * sin[i];
+    }
+  }
+}
+
+// Lanes of keys [key, key + kLanes) that query row `row` may see.
+inline IntVec Visible(int64_t row, int64_t key) {
+  return LaneIndices() <= static_cast<int32_t>(row - key);
+}
+
+// Attention of one head of one sequence after another, in the caller's scratch memory.
+class HeadAttention {
+ public:
+  HeadAttention(const AttentionArgs& args, bool with_gradient)
+      : args_(args),
+        s_(args, with_gradient),
+        channels_(args.nope + args.rope),
+        C_(s_.channels),
+        U_(s_.values) {}
+
+  // The rotary key of every token, shared by the sequence's heads, and the padding, which no head
+  // changes.
+  void BeginSequence(int64_t sequence) {
+    start_ = args_.starts[sequence];
+    length_ = args_.starts[sequence + 1] - start_;
+    padded_ = AttentionScratch::Round(length_);
+    for (int64_t t = 0; t < length_; ++t) {
+      Rotate(args_, start_ + t, 1, args_.k_rope + (start_ + t) * args_.k_rope_stride,
+             s_.rotary + t * args_.rope);
+    }
+    Clear(s_.q, C_, channels_);
+    Clear(s_.k, C_, channels_);
+    Clear(s_.v, U_, args_.value);
+  }
+
+  // Fills q, k and v of one head.
+  void LoadHead(int head) {
+    head_ = head;
+    for (int64_t t = 0; t < length_; ++t) {
+      const float* q = args_.q + QOffset(t);
+      const float* kv = args_.kv + KvOffset(t);
+      float* q_row = s_.q + t * C_;
+      float* k_row = s_.k + t * C_;
+      CopyScaled(args_.nope, args_.scale, q, q_row);
+      Rotate(args_, start_ + t, args_.scale, q + args_.nope, q_row + args_.nope);
+      CopyScaled(args_.nope, 1, kv, k_row);
+      CopyScaled(args_.rope, 1, s_.rotary + t * args_.rope, k_row + args_.nope);
+      CopyScaled(args_.value, 1, kv + args_.nope, s_.v + t * U_);
+    }
+    Transpose(s_.k, padded_, C_, s_.k_transposed);
+  }
+
+  void Forward() {
+    for (int64_t first = 0; first < padded_; first += kBlock) {
+      const int64_t keys = first + kBlock;
+      Multiply({.a = {s_.q + first * C_, C_, 1},
+                .b = s_.k_transposed,
+                .b_row = padded_,
+                .c = s_.scores,
+                .c_row = keys,
+                .rows = kBlock,
+                .columns = keys,
+                .depth = channels_});
+      float inverse_sums[kBlock] = {};
+      for (int64_t i = 0; i < kBlock; ++i) {
+        if (first + i < length_) {
+          inverse_sums[i] = SoftmaxRow(s_.scores + i * keys, keys, first + i);
+        } else {
+          std::fill_n(s_.scores + i * keys, keys, 0.0f);
+        }
+      }
+      Multiply({.a = {s_.scores, keys, 1},
+                .b = s_.v,
+                .b_row = U_,
+                .c = s_.product,
+                .c_row = U_,
+                .rows = kBlock,
+                .columns = U_,
+                .depth = keys});
+      for (int64_t i = 0; i < std::min(kBlock, length_ - first); ++i) {
+        float* out = args_.out + OutOffset(first + i);
+        CopyScaled(args_.value, inverse_sums[i], s_.product + i * U_, out);
+      }
+    }
+  }
+
+  // Gradients of this head's q and kv rows; the rotary key's is collected until EndSequence.
+  void Backward(const AttentionGradient& gradient) {
+    if (head_ == 0) {
+      std::fill_n(s_.drotary, length_ * args_.rope, 0.0f);
+      Clear(s_.dout, U_, args_.value);
+    }
+    std::fill_n(s_.dk, padded_ * C_, 0.0f);
+    std::fill_n(s_.dv, padded_ * U_, 0.0f);
+    for (int64_t t = 0; t < length_; ++t) {
+      CopyScaled(args_.value, 1, gradient.dout + OutOffset(t), s_.dout + t * U_);
+    }
+    Transpose(s_.v, padded_, U_, s_.v_transposed);
+    for (int64_t first = 0; first < padded_; first += kBlock) BackwardBlock(first);
+    StoreGradients(gradient);
+  }
+
+  void EndSequence(const AttentionGradient& gradient) {
+    for (int64_t t = 0; t < length_; ++t) {
+      RotateBack(args_, start_ + t, 1, s_.drotary + t * args_.rope,
+                 gradient.dk_rope + (start_ + t) * gradient.dk_rope_stride);
+    }
+  }
+
+ private:
+  // Zeros the rows behind the sequence and the columns behind `used` of a padded matrix.
+  void Clear(float* matrix, int64_t columns, int64_t used) {
+    for (int64_t t = 0; t < padded_; ++t) {
+      const int64_t first = t < length_ ? used : 0;
+      std::fill(matrix + t * columns + first, matrix + (t + 1) * columns, 0.0f);
+    }
+  }
+  int64_t QOffset(int64_t t) const { return ((start_ + t) * args_.heads + head_) * channels_; }
+  int64_t OutOffset(int64_t t) const { return ((start_ + t) * args_.heads + head_) * args_.value; }
+  int64_t KvOffset(int64_t t) const {
+    return ((start_ + t) * args_.heads + head_) * (args_.nope + args_.value);
+  }
+
+  // Scores of query row `row` become e^(score - max), and 0 for keys behind it. Returns 1 / sum.
+  float SoftmaxRow(float* scores, int64_t keys, int64_t row) {
+    Vec largest = Set(scores[0]);
+    for (int64_t j = 0; j <= row; j += kLanes) {
+      largest = Max(largest, Visible(row, j) ? Load(scores + j) : largest);
+    }
+    const float top = MaxLanes(largest);
+    Vec sum{};
+    for (int64_t j = 0; j < keys; j += kLanes) {
+      const Vec power = Visible(row, j) ? Exp(Load(scores + j) - Set(top)) : Vec{};
+      sum += power;
+      Store(scores + j, power);
+    }
+    const float total = SumLanes(sum);
+    args_.log_sum_exp[head_ * args_.tokens + start_ + row] = top + std::log(total);
+    return 1.0f / total;
+  }
+
+  // One block of query rows: P = e^(S - lse), dP = dO V', dS = P (dP - dO.O), where ' transposes;
+  // then the three products dQ = dS K, dK += dS' Q, dV += P' dO.
+  void BackwardBlock(int64_t first) {
+    const int64_t keys = first + kBlock;
+    const float* q = s_.q + first * C_;
+    const float* dout = s_.dout + first * U_;
+    Multiply({.a = {q, C_, 1},
+              .b = s_.k_transposed,
+              .b_row = padded_,
+              .c = s_.scores,
+              .c_row = keys,
+              .rows = kBlock,
+              .columns = keys,
+              .depth = channels_});
+    Multiply({.a = {dout, U_, 1},
+              .b = s_.v_transposed,
+              .b_row = padded_,
+              .c = s_.dscores,
+              .c_row = keys,
+              .rows = kBlock,
+              .columns = keys,
+              .depth = args_.value});
+    for (int64_t i = 0; i < kBlock; ++i) {
+      if (first + i < length_) {
+        ScoreGradientRow(first + i, keys, dout + i * U_, s_.scores + i * keys,
+                         s_.dscores + i * keys);
+      } else {
+        std::fill_n(s_.scores + i * keys, keys, 0.0f);
+        std::fill_n(s_.dscores + i * keys, keys, 0.0f);
+      }
+    }
+    Multiply({.a = {s_.dscores, keys, 1},
+              .b = s_.k,
+              .b_row = C_,
+              .c = s_.dq + first * C_,
+              .c_row = C_,
+              .rows = kBlock,
+              .columns = C_,
+              .depth = keys});
+    Multiply({.a = {s_.dscores, 1, keys},
+              .b = q,
+              .b_row = C_,
+              .c = s_.dk,
+              .c_row = C_,
+              .rows = keys,
+              .columns = C_,
+              .depth = kBlock,
+              .accumulate = true});
+    Multiply({.a = {s_.scores, 1, keys},
+              .b = dout,
+              .b_row = U_,
+              .c = s_.dv,
+              .c_row = U_,
+              .rows = keys,
+              .columns = U_,
+              .depth = kBlock,
+              .accumulate = true});
+  }
+
+  // scores: S becomes P. dscores: dP becomes dS.
+  void ScoreGradientRow(int64_t row, int64_t keys, const float* dout, float* scores,
+                        float* dscores) {
+    const float* out = args_.out + OutOffset(row);
+    Vec products{};
+    ForEachVec(args_.value, [&](int64_t c, int64_t lanes) {
+      products = Fma(Load(out + c, lanes), Load(dout + c, lanes), products);
+    });
+    const Vec dot = Set(SumLanes(products));
+    const Vec log_sum_exp = Set(args_.log_sum_exp[head_ * args_.tokens + start_ + row]);
+    for (int64_t j = 0; j < keys; j += kLanes) {
+      const Vec probability = Visible(row, j) ? Exp(Load(scores + j) - log_sum_exp) : Vec{};
+      Store(scores + j, probability);
+      Store(dscores + j, probability * (Load(dscores + j) - dot));
+    }
+  }
+
+  void StoreGradients(const AttentionGradient& gradient) {
+    for (int64_t t = 0; t < length_; ++t) {
+      float* dq = gradient.dq + QOffset(t);
+      float* dkv = gradient.dkv + KvOffset(t);
+      const float* dq_row = s_.dq + t * C_;
+      const float* dk_row = s_.dk + t * C_;
+      float* drotary = s_.drotary + t * args_.rope;
+      // q was scaled on loading, so its gradient is scaled here; dk holds the factor already.
+      CopyScaled(args_.nope, args_.scale, dq_row, dq);
+      RotateBack(args_, start_ + t, args_.scale, dq_row + args_.nope, dq + args_.nope);
+      CopyScaled(args_.nope, 1, dk_row, dkv);
+      CopyScaled(args_.value, 1, s_.dv + t * U_, dkv + args_.nope);
+      ForEachVec(args_.rope, [&](int64_t i, int64_t lanes) {
+        Store(drotary + i, Load(drotary + i, lanes) + Load(dk_row + args_.nope + i, lanes), lanes);
+      });
+    }
+  }
+
+  const AttentionArgs& args_;
+  const AttentionScratch s_;
+  const int channels_;
+  const int64_t C_, U_;
+  int64_t start_ = 0, length_ = 0, padded_ = 0;
+  int head_ = 0;
+};
+
+inline void AttentionForward(const AttentionArgs& args) {
+  HeadAttention attention(args, false);
+  for (int64_t sequence = 0; sequence < args.sequences; ++sequence) {
+    attention.BeginSequence(sequence);
+    for (int head = 0; head < args.heads; ++head) {
+      attention.LoadHead(head);
+      attention.Forward();
+    }
+  }
+}
+
+inline void AttentionBackward(const AttentionArgs& args, const AttentionGradient& gradient) {
+  HeadAttention attention(args, true);
+  for (int64_t sequence = 0; sequence < args.sequences; ++sequence) {
+    attention.BeginSequence(sequence);
+    for (int head = 0; head < args.heads; ++head) {
+      attention.LoadHead(head);
+      attention.Backward(gradient);
+    }
+    attention.EndSequence(gradient);
+  }
+}
+
+}  // namespace r1::learner::R1_SIMD_NAMESPACE

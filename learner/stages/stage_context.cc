@@ -1,0 +1,340 @@
+#include "learner/stages/stage_context.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+
+#include "common/log.h"
+#include "learner/stages/stage.h"
+
+namespace r1::learner {
+namespace {
+
+TensorView ViewOf(const std::string& name, std::span<const float> values) {
+  return {.name = name,
+          .dtype = DType::kF32,
+          .shape = {static_cast<int64_t>(values.size())},
+          .bytes = absl::string_view(reinterpret_cast<const char*>(values.data()), values.size_bytes())};
+}
+
+constexpr char kFirstMoment[] = "adam/first_moment";
+constexpr char kSecondMoment[] = "adam/second_moment";
+
+std::string BulletinTag(uint32_t stage_index, uint64_t evaluation) {
+  return absl::StrCat("eval/", stage_index, "/", evaluation);
+}
+
+uint64_t FolderBytes(const std::string& path) {
+  uint64_t bytes = 0;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(path, error)) {
+    if (entry.is_regular_file(error)) bytes += entry.file_size(error);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+StageContext::StageContext(const RunParts& parts, const v1::StageConfig& config, uint32_t index, v1::CheckpointState& state)
+    : parts_(parts),
+      config_(config),
+      index_(index),
+      state_(state),
+      row_started_(RealClock().MonotonicSeconds()),
+      run_started_(row_started_),
+      seconds_before_(state.seconds_total()) {}
+
+absl::Status StageContext::LoadData() {
+  if (!config_.data().train_files().empty()) {
+    const auto kind = config_.has_sft() ? Dataset::Kind::kCompletions : Dataset::Kind::kAnswers;
+    R1_ASSIGN_OR_RETURN(dataset_, Dataset::Load(config_.data(), kind, tokenizer()));
+    const Dataset::LeftOut& left_out = dataset_->left_out();
+    if (is_main()) {
+      R1_LOG(kInfo) << "stage " << config_.name() << ": " << dataset_->size(Split::kTrain) << " training and "
+                    << dataset_->size(Split::kEval) << " evaluation prompts; left out: " << left_out.too_long
+                    << " too long, " << left_out.repeated << " repeated, " << left_out.evaluated << " held out";
+    }
+    prompts_ = dataset_.get();
+    return absl::OkStatus();
+  }
+  const std::string name = config_.has_pretrain() ? config_.pretrain().task()
+                           : config_.has_sft()    ? config_.sft().task()
+                                                  : config_.grpo().task();
+  R1_ASSIGN_OR_RETURN(std::unique_ptr<Task> task, MakeTask(name));
+  task_ = std::move(task);
+  task_source_ = MakeTaskSource(task_);
+  prompts_ = task_source_.get();
+  return absl::OkStatus();
+}
+
+void StageContext::SetProgress(int64_t step, int64_t update) {
+  state_.set_step(step);
+  state_.set_update(update);
+  if (parts_.board != nullptr) parts_.board->SetProgress(step, update);
+}
+
+void StageContext::SetResumed(const CheckpointContents& contents) {
+  resumed_ = contents;
+  reference_ = contents.reference;
+  published_ = contents.weights;
+  KeepTensor(kFirstMoment, optimizer().first_moment());
+  KeepTensor(kSecondMoment, optimizer().second_moment());
+}
+
+bool StageContext::KeepTensor(const std::string& name, std::span<float> values) {
+  if (std::none_of(kept_.begin(), kept_.end(), [&](const auto& kept) { return kept.first == name; })) {
+    kept_.emplace_back(name, values);
+  }
+  for (const TensorView& tensor : resumed_.optimizer) {
+    if (tensor.name != name || tensor.bytes.size() != values.size_bytes()) continue;
+    std::memcpy(values.data(), tensor.bytes.data(), values.size_bytes());
+    return true;
+  }
+  return false;
+}
+
+bool StageContext::StopRequested() {
+  if (ranks() == 1) return stop().raised();
+  std::string decision = is_main() && stop().raised() ? "stop" : "go";
+  collectives().Broadcast(decision);
+  return decision == "stop";
+}
+
+void StageContext::Publish() {
+  const Timed timed(*this, "publish");
+  state_.set_policy_version(state_.policy_version() + 1);
+  if (!is_main()) return;
+  published_ = std::make_shared<WeightsSnapshot>(policy().Snapshot(state_.policy_version()));
+  pool().Publish(published_);
+  parts_.board->SetPolicyVersion(state_.policy_version());
+}
+
+EvalPlan StageContext::Plan(const std::string& set, Split split, bool textbook) const {
+  return {.set = set,
+          .split = split,
+          .textbook = textbook,
+          .prompts = config_.eval().prompts(),
+          .samples_per_prompt = config_.eval().samples_per_prompt(),
+          .temperature = config_.eval().temperature(),
+          .response_tokens_max = static_cast<uint32_t>(config_.sampling().response_tokens_max())};
+}
+
+absl::Status StageContext::OfferEvaluation(const PendingEval& pending) {
+  R1_ASSIGN_OR_RETURN(std::vector<v1::Lease> leases,
+                      MakeEvalLeases(pending.plan, {prompts_, task_.get(), &parts_.tokenizer}, index_,
+                                     pending.first_group_id, pending.policy_version));
+  R1_CHECK(leases.size() == pending.groups || pending.groups == 0);
+  return pool().Offer(0, std::move(leases));
+}
+
+absl::Status StageContext::BeginEvaluation(const EvalPlan& plan) {
+  if (!is_main()) return absl::OkStatus();
+  PendingEval pending{.plan = plan,
+                      .step = step(),
+                      .update = update(),
+                      .policy_version = policy_version(),
+                      .first_group_id = state_.eval_groups()};
+  const uint64_t available =
+      plan.textbook && task_ != nullptr ? task_->size(plan.split) : prompts_->size(plan.split);
+  pending.groups = std::min<uint64_t>(available, static_cast<uint64_t>(plan.prompts)) * (plan.greedy ? 2 : 1);
+  if (pending.groups == 0) {
+    return absl::InvalidArgumentError(absl::StrCat("stage ", config_.name(), ": no prompts for evaluation set ",
+                                                   plan.set, "; name data.eval_files or give more rows"));
+  }
+  R1_RETURN_IF_ERROR(OfferEvaluation(pending));
+  state_.set_eval_groups(pending.first_group_id + pending.groups);
+  pending_.push_back(std::move(pending));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EvalResult> StageContext::CollectOne() {
+  const Timed timed(*this, "evaluate");
+  const PendingEval& pending = pending_.front();
+  absl::StatusOr<std::vector<v1::Group>> groups = pool().AwaitEval(pending.first_group_id, pending.groups, stop());
+  if (!groups.ok()) return groups.status();
+  EvalResult result = SummarizeEval(pending.plan, *groups);
+  parts_.recorder->WriteRow({.stage = config_.name(),
+                             .stage_index = index_,
+                             .step = pending.step,
+                             .update = pending.update,
+                             .values = result.values});
+  std::vector<v1::SampleRecord> records;
+  for (size_t i = 0; i < groups->size(); ++i) {
+    const v1::Group& group = (*groups)[i];
+    const uint64_t prompt_index = i / (pending.plan.greedy ? 2 : 1);
+    const PromptRow row = pending.plan.textbook ? task_->TextbookPrompt(pending.plan.split, prompt_index)
+                                                : prompts_->Prompt(pending.plan.split, 0, 0, prompt_index);
+    for (const v1::Sample& sample : group.samples()) {
+      records.push_back(MakeSampleRecord(config_.name(), pending.step, "eval", row, group, sample));
+    }
+  }
+  WriteSamples(std::move(records), pending.plan.set, pending.step);
+  pending_.erase(pending_.begin());
+  return result;
+}
+
+absl::Status StageContext::CollectEvaluations() {
+  while (!pending_.empty()) R1_RETURN_IF_ERROR(CollectOne().status());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<EvalResult> StageContext::Evaluate(const EvalPlan& plan) {
+  const std::string tag = BulletinTag(index_, evaluations_++);
+  if (!is_main()) {
+    R1_ASSIGN_OR_RETURN(const std::string payload, pool().AwaitPost(tag, stop()));
+    EvalResult result;
+    if (payload.size() != sizeof(result.pass_at_1)) return absl::CancelledError("rank 0 stopped the evaluation");
+    std::memcpy(&result.pass_at_1, payload.data(), sizeof(result.pass_at_1));
+    return result;
+  }
+  R1_CHECK(pending_.empty());
+  const uint64_t groups_before = state_.eval_groups();
+  R1_RETURN_IF_ERROR(BeginEvaluation(plan));
+  absl::StatusOr<EvalResult> result = CollectOne();
+  if (!result.ok()) {
+    // Forgotten: a resumed run asks again, under the same group ids.
+    pending_.clear();
+    state_.set_eval_groups(groups_before);
+  }
+  if (ranks() > 1) {
+    std::string payload;
+    if (result.ok()) payload.assign(reinterpret_cast<const char*>(&result->pass_at_1), sizeof(result->pass_at_1));
+    pool().Post(tag, payload);
+  }
+  return result;
+}
+
+absl::Status StageContext::ResumeEvaluations() {
+  if (!is_main()) return absl::OkStatus();
+  for (const v1::PendingEval& saved : state_.pending_evals()) {
+    PendingEval pending{.plan = Plan(saved.set(), Split::kEval, false),
+                        .step = saved.step(),
+                        .update = saved.update(),
+                        .policy_version = saved.policy_version(),
+                        .first_group_id = saved.first_group_id(),
+                        .groups = saved.groups()};
+    R1_RETURN_IF_ERROR(OfferEvaluation(pending));
+    pending_.push_back(std::move(pending));
+  }
+  state_.clear_pending_evals();
+  return absl::OkStatus();
+}
+
+StageContext::Timed::Timed(StageContext& context, const std::string& name)
+    : context_(context),
+      name_(name),
+      started_(RealClock().MonotonicSeconds()),
+      phase_(context.parts_.board, name) {}
+
+StageContext::Timed::~Timed() { context_.seconds_[name_] += RealClock().MonotonicSeconds() - started_; }
+
+void StageContext::WriteStepRow(std::map<std::string, double> values) {
+  const double now = RealClock().MonotonicSeconds();
+  double accounted = 0;
+  for (const auto& [name, seconds] : seconds_) {
+    values["time/" + name] = seconds;
+    accounted += seconds;
+  }
+  values["time/step"] = now - row_started_;
+  values["time/unaccounted"] = std::max(0.0, now - row_started_ - accounted);
+  seconds_.clear();
+  row_started_ = now;
+  if (!is_main()) return;
+  parts_.recorder->WriteRow({.stage = config_.name(),
+                             .stage_index = index_,
+                             .step = step(),
+                             .update = update(),
+                             .values = std::move(values)});
+}
+
+void StageContext::WriteSamples(std::vector<v1::SampleRecord> samples, const std::string& eval_set, int64_t step) {
+  if (!is_main() || samples.empty()) return;
+  parts_.recorder->WriteSamples({.stage = config_.name(),
+                                 .stage_index = index_,
+                                 .step = step,
+                                 .eval_set = eval_set,
+                                 .samples = std::move(samples)});
+}
+
+void StageContext::CheckpointIfDue() {
+  const int64_t every = run().checkpoint().every_steps();
+  if (every > 0 && step() % every == 0) (void)SaveCheckpoint(false);
+}
+
+CheckpointContents StageContext::Contents(bool done) {
+  state_.set_stage_index(index_);
+  state_.set_stage_name(config_.name());
+  state_.set_stage_done(done);
+  state_.set_optimizer_updates(optimizer().updates());
+  state_.set_seconds_total(seconds_before_ + RealClock().MonotonicSeconds() - run_started_);
+  state_.clear_pending_evals();
+  for (const PendingEval& pending : pending_) {
+    v1::PendingEval* saved = state_.add_pending_evals();
+    saved->set_set(pending.plan.set);
+    saved->set_step(pending.step);
+    saved->set_update(pending.update);
+    saved->set_policy_version(pending.policy_version);
+    saved->set_first_group_id(pending.first_group_id);
+    saved->set_groups(pending.groups);
+  }
+  CheckpointContents contents;
+  contents.hf_config_json = policy().spec().hf_config_json;
+  contents.tokenizer_json = tokenizer().json();
+  contents.tokenizer_config_json = tokenizer().config_json();
+  contents.weights = std::make_shared<WeightsSnapshot>(policy().Snapshot(policy_version()));
+  for (const auto& [name, values] : kept_) contents.optimizer.push_back(ViewOf(name, values));
+  contents.reference = reference_;
+  for (auto& leased : pool().LeasedVersions()) {
+    if (leased->policy_version != policy_version()) contents.leased.push_back(std::move(leased));
+  }
+  return contents;
+}
+
+absl::Status StageContext::SaveCheckpoint(bool done) {
+  const Timed timed(*this, "checkpoint");
+  std::vector<v1::Group> accepted;
+  pool().Save(state_, accepted);
+  std::string temporary;
+  absl::Status status;
+  if (is_main()) {
+    CheckpointContents contents = Contents(done);
+    status = parts_.recorder->Sync(state_);
+    contents.state = state_;
+    CheckpointStore& store = parts_.recorder->checkpoints();
+    if (status.ok()) {
+      absl::StatusOr<std::string> begun = store.BeginSave(state_);
+      status = begun.status();
+      if (begun.ok()) temporary = *begun;
+    }
+    if (status.ok()) status = store.WriteModel(temporary, contents);
+    if (!status.ok() && !temporary.empty()) {
+      store.Abandon(temporary);
+      temporary.clear();
+    }
+  }
+  collectives().Broadcast(temporary);
+  if (!temporary.empty()) {
+    CheckpointStore shards(RealFileSystem(), {.folder = ParentPath(temporary)});
+    const absl::Status written = shards.WriteShard(temporary, rank(), accepted);
+    int64_t failures[1] = {written.ok() ? 0 : 1};
+    collectives().AllReduceSum(std::span<int64_t>(failures));
+    if (!written.ok()) status = written;
+    if (is_main()) {
+      CheckpointStore& store = parts_.recorder->checkpoints();
+      if (failures[0] > 0) {
+        store.Abandon(temporary);
+        if (status.ok()) status = absl::UnavailableError("another rank could not write its part of the checkpoint");
+      } else {
+        const absl::StatusOr<std::string> path = store.Commit(temporary, ranks());
+        status = path.status();
+        if (path.ok()) {
+          parts_.board->RecordCheckpoint(std::filesystem::path(*path).filename().string(), FolderBytes(*path));
+        }
+      }
+    }
+  }
+  if (!status.ok()) R1_LOG(kError) << "checkpoint not saved, earlier ones are intact: " << status.message();
+  return status;
+}
+
+}  // namespace r1::learner

@@ -1,0 +1,124 @@
+// The forward pass of one step: a ragged batch of tokens, prompts and single continuing tokens alike, through all layers,
+// and the draws at the end. Interprets the ModelSpec; holds the KV cache and all activations; knows nothing of requests.
+//
+// A layer is at most three parallel stages, each a loop over blocks of rows that stay in the processor's caches from
+// operator to operator: attention input (after which the batch's keys are in the KV cache), attention output and MLP or
+// router, routed experts.
+// Each row's results depend on its own sequence only, so neither the batch nor the cut into threads shows in a bit.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/models/model_spec.h"
+#include "kernels/aligned_buffer.h"
+#include "kernels/kernel_table.h"
+#include "kernels/thread_pool.h"
+#include "rollout/engine/block_manager.h"
+#include "rollout/engine/engine.h"
+#include "rollout/engine/sampler.h"
+#include "rollout/engine/weight_store.h"
+
+namespace r1::rollout {
+
+// One step's work. Vectors of one element a token, plus copies and draws; reused from step to step.
+struct StepBatch {
+  std::vector<BlockCopy> copies;
+  std::vector<int32_t> token_ids;
+  std::vector<int32_t> positions;
+  std::vector<int32_t> contexts;              // tokens to attend: position + 1
+  std::vector<const int32_t*> block_tables;   // of each token's sequence
+  Draws draws;
+
+  void Clear();
+  int rows() const { return static_cast<int>(token_ids.size()); }
+};
+
+// One owner thread calls Run; the stages run on a pool of its own.
+class ModelRunner {
+ public:
+  struct Shape {
+    int threads;
+    int block_count;
+    int block_tokens;
+    int rows_max;       // tokens a step
+    int positions_max;  // of one sequence
+    bool profile;
+  };
+
+  // `spec` outlives the runner. CheckSpec has accepted it.
+  ModelRunner(const ModelSpec& spec, const kernels::KernelTable& kernels, const Shape& shape);
+
+  // InvalidArgument: sizes that the kernels do not support.
+  [[nodiscard]] static absl::Status CheckSpec(const ModelSpec& spec);
+  // Bytes of the KV cache that one token takes, all layers together.
+  static int64_t CacheBytesPerToken(const ModelSpec& spec);
+
+  // Fills draws.tokens and draws.logprobs.
+  void Run(const PackedModel& model, StepBatch* batch);
+
+  // Seconds that the owner thread spent in each operator; zeros unless Shape::profile.
+  std::vector<OperatorTime> operator_times() const;
+
+ private:
+  enum Operator { kEmbed, kNorm, kProjections, kRope, kAttention, kMlp, kRouter, kExperts, kCombine, kHead,
+                  kOperatorCount };
+  class Timer;
+
+  // Activations of a block of rows; one set a thread.
+  struct Scratch {
+    kernels::AlignedBuffer<float> normed;     // [kRowBlock, D]
+    kernels::AlignedBuffer<float> input;      // [kRowBlock, query or query_down | kv_down]
+    kernels::AlignedBuffer<float> query;      // [kRowBlock, H * (nope + R)]
+    kernels::AlignedBuffer<float> key;        // [kRowBlock, R]
+    kernels::AlignedBuffer<float> attention;  // [kRowBlock, H * L]
+    kernels::AlignedBuffer<float> values;     // [kRowBlock, H * v]
+    kernels::AlignedBuffer<float> hidden;     // [kRowBlock, widest MLP]
+  };
+  // Rows [first, first + count) of the batch, count <= kRowBlock.
+  struct Rows {
+    int first;
+    int count;
+    int thread;
+  };
+
+  template <class Body>
+  void ForRows(int count, const Body& body);
+
+  void CopyBlocks(const std::vector<BlockCopy>& copies);
+  void Embed(const PackedModel& model, const StepBatch& batch, const Rows& rows);
+  void AttentionInput(int layer, const AttentionWeights& weights, const StepBatch& batch, const Rows& rows);
+  void AbsorbQuery(int layer, const AttentionWeights& weights, const StepBatch& batch, const Rows& rows);
+  void AttentionOutput(int layer, const AttentionWeights& weights, const StepBatch& batch, const Rows& rows);
+  void MlpOrRouter(int layer, const LayerWeights& weights, const Rows& rows);
+  void Mlp(const MlpWeights& weights, const float* x, const Rows& rows);
+  void RoutedExperts(int layer, const MoeWeights& weights, int row_count);
+  void Combine(int layer, const Rows& rows);
+  void Draw(const PackedModel& model, Draws* draws);
+
+  kernels::LatentCache Cache(int layer);
+  float* Residual(const Rows& rows) { return residual_.data() + int64_t{rows.first} * spec_.hidden; }
+
+  const ModelSpec& spec_;
+  const kernels::KernelTable& kernels_;
+  Shape shape_;
+  kernels::ThreadPool pool_;
+  std::vector<Scratch> scratch_;  // [threads]
+  std::vector<int64_t> cache_offsets_;        // of each layer, in floats
+  kernels::AlignedBuffer<float> cache_;       // [layer][block]
+  std::vector<std::vector<float>> rope_tables_;
+  std::vector<int> rope_table_of_layer_;
+  // Of the whole batch, [rows_max, …].
+  kernels::AlignedBuffer<float> residual_;    // D
+  kernels::AlignedBuffer<float> absorbed_;    // H * (L + R)
+  kernels::AlignedBuffer<float> moe_input_;   // D
+  kernels::AlignedBuffer<float> moe_weights_;   // A
+  kernels::AlignedBuffer<int32_t> moe_experts_; // A
+  kernels::AlignedBuffer<float> moe_results_;   // A * D
+  kernels::ExpertLists expert_lists_;
+  double operator_seconds_[kOperatorCount] = {};
+};
+
+}  // namespace r1::rollout

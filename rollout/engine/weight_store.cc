@@ -1,0 +1,176 @@
+#include "rollout/engine/weight_store.h"
+
+#include <utility>
+
+namespace r1::rollout {
+namespace {
+
+// A matrix of the checkpoint, [rows, columns].
+struct Plain {
+  const float* data;
+  int rows;
+  int columns;
+};
+
+OwnedMatrix Pack(const float* w, int rows, int columns) {
+  OwnedMatrix packed;
+  packed.floats = kernels::AlignedBuffer<float>(kernels::PackedFloats(rows, columns));
+  kernels::PackMatrix(w, columns, rows, columns, packed.floats.data());
+  packed.view = {packed.floats.data(), rows, columns};
+  return packed;
+}
+
+OwnedMatrix Pack(const Plain& w) { return Pack(w.data, w.rows, w.columns); }
+
+// Two matrices with the same input, one above the other.
+OwnedMatrix PackStacked(const Plain& top, const Plain& bottom) {
+  R1_CHECK(top.columns == bottom.columns);
+  std::vector<float> stacked(top.data, top.data + int64_t{top.rows} * top.columns);
+  stacked.insert(stacked.end(), bottom.data, bottom.data + int64_t{bottom.rows} * bottom.columns);
+  return Pack(stacked.data(), top.rows + bottom.rows, top.columns);
+}
+
+MlpWeights PackMlp(const Plain& gate, const Plain& up, const Plain& down) {
+  MlpWeights packed;
+  packed.gate_up_floats =
+      kernels::AlignedBuffer<float>(kernels::PackedGateUpFloats(gate.rows, gate.columns));
+  kernels::PackGateUp(gate.data, up.data, gate.rows, gate.columns, packed.gate_up_floats.data());
+  packed.gate_up = {packed.gate_up_floats.data(), gate.rows, gate.columns};
+  packed.down = Pack(down);
+  return packed;
+}
+
+// Packs one layer after another from a snapshot that CheckWeights has accepted.
+class Packer {
+ public:
+  Packer(const ModelSpec& spec, const WeightsSnapshot& weights) : spec_(spec), weights_(weights) {}
+
+  PackedModel Run() {
+    PackedModel model;
+    model.policy_version = weights_.policy_version;
+    layer_ = -1;
+    model.embedding = Vector(WeightRole::kEmbedding);
+    for (layer_ = 0; layer_ < static_cast<int>(spec_.layers.size()); ++layer_) {
+      model.layers.push_back(Layer(spec_.layers[layer_]));
+    }
+    layer_ = -1;
+    model.final_norm = Vector(WeightRole::kFinalNorm);
+    model.head = Pack(Matrix(spec_.tie_embeddings ? WeightRole::kEmbedding : WeightRole::kHead));
+    return model;
+  }
+
+ private:
+  Plain Matrix(WeightRole role, int expert = -1) const {
+    const absl::StatusOr<int> index = spec_.FindWeight(role, layer_, expert);
+    R1_CHECK(index.ok());  // the family lists every weight that its layers need
+    const TensorView& tensor = weights_.tensors[*index];
+    const int columns = tensor.shape.size() == 2 ? static_cast<int>(tensor.shape[1]) : 1;
+    return {tensor.f32().data(), static_cast<int>(tensor.shape[0]), columns};
+  }
+
+  std::vector<float> Vector(WeightRole role) const {
+    const Plain plain = Matrix(role);
+    return std::vector<float>(plain.data, plain.data + int64_t{plain.rows} * plain.columns);
+  }
+
+  LayerWeights Layer(const LayerSpec& layer) const {
+    LayerWeights packed;
+    packed.attention = Attention(layer.attention);
+    packed.mlp_norm = Vector(WeightRole::kMlpNorm);
+    if (layer.dense.has_value()) {
+      packed.mlp =
+          PackMlp(Matrix(WeightRole::kGate), Matrix(WeightRole::kUp), Matrix(WeightRole::kDown));
+      return packed;
+    }
+    if (layer.moe->shared_intermediate > 0) {
+      packed.mlp = PackMlp(Matrix(WeightRole::kSharedGate), Matrix(WeightRole::kSharedUp),
+                           Matrix(WeightRole::kSharedDown));
+    }
+    packed.moe.router = Pack(Matrix(WeightRole::kRouter));
+    packed.moe.router_bias = Vector(WeightRole::kRouterBias);
+    for (int e = 0; e < layer.moe->experts; ++e) {
+      packed.moe.experts.push_back(PackMlp(Matrix(WeightRole::kExpertGate, e),
+                                           Matrix(WeightRole::kExpertUp, e),
+                                           Matrix(WeightRole::kExpertDown, e)));
+      packed.moe.gate_up.push_back(packed.moe.experts.back().gate_up);
+      packed.moe.down.push_back(packed.moe.experts.back().down.view);
+    }
+    return packed;
+  }
+
+  AttentionWeights Attention(const MlaSpec& a) const {
+    AttentionWeights packed;
+    packed.norm = Vector(WeightRole::kAttentionNorm);
+    const Plain kv_down = Matrix(WeightRole::kKvDown);
+    if (a.q_lora_rank > 0) {
+      packed.input = PackStacked(Matrix(WeightRole::kQueryDown), kv_down);
+      packed.query_norm = Vector(WeightRole::kQueryNorm);
+      packed.query_up = Pack(Matrix(WeightRole::kQuery));
+    } else {
+      packed.input = PackStacked(Matrix(WeightRole::kQuery), kv_down);
+    }
+    packed.latent_norm = Vector(WeightRole::kKvNorm);
+
+    const Plain kv_up = Matrix(WeightRole::kKvUp);
+    const auto head_rows = [&](int head) {  // [nope + v, L]
+      return kv_up.data + int64_t{head} * (a.qk_nope_head_dim + a.v_head_dim) * a.kv_lora_rank;
+    };
+    std::vector<float> transposed(int64_t{a.kv_lora_rank} * a.qk_nope_head_dim);
+    for (int head = 0; head < a.heads; ++head) {
+      for (int l = 0; l < a.kv_lora_rank; ++l) {
+        for (int n = 0; n < a.qk_nope_head_dim; ++n) {
+          transposed[l * a.qk_nope_head_dim + n] = head_rows(head)[n * a.kv_lora_rank + l];
+        }
+      }
+      packed.key_absorb.push_back(Pack(transposed.data(), a.kv_lora_rank, a.qk_nope_head_dim));
+    }
+
+    const Plain output = Matrix(WeightRole::kOutput);
+    const int64_t folded_work = int64_t{a.kv_lora_rank} * spec_.hidden;
+    const int64_t separate_work = int64_t{a.v_head_dim} * (a.kv_lora_rank + spec_.hidden);
+    if (folded_work <= separate_work) {
+      packed.output = FoldedOutput(a, kv_up, output);
+    } else {
+      packed.output = Pack(output);
+      for (int head = 0; head < a.heads; ++head) {
+        const float* value_rows = head_rows(head) + int64_t{a.qk_nope_head_dim} * a.kv_lora_rank;
+        packed.value_up.push_back(Pack(value_rows, a.v_head_dim, a.kv_lora_rank));
+      }
+    }
+    return packed;
+  }
+
+  // [D, H * L]: for each head, its columns of W_O times its W_UV.
+  OwnedMatrix FoldedOutput(const MlaSpec& a, const Plain& kv_up, const Plain& output) const {
+    const int columns = a.heads * a.kv_lora_rank;
+    std::vector<float> folded(int64_t{output.rows} * columns);
+    std::vector<double> sums(a.kv_lora_rank);
+    for (int d = 0; d < output.rows; ++d) {
+      for (int head = 0; head < a.heads; ++head) {
+        sums.assign(a.kv_lora_rank, 0.0);
+        for (int v = 0; v < a.v_head_dim; ++v) {
+          const double weight = output.data[int64_t{d} * output.columns + head * a.v_head_dim + v];
+          const int row = head * (a.qk_nope_head_dim + a.v_head_dim) + a.qk_nope_head_dim + v;
+          const float* up = kv_up.data + int64_t{row} * a.kv_lora_rank;
+          for (int l = 0; l < a.kv_lora_rank; ++l) sums[l] += weight * up[l];
+        }
+        float* target = &folded[int64_t{d} * columns + int64_t{head} * a.kv_lora_rank];
+        for (int l = 0; l < a.kv_lora_rank; ++l) target[l] = static_cast<float>(sums[l]);
+      }
+    }
+    return Pack(folded.data(), output.rows, columns);
+  }
+
+  const ModelSpec& spec_;
+  const WeightsSnapshot& weights_;
+  int layer_ = -1;
+};
+
+}  // namespace
+
+absl::StatusOr<PackedModel> PackModel(const ModelSpec& spec, const WeightsSnapshot& weights) {
+  R1_RETURN_IF_ERROR(CheckWeights(spec, weights, "engine weights"));
+  return Packer(spec, weights).Run();
+}
+
+}  // namespace r1::rollout

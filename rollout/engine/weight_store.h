@@ -1,0 +1,72 @@
+// A model's weights in the layout that the kernels read: packed panels, gate and up interleaved, and the matrices of
+// absorbed attention derived from the checkpoint's.
+//
+// With W_UK and W_UV the key and value parts of kv_up: q · k = (W_UK^T q) · latent, so each head's query is multiplied by
+// W_UK^T once and then meets the latent cache directly; and o = W_O W_UV (Σ p · latent). W_O W_UV is multiplied out in
+// float64 when that saves work for a token (L * D <= v * (L + D)), which it does in small models.
+//
+// Shape letters: D model, H heads, L latent channels, R rotary channels.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "common/models/model_spec.h"
+#include "common/status.h"
+#include "common/weights.h"
+#include "kernels/aligned_buffer.h"
+#include "kernels/matmul.h"
+#include "kernels/swiglu.h"
+
+namespace r1::rollout {
+
+struct OwnedMatrix {
+  kernels::AlignedBuffer<float> floats;
+  kernels::PackedMatrix view;
+};
+
+struct MlpWeights {
+  kernels::AlignedBuffer<float> gate_up_floats;
+  kernels::PackedGateUp gate_up;
+  OwnedMatrix down;
+};
+
+struct AttentionWeights {
+  std::vector<float> norm;              // [D]
+  OwnedMatrix input;                    // D -> [query or query_down | kv_down]
+  std::vector<float> query_norm;        // only with query compression
+  OwnedMatrix query_up;                 // only with query compression
+  std::vector<float> latent_norm;       // [L]
+  std::vector<OwnedMatrix> key_absorb;  // [H], each nope -> L
+  std::vector<OwnedMatrix> value_up;    // [H], each L -> v; empty when it is part of `output`
+  OwnedMatrix output;                   // H * v -> D, or H * L -> D
+};
+
+struct MoeWeights {
+  OwnedMatrix router;
+  std::vector<float> router_bias;
+  std::vector<MlpWeights> experts;
+  // Views of `experts` side by side, as kernels/moe_experts.h wants them.
+  std::vector<kernels::PackedGateUp> gate_up;
+  std::vector<kernels::PackedMatrix> down;
+};
+
+struct LayerWeights {
+  AttentionWeights attention;
+  std::vector<float> mlp_norm;  // [D]
+  MlpWeights mlp;               // the dense MLP, or the shared experts; empty when there is neither
+  MoeWeights moe;               // empty in a dense layer
+};
+
+struct PackedModel {
+  uint64_t policy_version = 0;
+  std::vector<float> embedding;  // [V, D]
+  std::vector<LayerWeights> layers;
+  std::vector<float> final_norm;
+  OwnedMatrix head;
+};
+
+// InvalidArgument when the snapshot does not fit the spec (CheckWeights).
+[[nodiscard]] absl::StatusOr<PackedModel> PackModel(const ModelSpec& spec, const WeightsSnapshot& weights);
+
+}  // namespace r1::rollout

@@ -1,0 +1,66 @@
+#include "rollout/scorer.h"
+
+#include <cmath>
+#include <exception>
+
+namespace r1::rollout {
+namespace {
+
+// Rewards are foreign code as far as a worker is concerned: what they throw stops here.
+absl::StatusOr<rewards::Score> Ask(const rewards::Reward& reward,
+                                   const rewards::RewardInput& input) {
+  try {
+    return reward.ScoreSample(input);
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat("threw ", error.what()));
+  } catch (...) {
+    return absl::InternalError("threw something that is no std::exception");
+  }
+}
+
+}  // namespace
+
+absl::Status Scorer::Score(const v1::Lease& lease, v1::Sample& sample) const {
+  const bool stopped = sample.finish_reason() == v1::FINISH_REASON_STOP;
+  std::vector<int32_t> ids(sample.token_ids().begin(), sample.token_ids().end());
+  if (stopped && !ids.empty()) ids.pop_back();
+  sample.set_text(tokenizer_->Decode(ids));
+
+  const auto set = reward_sets_.find(lease.reward_set());
+  if (set == reward_sets_.end()) {
+    return absl::InternalError(
+        absl::StrCat("no reward set '", lease.reward_set(), "' in stage ", lease.stage_index()));
+  }
+  const rewards::RewardInput input{.prompt = lease.prompt_text(),
+                                   .response = sample.text(),
+                                   .finished = stopped,
+                                   .think_prefilled = lease.think_prefilled(),
+                                   .answer = lease.answer(),
+                                   .columns_json = lease.columns_json(),
+                                   .run_seed = run_seed_,
+                                   .stage_index = lease.stage_index(),
+                                   .group_id = lease.group_id(),
+                                   .sample_index = sample.sample_index()};
+  double total = 0;
+  for (const WeightedReward& weighted : set->second) {
+    absl::StatusOr<rewards::Score> score = Ask(*weighted.reward, input);
+    if (score.ok() && !std::isfinite(score->value)) {
+      score = absl::InternalError(absl::StrCat("gave ", score->value));
+    }
+    if (!score.ok()) {
+      return Annotate(score.status(),
+                      absl::StrCat("reward ", weighted.name, ", group ", lease.group_id(),
+                                   ", sample ", sample.sample_index()));
+    }
+    v1::RewardPart& part = *sample.add_parts();
+    part.set_name(weighted.name);
+    part.set_value(score->value);
+    part.set_reason(score->reason);
+    total += weighted.weight * score->value;
+    if (score->masked) sample.set_masked(true);
+  }
+  sample.set_reward(total);
+  return absl::OkStatus();
+}
+
+}  // namespace r1::rollout

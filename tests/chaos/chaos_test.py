@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""Kills real processes at random instants and compares the final weights' bytes with those of an undisturbed run.
+
+A schedule is drawn from its number: how many workers (1 to 3), and which faults when: a worker killed (-9), a worker stopped
+(SIGSTOP) for good or for a while, the learner killed (-9) and the run started again, the run asked to stop (SIGTERM) and
+started again. In strict mode every schedule must end in the same model.safetensors.
+
+  chaos_test.py --r1 build/release/bin/r1 --schedules 20 [--first 1]
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+CONFIG = HERE / "chaos.toml"
+RUN_SECONDS_MAX = 120
+STOP_SECONDS_MAX = 5
+
+
+def final_weights_digest(run_dir):
+    """sha256 of the weights in the newest checkpoint of a finished run."""
+    report = run_dir / "report.json"
+    assert report.exists(), f"{run_dir} is not finished"
+    newest = sorted(p for p in (run_dir / "checkpoints").iterdir() if ".tmp-" not in p.name)[-1]
+    return hashlib.sha256((newest / "model.safetensors").read_bytes()).hexdigest()
+
+
+def child_pids(parent, word):
+    """Processes of this run whose command line has `word` as their subcommand."""
+    pids = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            status = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            command = (entry / "cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError, IndexError):
+            continue
+        if int(status[1]) == parent and len(command) > 1 and command[1] == word.encode():
+            pids.append(int(entry.name))
+    return sorted(pids)
+
+
+class Run:
+    """One `r1 run` command and its children."""
+
+    def __init__(self, r1, run_dir, workers):
+        arguments = [r1, "run", str(CONFIG), "--set", f"run.dir={run_dir}", "--set", f"rollout.workers={workers}"]
+        self.log = open(f"{run_dir}.log", "ab")
+        self.process = subprocess.Popen(arguments, stdout=self.log, stderr=self.log)
+
+    def ended(self):
+        return self.process.poll() is not None
+
+    def kill_worker(self, rng):
+        pids = child_pids(self.process.pid, "worker")
+        if pids:
+            os.kill(rng.choice(pids), signal.SIGKILL)
+
+    def stop_worker(self, rng):
+        pids = child_pids(self.process.pid, "worker")
+        if not pids:
+            return
+        pid = rng.choice(pids)
+        os.kill(pid, signal.SIGSTOP)
+        if rng.random() < 0.5:
+            time.sleep(rng.uniform(0.2, 2.5))
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
+
+    def kill_learner(self):
+        for pid in child_pids(self.process.pid, "learner"):
+            os.kill(pid, signal.SIGKILL)
+        self.wait()
+
+    def terminate(self):
+        """SIGTERM; the run must end within the promised time, with a checkpoint (4) or finished (0)."""
+        started = time.monotonic()
+        self.process.terminate()
+        code = self.wait()
+        seconds = time.monotonic() - started
+        assert code in (0, 4), f"exit code {code} after SIGTERM, expected 4 (or 0 when it had finished)"
+        assert seconds <= STOP_SECONDS_MAX, f"stopping took {seconds:.1f} s, expected at most {STOP_SECONDS_MAX} s"
+
+    def wait(self):
+        code = self.process.wait(timeout=RUN_SECONDS_MAX)
+        self.log.close()
+        return code
+
+
+def undisturbed(r1, folder, name, workers):
+    run = Run(r1, folder / name, workers)
+    code = run.wait()
+    assert code == 0, f"undisturbed run {name} ended with {code}, see {folder / name}.log"
+    return final_weights_digest(folder / name)
+
+
+def run_schedule(r1, folder, number, typical_seconds):
+    """Returns (digest, description)."""
+    rng = random.Random(number)
+    run_dir = folder / f"schedule_{number}"
+    deadline = time.monotonic() + RUN_SECONDS_MAX
+    done = []
+    starts = 0
+    faults = [rng.choice(["kill_worker", "stop_worker", "kill_learner", "terminate"]) for _ in range(rng.randint(1, 4))]
+    while True:
+        assert time.monotonic() < deadline, f"schedule {number} did not finish: {done}"
+        starts += 1
+        run = Run(r1, run_dir, rng.randint(1, 3))
+        while faults and not run.ended():
+            wait_until = time.monotonic() + rng.uniform(0.05, 1.0) * typical_seconds
+            while time.monotonic() < wait_until and not run.ended():
+                time.sleep(0.01)
+            if run.ended():
+                break
+            fault = faults.pop(0)
+            done.append(fault)
+            if fault == "kill_worker":
+                run.kill_worker(rng)
+            elif fault == "stop_worker":
+                run.stop_worker(rng)
+            elif fault == "kill_learner":
+                run.kill_learner()
+            else:
+                run.terminate()
+        code = run.wait()
+        if code == 0:
+            return final_weights_digest(run_dir), f"{starts} starts, {', '.join(done) or 'no fault came in time'}"
+        assert done and done[-1] in ("kill_learner", "terminate"), f"schedule {number}: run ended with {code} after {done}"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--r1", required=True)
+    parser.add_argument("--schedules", type=int, default=20)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--keep", action="store_true", help="keep the run folders of good schedules")
+    options = parser.parse_args()
+    r1 = os.path.abspath(options.r1)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="r1_chaos_"))
+
+    started = time.monotonic()
+    reference = undisturbed(r1, folder, "reference", 2)
+    typical_seconds = time.monotonic() - started
+    print(f"reference {reference[:16]}  {typical_seconds:.1f} s", flush=True)
+    for name, workers in (("again", 2), ("one_worker", 1), ("three_workers", 3)):
+        digest = undisturbed(r1, folder, name, workers)
+        assert digest == reference, f"{name}: {digest[:16]} differs, see {folder}"
+        print(f"{name}: same weights", flush=True)
+
+    failures = 0
+    for number in range(options.first, options.first + options.schedules):
+        try:
+            digest, description = run_schedule(r1, folder, number, typical_seconds)
+            same = digest == reference
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            same, description = False, str(error)
+        print(f"schedule {number}: {'same weights' if same else 'FAILED'} ({description})", flush=True)
+        failures += not same
+        if same and not options.keep:
+            shutil.rmtree(folder / f"schedule_{number}")
+    print(json.dumps({"schedules": options.schedules, "failures": failures,
+                      "seconds": round(time.monotonic() - started, 1)}))
+    if failures:
+        print(f"run folders and logs are in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
