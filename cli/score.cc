@@ -22,7 +22,7 @@ struct NamedReward {
 
 absl::StatusOr<std::vector<NamedReward>> MakeRewards(const std::string& names) {
   std::vector<NamedReward> rewards;
-  for (const std::string name : absl::StrSplit(names, ',', absl::SkipEmpty())) {
+  for (const std::string& name : std::vector<std::string>(absl::StrSplit(names, ',', absl::SkipEmpty()))) {
     R1_ASSIGN_OR_RETURN(std::unique_ptr<rewards::Reward> reward, rewards::MakeReward(name));
     rewards.push_back({name, std::move(reward)});
   }

@@ -31,7 +31,7 @@ struct PositionalSpec {
 
 struct FlagSpec {
   std::string name;   // without dashes
-  std::string value;  // what it takes, as in the help: "N"; empty = a switch
+  std::string value = "";  // what it takes, as in the help: "N"; empty = a switch
   std::string help;
   bool repeated = false;
 };
@@ -40,8 +40,8 @@ struct FlagSpec {
 struct CommandSpec {
   std::string name;
   std::string summary;  // one sentence
-  std::vector<PositionalSpec> positionals;
-  std::vector<FlagSpec> flags;
+  std::vector<PositionalSpec> positionals = {};
+  std::vector<FlagSpec> flags = {};
 };
 
 class ParsedCommand {

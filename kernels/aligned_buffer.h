@@ -1,5 +1,6 @@
-// Memory for weights, caches and activations: aligned to a cache line, never resized in place, not initialised by the
-// allocation itself, so that large caches cost address space until their pages are first touched.
+// Memory for weights, caches and activations: aligned to a cache line, never resized in place, not
+// initialised by the allocation itself, so that large caches cost address space until their pages
+// are first touched.
 #pragma once
 
 #include <sys/mman.h>
@@ -20,14 +21,16 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   explicit AlignedBuffer(int64_t size) : size_(size) {
-    // Huge pages keep the address translation of large buffers in the TLB; small ones only need the alignment.
+    // Huge pages keep the address translation of large buffers in the TLB; small ones only need the
+    // alignment.
     constexpr size_t kHugePage = size_t{2} << 20;
     const size_t bytes = static_cast<size_t>(size) * sizeof(T);
     const size_t alignment = bytes >= kHugePage ? kHugePage : 64;
     const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
     data_.reset(static_cast<T*>(std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded)));
     R1_CHECK(data_ != nullptr);
-    if (alignment == kHugePage) madvise(data_.get(), rounded, MADV_HUGEPAGE);  // a hint: failure is fine
+    if (alignment == kHugePage)
+      madvise(data_.get(), rounded, MADV_HUGEPAGE);  // a hint: failure is fine
   }
 
   T* data() { return data_.get(); }

@@ -6,15 +6,19 @@ namespace r1::kernels {
 
 absl::string_view IsaText(IsaName isa) {
   switch (isa) {
-    case IsaName::kReference: return "reference";
-    case IsaName::kAvx2: return "avx2";
-    case IsaName::kAvx512: return "avx512";
+    case IsaName::kReference:
+      return "reference";
+    case IsaName::kAvx2:
+      return "avx2";
+    case IsaName::kAvx512:
+      return "avx512";
   }
   return "unknown";
 }
 
 std::vector<IsaName> DetectIsas() {
-  // The compiler's runtime reads CPUID and XGETBV, so that registers the operating system does not save count as absent.
+  // The compiler's runtime reads CPUID and XGETBV, so that registers the operating system does not
+  // save count as absent.
   __builtin_cpu_init();
   std::vector<IsaName> isas;
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
@@ -36,7 +40,8 @@ absl::StatusOr<IsaName> ParseIsa(absl::string_view text) {
     absl::StrAppend(&runnable, runnable.empty() ? "" : ", ", IsaText(isa));
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("isa: expected auto or one that this machine can run (", runnable, "), found \"", text, "\""));
+      absl::StrCat("isa: expected auto or one that this machine can run (", runnable, "), found \"",
+                   text, "\""));
 }
 
 }  // namespace r1::kernels

@@ -1,5 +1,6 @@
-// Which instruction sets the CPU kernels are built for, and which of them this machine can run. The choice is made once
-// per engine, at run time; only the files named *_avx2.cc and *_avx512.cc are compiled with those instructions.
+// Which instruction sets the CPU kernels are built for, and which of them this machine can run. The
+// choice is made once per engine, at run time; only the files named *_avx2.cc and *_avx512.cc are
+// compiled with those instructions.
 #pragma once
 
 #include <vector>
@@ -9,7 +10,8 @@
 
 namespace r1::kernels {
 
-// Bumped by every change that moves a bit of any kernel's result; part of a run's numerics fingerprint.
+// Bumped by every change that moves a bit of any kernel's result; part of a run's numerics
+// fingerprint.
 inline constexpr int kKernelVersion = 1;
 
 enum class IsaName {
@@ -24,7 +26,8 @@ absl::string_view IsaText(IsaName isa);
 // What this CPU and operating system can run, best first; the reference is always last.
 std::vector<IsaName> DetectIsas();
 
-// "auto" gives the best of DetectIsas(). InvalidArgument: an unknown name, or one that this machine cannot run.
+// "auto" gives the best of DetectIsas(). InvalidArgument: an unknown name, or one that this machine
+// cannot run.
 [[nodiscard]] absl::StatusOr<IsaName> ParseIsa(absl::string_view text);
 
 }  // namespace r1::kernels

@@ -48,9 +48,12 @@ constexpr KernelTable kAvx512Table = {
 
 const KernelTable& KernelsFor(IsaName isa) {
   switch (isa) {
-    case IsaName::kReference: return kReferenceTable;
-    case IsaName::kAvx2: return kAvx2Table;
-    case IsaName::kAvx512: return kAvx512Table;
+    case IsaName::kReference:
+      return kReferenceTable;
+    case IsaName::kAvx2:
+      return kAvx2Table;
+    case IsaName::kAvx512:
+      return kAvx512Table;
   }
   CheckFailed(__FILE__, __LINE__, "isa is one of the enum");
 }

@@ -1,4 +1,5 @@
-// The operators of one instruction set. An engine picks a table once; there is no dispatch inside a step.
+// The operators of one instruction set. An engine picks a table once; there is no dispatch inside a
+// step.
 #pragma once
 
 #include "kernels/isa.h"

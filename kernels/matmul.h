@@ -1,7 +1,8 @@
 // Matrix product with packed weights: Y[M, N] = X[M, K] · W[N, K]^T, or Y += that.
 //
-// Rounding: fp32; each element is one chain of fused multiply-adds over k = 0 … K-1 from zero, then (accumulate) one
-// addition to y. So its bits depend neither on M, nor on its place in the batch, nor on how work is split.
+// Rounding: fp32; each element is one chain of fused multiply-adds over ascending k from zero, then
+// (accumulate) one addition to y. So its bits depend neither on M, nor on its place in the batch,
+// nor on how work is split. The reference rounds product and sum apart.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,8 @@ namespace r1::kernels {
 
 inline constexpr int kPanelColumns = 16;
 
-// Weights in panels of 16 output columns: [ceil(N / 16)][K][16], padded with zeros, so that a register load holds 16
-// neighbouring columns of one k.
+// Weights in panels of 16 output columns: [ceil(N / 16)][K][16], padded with zeros, so that a
+// register load holds 16 neighbouring columns of one k.
 struct PackedMatrix {
   const float* panels = nullptr;
   int n = 0;
@@ -24,11 +25,11 @@ int64_t PackedFloats(int n, int k);
 void PackMatrix(const float* w, int64_t stride, int n, int k, float* panels);
 
 struct MatmulArgs {
-  const float* x = nullptr;       // [*, K]
+  const float* x = nullptr;  // [*, K]
   int64_t x_stride = 0;
   const int32_t* rows = nullptr;  // row of x for each row of y; null: 0, 1, 2, …
   PackedMatrix w;
-  float* y = nullptr;             // [M, N]; does not overlap x
+  float* y = nullptr;  // [M, N]; does not overlap x
   int64_t y_stride = 0;
   int m = 0;
   bool accumulate = false;

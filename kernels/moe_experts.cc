@@ -10,7 +10,8 @@ void BuildExpertLists(const int32_t* experts, int token_count, int active, int e
   lists->places.resize(slots);
   for (int64_t s = 0; s < slots; ++s) ++lists->offsets[experts[s] + 1];
   for (int e = 0; e < expert_count; ++e) lists->offsets[e + 1] += lists->offsets[e];
-  // A counting sort: offsets[e] walks to the end of expert e's places, which is where those of e + 1 begin.
+  // A counting sort: offsets[e] walks to the end of expert e's places, which is where those of e +
+  // 1 begin.
   for (int64_t s = 0; s < slots; ++s) {
     const int32_t place = lists->offsets[experts[s]]++;
     lists->places[s] = place;

@@ -38,7 +38,8 @@ void KeepBestGroups(const MoeRouterArgs& args, float* choices) {
   const int group_size = args.router.n / args.groups;
   float scores[kExpertsMax];
   bool keep[kExpertsMax] = {};
-  for (int g = 0; g < args.groups; ++g) scores[g] = SumOfTopTwo(choices + g * group_size, group_size);
+  for (int g = 0; g < args.groups; ++g)
+    scores[g] = SumOfTopTwo(choices + g * group_size, group_size);
   for (int i = 0; i < args.groups_kept; ++i) {
     const int best = Highest(scores, args.groups);
     keep[best] = true;
@@ -49,14 +50,16 @@ void KeepBestGroups(const MoeRouterArgs& args, float* choices) {
   }
 }
 
-void WeighExperts(const MoeRouterArgs& args, const float* scores, const int32_t* experts, float* weights) {
+void WeighExperts(const MoeRouterArgs& args, const float* scores, const int32_t* experts,
+                  float* weights) {
   float sum = 0;
   for (int a = 0; a < args.active; ++a) sum += scores[experts[a]];
   const float scale = args.normalize ? args.scaling / (sum + 1e-20f) : args.scaling;
   for (int a = 0; a < args.active; ++a) weights[a] = scores[experts[a]] * scale;
 }
 
-void ChooseExperts(const MoeRouterArgs& args, const float* scores, int32_t* experts, float* weights) {
+void ChooseExperts(const MoeRouterArgs& args, const float* scores, int32_t* experts,
+                   float* weights) {
   const int expert_count = args.router.n;
   float choices[kExpertsMax];
   for (int e = 0; e < expert_count; ++e) choices[e] = scores[e] + args.bias[e];

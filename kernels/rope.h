@@ -1,5 +1,6 @@
-// Rotary position embedding (2104.09864) of one slice per head. Interleaved: pairs (2i, 2i + 1), as in DeepSeek;
-// half-split: pairs (i, i + dim / 2), as in Llama. The pair order of the input is kept.
+// Rotary position embedding (2104.09864) of one slice per head. Interleaved: pairs (2i, 2i + 1), as
+// in DeepSeek; half-split: pairs (i, i + dim / 2), as in Llama. The pair order of the input is
+// kept.
 //
 // Rounding: fp32; y = x * cos + partner * sin with one rounded product and one fused multiply-add.
 #pragma once
@@ -9,8 +10,9 @@
 
 namespace r1::kernels {
 
-// One row a position, [cos | sin] of `dim` floats each: cosines repeated for both channels of a pair, sines negative for
-// the first channel of a pair. Frequencies theta^(-2i / dim) and angles are fp32, as the published models were trained.
+// One row a position, [cos | sin] of `dim` floats each: cosines repeated for both channels of a
+// pair, sines negative for the first channel of a pair. Frequencies theta^(-2i / dim) and angles
+// are fp32, as the published models were trained.
 std::vector<float> MakeRopeTable(int dim, double theta, bool interleaved, int positions);
 
 struct RopeArgs {
@@ -20,7 +22,8 @@ struct RopeArgs {
   const int32_t* positions = nullptr;  // [rows]
   int row_count = 0;
   int heads = 0;
-  // Row r, head h is read at x + r * x_stride + h * x_head_stride and written likewise; y does not overlap x.
+  // Row r, head h is read at x + r * x_stride + h * x_head_stride and written likewise; y does not
+  // overlap x.
   const float* x = nullptr;
   int64_t x_stride = 0;
   int64_t x_head_stride = 0;

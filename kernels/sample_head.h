@@ -1,10 +1,11 @@
-// Head, softmax, sampling and logprob in one: logits exist for a few rows and kVocabChunk tokens at a time, never for the
-// batch. A token is drawn by the inverse of the distribution function in vocabulary order: the first token whose
-// cumulative probability exceeds the given uniform number.
+// Head, softmax, sampling and logprob in one: logits exist for a few rows and kVocabChunk tokens at
+// a time, never for the batch. A token is drawn by the inverse of the distribution function in
+// vocabulary order: the first token whose cumulative probability exceeds the given uniform number.
 //
-// Rounding: logits as in matmul.h, times 1 / temperature, fp32; e^x of error below 1 ulp; sums in double precision;
-// logprob = logit - log(sum), rounded to fp32 at the end. When the vocabulary has more than one chunk, the drawn chunk's
-// logits are computed a second time (with the same bits) instead of being kept.
+// Rounding: logits as in matmul.h, times 1 / temperature, fp32; e^x of error below 1 ulp; sums in
+// double precision; logprob = logit - log(sum), rounded to fp32 at the end. When the vocabulary has
+// more than one chunk, the drawn chunk's logits are computed a second time (with the same bits)
+// instead of being kept.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +18,16 @@ inline constexpr int kVocabChunk = 512;
 inline constexpr int kVocabMax = kVocabChunk * 1024;
 
 struct SampleHeadArgs {
-  const float* x = nullptr;            // [M, D], after the final norm
+  const float* x = nullptr;  // [M, D], after the final norm
   int64_t x_stride = 0;
-  PackedMatrix head;                   // n = vocabulary <= kVocabMax
+  PackedMatrix head;  // n = vocabulary <= kVocabMax
   int m = 0;
-  const float* temperatures = nullptr; // [M]; 0 = greedy: the highest logit, the lowest id among equals
-  const double* uniforms = nullptr;    // [M] in [0, 1)
-  int32_t* tokens = nullptr;           // [M]
-  // [M], under the distribution that was sampled from; greedy rows: at temperature 1. Not a number when a logit is none.
+  // [M]; 0 = greedy: the highest logit, the lowest id among equals.
+  const float* temperatures = nullptr;
+  const double* uniforms = nullptr;  // [M] in [0, 1)
+  int32_t* tokens = nullptr;         // [M]
+  // [M], under the distribution that was sampled from; greedy rows: at temperature 1. Not a number
+  // when a logit is none.
   float* logprobs = nullptr;
 };
 

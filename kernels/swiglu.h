@@ -1,6 +1,8 @@
-// First half of a SwiGLU MLP (2002.05202): Y[M, I] = silu(X · gate^T) * (X · up^T), in one pass over X.
+// First half of a SwiGLU MLP (2002.05202): Y[M, I] = silu(X · gate^T) * (X · up^T), in one pass
+// over X.
 //
-// Rounding: fp32; both products as in matmul.h, silu(x) = x / (1 + e^-x) with the kernels' own e^x (error < 1 ulp).
+// Rounding: fp32; both products as in matmul.h, silu(x) = x / (1 + e^-x) with the kernels' own e^x
+// (error < 1 ulp).
 #pragma once
 
 #include <cstdint>
@@ -20,11 +22,11 @@ int64_t PackedGateUpFloats(int intermediate, int k);
 void PackGateUp(const float* gate, const float* up, int intermediate, int k, float* panels);
 
 struct SwigluArgs {
-  const float* x = nullptr;       // [*, K]
+  const float* x = nullptr;  // [*, K]
   int64_t x_stride = 0;
   const int32_t* rows = nullptr;  // row of x for each row of y; null: 0, 1, 2, …
   PackedGateUp w;
-  float* y = nullptr;             // [M, I]; does not overlap x
+  float* y = nullptr;  // [M, I]; does not overlap x
   int64_t y_stride = 0;
   int m = 0;
 };

@@ -7,7 +7,8 @@
 namespace r1::kernels {
 namespace {
 
-// Stages of a step follow each other within microseconds; a sleep and a wake-up cost more than that.
+// Stages of a step follow each other within microseconds; a sleep and a wake-up cost more than
+// that.
 constexpr int kSpins = 500;
 
 void Pause() {

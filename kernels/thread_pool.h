@@ -1,5 +1,5 @@
-// Threads for the parallel stages of a step. Work is cut into one contiguous range a thread, so results and memory
-// access patterns do not depend on timing.
+// Threads for the parallel stages of a step. Work is cut into one contiguous range a thread, so
+// results and memory access patterns do not depend on timing.
 #pragma once
 
 #include <atomic>
@@ -11,8 +11,8 @@
 
 namespace r1::kernels {
 
-// One owner thread calls ParallelFor. Between stages workers spin for some microseconds and then sleep, so an idle pool
-// costs nothing.
+// One owner thread calls ParallelFor. Between stages workers spin for some microseconds and then
+// sleep, so an idle pool costs nothing.
 class ThreadPool {
  public:
   // The owner is one of `threads`, so threads - 1 are started.
@@ -23,8 +23,9 @@ class ThreadPool {
 
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Calls body(thread, begin, end) with ranges that cover [0, n), borders at multiples of `grain`; ranges may be empty
-  // and are then not called. Returns when all are done. Writes of the bodies are visible to the caller afterwards.
+  // Calls body(thread, begin, end) with ranges that cover [0, n), borders at multiples of `grain`;
+  // no call is made for an empty range. Returns when all are done. Writes of the bodies
+  // are visible to the caller afterwards.
   using Body = absl::FunctionRef<void(int thread, int begin, int end)>;
   void ParallelFor(int n, int grain, Body body);
 
@@ -38,7 +39,7 @@ class ThreadPool {
   void WorkerLoop(int thread);
   void RunPart(const Job& job, int thread) const;
 
-  Job job_ = {};                        // written by the owner while no worker runs
+  Job job_ = {};                         // written by the owner while no worker runs
   std::atomic<uint32_t> generation_{0};  // counts jobs
   std::atomic<int> unfinished_{0};
   std::atomic<bool> stopping_{false};

@@ -3,17 +3,16 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
-#include "absl/strings/string_view.h"
 #include "kernels/bench/device_data.h"
 
 namespace r1::kernels {
 
 BenchReport::BenchReport(int argc, char** argv) {
   for (int i = 1; i < argc; i += 2) {
-    const absl::string_view name = argv[i];
+    const std::string name = argv[i];
     std::string* const value = name == "--json" ? &json_path_ : name == "--only" ? &only_ : nullptr;
     if (value == nullptr || i + 1 == argc) {
       std::fprintf(stderr, "usage: %s [--json FILE] [--only TEXT]\n", argv[0]);
@@ -27,7 +26,10 @@ BenchReport::BenchReport(int argc, char** argv) {
               properties.multiProcessorCount, "kernel", "shape", "us", "GB/s", "TFLOP/s", "floor", "peer us (ratio)");
 }
 
-bool BenchReport::Wants(const std::string& shape) const { return absl::EndsWith(shape, only_); }
+bool BenchReport::Wants(const std::string& shape) const {
+  if (shape.size() < only_.size()) return false;
+  return shape.compare(shape.size() - only_.size(), only_.size(), only_) == 0;
+}
 
 void BenchReport::Add(const BenchRow& row) const {
   const double seconds = row.microseconds * 1e-6;

@@ -11,7 +11,8 @@ inline constexpr int kFmaLoopFlops = 6 * 16 * 2;  // of one iteration
 float FmaLoopAvx2(int64_t iterations);
 float FmaLoopAvx512(int64_t iterations);
 
-// Six chains of 16 lanes are twelve registers in AVX2; both they and six wide ones hide a latency of four cycles.
+// Six chains of 16 lanes are twelve registers in AVX2; both they and six wide ones hide a latency
+// of four cycles.
 template <class V>
 [[gnu::always_inline]] inline float FmaLoop(int64_t iterations) {
   typename V::F chains[6];

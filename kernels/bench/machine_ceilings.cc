@@ -19,7 +19,8 @@ double Now() {
 
 volatile uint64_t g_sink;  // results go here, so that loops are not optimised away
 
-// The best rate of `work`, which returns how much it did, over some seconds: the machine without its neighbours.
+// The best rate of `work`, which returns how much it did, over some seconds: the machine without
+// its neighbours.
 template <class Work>
 double BestRate(double seconds, const Work& work) {
   double best = 0;
@@ -48,7 +49,9 @@ float FmaLoopPlain(int64_t iterations) {
 double PeakFlopsPerSecond(double seconds) {
   constexpr int64_t kIterations = 1'000'000;
   const IsaName isa = DetectIsas().front();
-  const auto loop = isa == IsaName::kAvx512 ? FmaLoopAvx512 : isa == IsaName::kAvx2 ? FmaLoopAvx2 : FmaLoopPlain;
+  const auto loop = isa == IsaName::kAvx512 ? FmaLoopAvx512
+                    : isa == IsaName::kAvx2 ? FmaLoopAvx2
+                                            : FmaLoopPlain;
   return BestRate(seconds, [&] {
     g_sink = static_cast<uint64_t>(loop(kIterations));
     return static_cast<double>(kIterations) * kFmaLoopFlops;

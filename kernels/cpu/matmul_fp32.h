@@ -1,4 +1,5 @@
-// matmul.h on the vectors of simd_*.h. A group of panels stays in the first-level cache while the rows pass by.
+// matmul.h on the vectors of simd_*.h. A group of panels stays in the first-level cache while the
+// rows pass by.
 #pragma once
 
 #include "kernels/cpu/tile_fp32.h"
@@ -19,7 +20,9 @@ template <class V, bool kAccumulate, int kRows, int kPanels>
       if (p + 1 < kPanels || last >= kPanelColumns) {
         V::Store(target, kAccumulate ? V::Add(V::Load(target), sums[r][p]) : sums[r][p]);
       } else {
-        V::StoreFirst(target, kAccumulate ? V::Add(V::LoadFirst(target, last), sums[r][p]) : sums[r][p], last);
+        V::StoreFirst(target,
+                      kAccumulate ? V::Add(V::LoadFirst(target, last), sums[r][p]) : sums[r][p],
+                      last);
       }
     }
   }

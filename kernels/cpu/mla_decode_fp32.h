@@ -1,5 +1,6 @@
-// mla_decode.h on the vectors of simd_*.h. Heads go in fours and tokens go in fours: a vector holds 4 heads × 4 tokens,
-// head h in its quad of lanes 4h … 4h + 3, and a number per head fills its quad.
+// mla_decode.h on the vectors of simd_*.h. Heads go in fours and tokens go in fours: a vector holds
+// 4 heads × 4 tokens, head h in its quad of lanes 4h … 4h + 3, and a number per head fills its
+// quad.
 #pragma once
 
 #include <cstdint>
@@ -19,22 +20,27 @@ struct MlaSegment {
   const float* rows[kMlaSegmentTokens];
   alignas(64) float scores[kMlaSegmentTokens / 4][16];  // then e^(score - maximum)
 
-  void Locate(const LatentCache& cache, const int32_t* block_table, int first_token, int token_count) {
+  void Locate(const LatentCache& cache, const int32_t* block_table, int first_token,
+              int token_count) {
     tokens = token_count;
     int block = first_token / cache.block_tokens;
     int offset = first_token % cache.block_tokens;
     for (int t = 0; t < token_count;) {
-      const float* row = cache.blocks + block_table[block] * cache.block_stride + int64_t{offset} * cache.width;
-      for (; t < token_count && offset < cache.block_tokens; ++t, ++offset, row += cache.width) rows[t] = row;
+      const float* row =
+          cache.blocks + block_table[block] * cache.block_stride + int64_t{offset} * cache.width;
+      for (; t < token_count && offset < cache.block_tokens; ++t, ++offset, row += cache.width)
+        rows[t] = row;
       offset = 0;
       ++block;
     }
     for (int t = token_count; t % 4 != 0; ++t) rows[t] = rows[token_count - 1];
   }
 
-  // products[h + 4 * t] = Σ q[h] * token t, by lanes, for kHeads heads and the four tokens from `first`.
+  // products[h + 4 * t] = Σ q[h] * token t, by lanes, for kHeads heads and the four tokens from
+  // `first`.
   template <int kHeads>
-  [[gnu::always_inline]] void Products(const float* const* q, int first, int width, F* products) const {
+  [[gnu::always_inline]] void Products(const float* const* q, int first, int width,
+                                       F* products) const {
     F sums[4][kHeads];
     const float* key[4] = {rows[first], rows[first + 1], rows[first + 2], rows[first + 3]};
     const float* query[kHeads];
@@ -96,16 +102,19 @@ struct MlaSegment {
     F sum = V::Zero();
     for (int first = 0; first < tokens; first += 4) {
       F weight = Exp<V>(V::Sub(V::Load(scores[first / 4]), maximum));
-      if (first + 4 > tokens) weight = V::Select(V::FirstOfQuads(tokens - first), weight, V::Zero());
+      if (first + 4 > tokens)
+        weight = V::Select(V::FirstOfQuads(tokens - first), weight, V::Zero());
       V::Store(scores[first / 4], weight);
       sum = V::Add(sum, weight);
     }
     return V::AddInQuads(sum);
   }
 
-  // sums[h][v] = Σ over tokens of weight[h] * latent channels [channel + 16 v, channel + 16 v + 16).
+  // sums[h][v] = Σ over tokens of weight[h] * latent channels [channel + 16 v, channel + 16 v +
+  // 16).
   template <int kVectors>
-  [[gnu::always_inline]] void WeightedSums(int channel, int lanes_of_last, F (&sums)[4][kVectors]) const {
+  [[gnu::always_inline]] void WeightedSums(int channel, int lanes_of_last,
+                                           F (&sums)[4][kVectors]) const {
 #pragma GCC unroll 4
     for (int h = 0; h < 4; ++h) {
 #pragma GCC unroll 4
@@ -117,7 +126,8 @@ struct MlaSegment {
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
         const float* value = rows[t] + channel + 16 * v;
-        values[v] = v + 1 < kVectors || lanes_of_last == 16 ? V::Load(value) : V::LoadFirst(value, lanes_of_last);
+        values[v] = v + 1 < kVectors || lanes_of_last == 16 ? V::Load(value)
+                                                            : V::LoadFirst(value, lanes_of_last);
       }
 #pragma GCC unroll 4
       for (int h = 0; h < 4; ++h) {
@@ -138,8 +148,8 @@ struct MlaMerge {
 };
 
 template <class V, int kVectors>
-void MlaMergeChannels(const MlaSegment<V>& segment, const MlaMerge<V>& merge, int head_count, int channel,
-                      int lanes_of_last, float* const* out) {
+void MlaMergeChannels(const MlaSegment<V>& segment, const MlaMerge<V>& merge, int head_count,
+                      int channel, int lanes_of_last, float* const* out) {
   using F = typename V::F;
   F sums[4][kVectors];
   segment.template WeightedSums<kVectors>(channel, lanes_of_last, sums);
@@ -161,7 +171,8 @@ void MlaMergeChannels(const MlaSegment<V>& segment, const MlaMerge<V>& merge, in
   }
 }
 
-// Up to four heads of one row: out[h] = Σ softmax(scores) * latent. Queries of missing heads repeat the last one's.
+// Up to four heads of one row: out[h] = Σ softmax(scores) * latent. Queries of missing heads
+// repeat the last one's.
 template <class V>
 void MlaDecodeHeads(const MlaDecodeArgs& args, int row, int head_count, const float* const* q,
                     float* const* out) {
@@ -172,10 +183,12 @@ void MlaDecodeHeads(const MlaDecodeArgs& args, int row, int head_count, const fl
   F sum = V::Zero();
   for (int first = 0; first < context; first += kMlaSegmentTokens) {
     const bool last = context - first <= kMlaSegmentTokens;
-    segment.Locate(args.cache, args.block_tables[row], first, last ? context - first : kMlaSegmentTokens);
+    segment.Locate(args.cache, args.block_tables[row], first,
+                   last ? context - first : kMlaSegmentTokens);
     const F segment_maximum = segment.Score(q, args.cache.width, args.scale);
     const F segment_sum = segment.Exponentials(segment_maximum);
-    // Bring what was summed before and this segment under their common maximum; in the end divide by the sum.
+    // Bring what was summed before and this segment under their common maximum; in the end divide
+    // by the sum.
     MlaMerge<V> merge = {first == 0, V::Zero(), V::Set1(1.0f)};
     if (first == 0) {
       maximum = segment_maximum;

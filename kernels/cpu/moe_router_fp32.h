@@ -7,7 +7,8 @@
 
 namespace r1::kernels {
 
-// The place of the highest of `count` choices (a multiple of 16), the lowest place among equals; it is then set to -inf.
+// The place of the highest of `count` choices (a multiple of 16), the lowest place among equals; it
+// is then set to -inf.
 template <class V>
 int TakeHighest(float* choices, int count) {
   typename V::F highest = V::Load(choices);
@@ -23,9 +24,11 @@ int TakeHighest(float* choices, int count) {
   return 0;  // the highest is not a number
 }
 
-// ChooseExperts from the logits of a token, which become its scores. Both arrays have room up to a multiple of 16.
+// ChooseExperts from the logits of a token, which become its scores. Both arrays have room up to a
+// multiple of 16.
 template <class V>
-void RouteToken(const MoeRouterArgs& args, float* logits, float* choices, int32_t* experts, float* weights) {
+void RouteToken(const MoeRouterArgs& args, float* logits, float* choices, int32_t* experts,
+                float* weights) {
   const int count = (args.router.n + 15) / 16 * 16;
   for (int e = 0; e < count; e += 16) {
     const int lanes = args.router.n - e < 16 ? args.router.n - e : 16;

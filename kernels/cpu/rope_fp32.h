@@ -19,14 +19,15 @@ void RopeInterleavedFp32(const float* x, const float* cos, const float* sin, int
 
 // Channels [first, first + half) of the result; their partners start at `partner`.
 template <class V>
-void RopeHalfFp32(const float* x, const float* cos, const float* sin, int first, int partner, int half,
-                  float* y) {
+void RopeHalfFp32(const float* x, const float* cos, const float* sin, int first, int partner,
+                  int half, float* y) {
   for (int c = 0; c < half; c += 16) {
     const int lanes = half - c < 16 ? half - c : 16;
     const typename V::F turned =
         V::Mul(V::LoadFirst(x + partner + c, lanes), V::LoadFirst(sin + first + c, lanes));
     const typename V::F value = V::LoadFirst(x + first + c, lanes);
-    V::StoreFirst(y + first + c, V::MulAdd(value, V::LoadFirst(cos + first + c, lanes), turned), lanes);
+    V::StoreFirst(y + first + c, V::MulAdd(value, V::LoadFirst(cos + first + c, lanes), turned),
+                  lanes);
   }
 }
 

@@ -50,12 +50,14 @@ float ExpOfOne(float x) {
   return lanes[0];
 }
 
-// Draws one row's token and writes its logprob. `row` holds the only chunk, or is filled again for the drawn one.
+// Draws one row's token and writes its logprob. `row` holds the only chunk, or is filled again for
+// the drawn one.
 template <class V>
 void DrawToken(const SampleHeadArgs& args, int m, const VocabChunk* chunks, int chunk_count,
                VocabRow<V>* row) {
   float maximum = chunks[0].maximum;
-  for (int c = 1; c < chunk_count; ++c) maximum = maximum < chunks[c].maximum ? chunks[c].maximum : maximum;
+  for (int c = 1; c < chunk_count; ++c)
+    maximum = maximum < chunks[c].maximum ? chunks[c].maximum : maximum;
   double total = 0;
   for (int c = 0; c < chunk_count; ++c) {
     total += chunks[c].sum * static_cast<double>(ExpOfOne<V>(chunks[c].maximum - maximum));
@@ -70,7 +72,8 @@ void DrawToken(const SampleHeadArgs& args, int m, const VocabChunk* chunks, int 
   for (int c = 0; c < chunk_count; ++c) {
     const double chunk_scale = ExpOfOne<V>(chunks[c].maximum - maximum);
     const double chunk_weight = chunks[c].sum * chunk_scale;
-    if (chunk_scale > 0) {  // rounding may leave the target behind the end: then it is the last possible chunk
+    if (chunk_scale >
+        0) {  // rounding may leave the target behind the end: then it is the last possible chunk
       chunk = c;
       scale = chunk_scale;
       below = before;
@@ -83,7 +86,8 @@ void DrawToken(const SampleHeadArgs& args, int m, const VocabChunk* chunks, int 
   const int tokens = args.head.n - first < kVocabChunk ? args.head.n - first : kVocabChunk;
   if (chunk_count > 1) {
     alignas(64) float raw[kVocabChunk];
-    const PackedMatrix part = {args.head.panels + int64_t{first} * args.head.k, tokens, args.head.k};
+    const PackedMatrix part = {args.head.panels + int64_t{first} * args.head.k, tokens,
+                               args.head.k};
     MatmulFp32<V>({.x = args.x + m * args.x_stride, .w = part, .y = raw, .m = 1});
     row->Fill(raw, tokens, greedy ? 1.0f : 1.0f / args.temperatures[m]);
   }

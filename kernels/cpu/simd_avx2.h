@@ -1,4 +1,5 @@
-// The 16-lane vector of simd_avx512.h in pairs of AVX2 registers: equal operations, roundings and reduction orders.
+// The 16-lane vector of simd_avx512.h in pairs of AVX2 registers: equal operations, roundings and
+// reduction orders.
 //
 // Included only by *_avx2.cc; everything is a static member for the reason given there.
 #pragma once
@@ -58,7 +59,9 @@ struct Avx2 {
             _mm256_round_ps(a.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
   }
   static F PowerOfTwo(F n) { return {PowerOfTwo(n.low), PowerOfTwo(n.high)}; }
-  static F SwapPairs(F a) { return {_mm256_permute_ps(a.low, 0xB1), _mm256_permute_ps(a.high, 0xB1)}; }
+  static F SwapPairs(F a) {
+    return {_mm256_permute_ps(a.low, 0xB1), _mm256_permute_ps(a.high, 0xB1)};
+  }
 
   static Mask FirstLanes(int n) {
     const __m256i count = _mm256_set1_epi32(n);
@@ -81,7 +84,8 @@ struct Avx2 {
     return static_cast<unsigned>(low | high << 8);
   }
   static F Select(Mask mask, F yes, F no) {
-    return {_mm256_blendv_ps(no.low, yes.low, mask.low), _mm256_blendv_ps(no.high, yes.high, mask.high)};
+    return {_mm256_blendv_ps(no.low, yes.low, mask.low),
+            _mm256_blendv_ps(no.high, yes.high, mask.high)};
   }
 
   static float ReduceAdd(F a) {
@@ -102,7 +106,8 @@ struct Avx2 {
     for (int i = 0; i < 8; ++i) {
       const __m256 x = _mm256_add_ps(a[2 * i].low, a[2 * i].high);
       const __m256 y = _mm256_add_ps(a[2 * i + 1].low, a[2 * i + 1].high);
-      fours[i] = _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+      fours[i] =
+          _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
     }
     return {ReduceFours(fours[0], fours[2], fours[4], fours[6]),
             ReduceFours(fours[1], fours[3], fours[5], fours[7])};
@@ -121,7 +126,9 @@ struct Avx2 {
     const __m256 all = _mm256_permute2f128_ps(half, half, q % 2 == 0 ? 0x00 : 0x11);
     return {all, all};
   }
-  static D ZeroD() { return {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd()}; }
+  static D ZeroD() {
+    return {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd()};
+  }
   static D AddD(D sum, F a) {
     return {_mm256_add_pd(sum.q0, _mm256_cvtps_pd(_mm256_castps256_ps128(a.low))),
             _mm256_add_pd(sum.q1, _mm256_cvtps_pd(_mm256_extractf128_ps(a.low, 1))),

@@ -1,8 +1,9 @@
-// The 16-lane vector that the fp32 kernels are written on, in AVX-512 registers. simd_avx2.h gives the same operations
-// with the same rounding and the same order of every reduction, so that both instruction sets give equal bits.
+// The 16-lane vector that the fp32 kernels are written on, in AVX-512 registers. simd_avx2.h gives
+// the same operations with the same rounding and the same order of every reduction, so that both
+// instruction sets give equal bits.
 //
-// Included only by *_avx512.cc. Everything is a static member, so that no function compiled with these instructions
-// shares its symbol with one that is not.
+// Included only by *_avx512.cc. Everything is a static member, so that no function compiled with
+// these instructions shares its symbol with one that is not.
 #pragma once
 
 #include <immintrin.h>
@@ -18,11 +19,12 @@ struct Avx512 {
     __m512d low, high;
   };
 
-  // Register tile of a matrix product: rows × panels of 16 columns. 24 of 32 registers accumulate, which hides the
-  // latency of 4 cycles and needs 11 loads for 24 multiply-adds.
+  // Register tile of a matrix product: rows × panels of 16 columns. 24 of 32 registers accumulate,
+  // which hides the latency of 4 cycles and needs 11 loads for 24 multiply-adds.
   static constexpr int kTileRows = 8;
   static constexpr int kTilePanels = 3;
-  // Attention: heads × 4 tokens whose scores are accumulated at a time, and vectors of 16 latent channels × 4 heads.
+  // Attention: heads × 4 tokens whose scores are accumulated at a time, and vectors of 16 latent
+  // channels × 4 heads.
   static constexpr int kScoreHeads = 4;
   static constexpr int kSumVectors = 4;
 
@@ -72,7 +74,8 @@ struct Avx512 {
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
   }
-  // Quads are the lanes 4q … 4q + 3. ReduceAdd of 16 vectors at once: lane 4q + j is the sum of a[q + 4j].
+  // Quads are the lanes 4q … 4q + 3. ReduceAdd of 16 vectors at once: lane 4q + j of the result
+  // is the sum of a[q + 4j].
   static F ReduceAdd16(const F (&a)[16]) {
     F eights[8];
 #pragma GCC unroll 8
@@ -114,7 +117,8 @@ struct Avx512 {
   // The order of ReduceAdd, in double precision.
   static double ReduceAddD(D a) {
     const __m512d eight = _mm512_add_pd(a.low, a.high);
-    const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
+    const __m256d four =
+        _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1));
     const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
     return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
   }

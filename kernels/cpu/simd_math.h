@@ -1,13 +1,15 @@
-// exp and SiLU on 16 lanes, the same in every lane, row and instruction set. Templates over the vector types of
-// simd_avx512.h and simd_avx2.h.
+// exp and SiLU on 16 lanes, the same in every lane, row and instruction set. Templates over the
+// vector types of simd_avx512.h and simd_avx2.h.
 #pragma once
 
 namespace r1::kernels {
 
-// e^x with an error below 1 ulp for x in [-87.33, 88.37]. Above, e^88.37; below, 0 (the true value is denormal).
+// e^x with an error below 1 ulp for x in [-87.33, 88.37]. Above, e^88.37; below, 0 (the true value
+// is denormal).
 //
-// x = n ln 2 + r with |r| <= ln 2 / 2, and e^r = 1 + r (1 + r q(r)), where q is the minimax polynomial of degree 4 for the
-// relative error of e^r (3.1e-9 before rounding of its coefficients).
+// x = n ln 2 + r with |r| <= ln 2 / 2, and e^r = 1 + r (1 + r q(r)), where q is the minimax
+// polynomial of degree 4 for the relative error of e^r (3.1e-9 before rounding of its
+// coefficients).
 template <class V>
 typename V::F Exp(typename V::F x) {
   using F = typename V::F;

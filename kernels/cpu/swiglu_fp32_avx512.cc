@@ -1,5 +1,5 @@
-#include "kernels/cpu/swiglu_fp32.h"
 #include "kernels/cpu/simd_avx512.h"
+#include "kernels/cpu/swiglu_fp32.h"
 
 namespace r1::kernels {
 

@@ -1,7 +1,7 @@
 // The register tile under every matrix product of the CPU kernels.
 //
-// As in all of cpu/*.h, a function is a template on the vector type or always inlined: one symbol never stands for code
-// of two instruction sets.
+// As in all of cpu/*.h, a function is a template on the vector type or always inlined: one symbol
+// never stands for code of two instruction sets.
 #pragma once
 
 #include <cstdint>
@@ -10,11 +10,11 @@
 
 namespace r1::kernels {
 
-// sums[r][p] = Σ_k rows[r][k] * panels[p][k][0..15], one chain of fused multiply-adds over ascending k.
-// panels: the first panel; the others follow, k * 16 floats each.
+// sums[r][p] = Σ_k rows[r][k] * panels[p][k][0..15], one chain of fused multiply-adds over
+// ascending k. panels: the first panel; the others follow, k * 16 floats each.
 template <class V, int kRows, int kPanels>
-[[gnu::always_inline]] inline void MultiplyTile(const float* const* rows, const float* panels, int k,
-                                                typename V::F (&sums)[kRows][kPanels]) {
+[[gnu::always_inline]] inline void MultiplyTile(const float* const* rows, const float* panels,
+                                                int k, typename V::F (&sums)[kRows][kPanels]) {
   const float* row[kRows];
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
@@ -39,8 +39,8 @@ template <class V, int kRows, int kPanels>
 
 // Addresses of the rows [first, first + kRows) of an operand, or of those that `index` names.
 template <int kRows>
-[[gnu::always_inline]] inline void RowPointers(const float* x, int64_t stride, const int32_t* index, int first,
-                                               const float* (&rows)[kRows]) {
+[[gnu::always_inline]] inline void RowPointers(const float* x, int64_t stride, const int32_t* index,
+                                               int first, const float* (&rows)[kRows]) {
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) rows[r] = x + (index ? index[first + r] : first + r) * stride;
 }

@@ -1,7 +1,8 @@
-// MlaAttend: a block takes one item after the other, an item being a split of the cache and 16 query rows (the heads of a
-// sequence), or 32 (of two sequences that share a prefix). Cached latents are on the 64-wide side of wgmma, as keys and,
-// transposed, as values, so that 16 rows waste no work; the two warpgroups take blocks of 64 tokens in turn, each with its
-// own running maximum and sums. MergeSplits puts the splits of a sequence together.
+// MlaAttend: cached latents are on the 64-wide side of wgmma, as keys and, transposed, as values, so that 16 query rows waste
+// no work. A warpgroup takes one item after the other: a split of the cache for 16 rows, the heads of one sequence. The two
+// warpgroups of a block work on different items whose cache blocks stream through shared memory in turn, so that one's
+// softmax hides behind the other's products. Over a shared prefix they work on the same split, each for 32 rows, of two
+// sequences. MergeSplits puts the splits of a sequence together.
 #include "kernels/cuda/mla_decode_bf16_sm90.h"
 
 #include "kernels/cuda/launch.cuh"
@@ -15,10 +16,8 @@ using namespace sm90;  // NOLINT: one file's worth of instructions
 
 constexpr int kGroupThreads = 128;
 constexpr int kThreads = 3 * kGroupThreads;
-constexpr int kQueryThreads = 96;   // warps 1 to 3
-constexpr int kRowsOfBlock = 16;    // query rows that belong together: heads of one sequence
+constexpr int kRowsOfBlock = 16;  // query rows that belong together: heads of one sequence
 constexpr int kLatentTiles = kLatentChannels / 64;
-constexpr int kExchangeFloats = 32 * kGroupThreads;
 constexpr int kMergeThreads = 128;
 constexpr int kSharedBytesMax = 227 << 10;
 constexpr float kLog2E = 1.4426950408889634f;
@@ -55,28 +54,27 @@ struct Cuts {
 
 // --- work ------------------------------------------------------------------------------------------------------------
 
+// Rows of a warpgroup: 16, each warpgroup with its own splits; or 32, both with the same splits of a shared prefix.
 template <int kRows>
 struct Shared {
+  static constexpr bool kSameSplits = kRows == 32;
   // Tiles of the cache in flight: as many as fit.
-  static constexpr int kSlots = kRows == 16 ? 22 : 20;
+  static constexpr int kSlots = kSameSplits ? 17 : 22;
 
   uint8_t slots[kSlots][kCacheTileBytes];
-  uint8_t queries[kCacheTiles][kRows * kPackedRowBytes];
+  uint8_t queries[2][kCacheTiles][kRows * kPackedRowBytes];
   uint8_t probabilities[2][kRows * kPackedRowBytes];
-  float exchange[kExchangeFloats];
   float warp_values[2][4][kRows];
-  RowState states[2][kRows];
   uint64_t full[kSlots];
   uint64_t empty[kSlots];
-  uint64_t turn[2];
-  uint64_t queries_full;
-  uint64_t queries_empty;
+  uint64_t queries_full[2];
+  uint64_t queries_empty[2];
   int first_item[kMlaSequencesMax + 1];  // of each unit: a sequence, or a group with a shared prefix
 };
 static_assert(sizeof(Shared<16>) <= kSharedBytesMax);
 static_assert(sizeof(Shared<32>) <= kSharedBytesMax);
 
-// One split of the cache for kRows query rows.
+// One split of the cache for a warpgroup's rows.
 struct Item {
   const int32_t* blocks;  // of the split
   int tokens;             // of the split, at least 1
@@ -84,28 +82,34 @@ struct Item {
   int split;              // its number among the splits of each of its sequences
 };
 
-// Items of a unit: its splits times its groups of kRows rows, the rows fastest, so that blocks that run at the same time
-// share the cache's bytes in L2.
+// A warpgroup's items. A unit has its splits times its groups of rows, the rows fastest, so that what runs at the same time
+// shares the cache's bytes in L2.
 template <int kRows>
 class ItemCursor {
  public:
-  __device__ ItemCursor(const MlaDecodeBf16Args& call, const int* first_item)
-      : call_(call), first_item_(first_item), next_(blockIdx.x) {}
+  static constexpr bool kSameSplits = Shared<kRows>::kSameSplits;
+  static constexpr int kRowsOfItem = kRows * (kSameSplits ? 2 : 1);
+
+  __device__ ItemCursor(const MlaDecodeBf16Args& call, const int* first_item, int warpgroup)
+      : call_(call),
+        first_item_(first_item),
+        warpgroup_(warpgroup),
+        next_(kSameSplits ? blockIdx.x : blockIdx.x + warpgroup * gridDim.x) {}
 
   static __device__ int Units(const MlaDecodeBf16Args& call) {
-    return kRows == 16 ? call.sequences : call.sequences / call.group_size;
+    return kSameSplits ? call.sequences / call.group_size : call.sequences;
   }
   static __device__ int RowGroups(const MlaDecodeBf16Args& call) {
-    return (kRows == 16 ? 1 : call.group_size) * call.heads / kRows;
+    return (kSameSplits ? call.group_size : 1) * call.heads / kRowsOfItem;
   }
   static __device__ int FirstSequence(const MlaDecodeBf16Args& call, int unit) {
-    return kRows == 16 ? unit : unit * call.group_size;
+    return kSameSplits ? unit * call.group_size : unit;
   }
-  // Splits of the unit that this kernel attends: with 32 rows those of a shared prefix, with 16 all others.
+  // Splits of the unit that this kernel attends: those of a shared prefix, or all others.
   static __device__ int FirstSplit(const MlaDecodeBf16Args& call, const Cuts& cuts) {
-    return kRows == 16 && call.group_size > 1 ? cuts.prefix_splits : 0;
+    return !kSameSplits && call.group_size > 1 ? cuts.prefix_splits : 0;
   }
-  static __device__ int EndSplit(const Cuts& cuts) { return kRows == 16 ? cuts.splits : cuts.prefix_splits; }
+  static __device__ int EndSplit(const Cuts& cuts) { return kSameSplits ? cuts.prefix_splits : cuts.splits; }
 
   __device__ bool Next(Item* item) {
     const int units = Units(call_);
@@ -125,14 +129,16 @@ class ItemCursor {
     const int left = (of_prefix ? cuts.prefix : cuts.context) - first_token;
     item->blocks = call_.block_tables + int64_t{sequence} * call_.table_stride + first_token / kLatentBlockTokens;
     item->tokens = left < call_.split_tokens ? left : call_.split_tokens;
-    item->row_block = sequence * (call_.heads / kRowsOfBlock) + in_unit % RowGroups(call_) * (kRows / kRowsOfBlock);
-    next_ += gridDim.x;
+    const int row = in_unit % RowGroups(call_) * kRowsOfItem + (kSameSplits ? warpgroup_ * kRows : 0);
+    item->row_block = (sequence * call_.heads + row) / kRowsOfBlock;
+    next_ += gridDim.x * (kSameSplits ? 1 : 2);
     return true;
   }
 
  private:
   const MlaDecodeBf16Args& call_;
   const int* const first_item_;
+  const int warpgroup_;
   int next_;
 };
 
@@ -147,7 +153,7 @@ __device__ void CountItems(const MlaDecodeBf16Args& call, Shared<kRows>& shared)
   }
   __syncthreads();
   if (threadIdx.x < 32) {
-    const int share = (units + 31) / 32;
+    const int share = DivideUp(units, 32);
     const int begin = static_cast<int>(threadIdx.x) * share < units ? static_cast<int>(threadIdx.x) * share : units;
     const int end = begin + share < units ? begin + share : units;
     int items = 0;
@@ -164,6 +170,49 @@ __device__ void CountItems(const MlaDecodeBf16Args& call, Shared<kRows>& shared)
   __syncthreads();
 }
 
+// The order in which cache blocks stream through the slots, walked by every role: the warpgroups' items in turn, block by
+// block, and one warpgroup's alone when the other has no more.
+template <int kRows>
+class BlockOrder {
+ public:
+  __device__ BlockOrder(const MlaDecodeBf16Args& call, const int* first_item)
+      : cursors_{{call, first_item, 0}, {call, first_item, 1}} {
+    Take<0>();
+    if (!Shared<kRows>::kSameSplits) Take<1>();
+  }
+
+  // Moves to the next block: it is number block() of `item`, for warpgroup(). False at the end.
+  __device__ bool Next(Item* item, int* block, int* warpgroup) {
+    if (Shared<kRows>::kSameSplits || left_[1] == 0 || (turn_ == 0 && left_[0] > 0)) {
+      return NextOf<0>(item, block, warpgroup);
+    }
+    return NextOf<1>(item, block, warpgroup);
+  }
+
+ private:
+  // Registers need indexes that are known to the compiler.
+  template <int kWarpgroup>
+  __device__ bool NextOf(Item* item, int* block, int* warpgroup) {
+    if (left_[kWarpgroup] == 0) return false;
+    *item = items_[kWarpgroup];
+    *block = DivideUp(item->tokens, kLatentBlockTokens) - left_[kWarpgroup];
+    *warpgroup = kWarpgroup;
+    turn_ = kWarpgroup ^ 1;
+    if (--left_[kWarpgroup] == 0) Take<kWarpgroup>();
+    return true;
+  }
+  template <int kWarpgroup>
+  __device__ void Take() {
+    const bool found = cursors_[kWarpgroup].Next(&items_[kWarpgroup]);
+    left_[kWarpgroup] = found ? DivideUp(items_[kWarpgroup].tokens, kLatentBlockTokens) : 0;
+  }
+
+  ItemCursor<kRows> cursors_[2];
+  Item items_[2];
+  int left_[2] = {0, 0};
+  int turn_ = 0;
+};
+
 // A role's position among the slots. A block of tokens takes nine of them: rotary channels first, then latent ones.
 template <int kRows>
 class SlotCursor {
@@ -176,10 +225,9 @@ class SlotCursor {
   __device__ uint32_t empty() const { return SharedAddress(&shared_->empty[slot_]); }
   __device__ void WaitFull() const { BarrierWait(full(), phase_); }
   __device__ void WaitEmpty() const { BarrierWait(empty(), phase_ ^ 1); }
-  __device__ void Advance(int slots = 1) {
-    slot_ += slots;
-    if (slot_ >= Shared<kRows>::kSlots) {
-      slot_ -= Shared<kRows>::kSlots;
+  __device__ void Advance() {
+    if (++slot_ == Shared<kRows>::kSlots) {
+      slot_ = 0;
       phase_ ^= 1;
     }
   }
@@ -192,65 +240,79 @@ class SlotCursor {
 
 // --- producers -------------------------------------------------------------------------------------------------------
 
-// Requests the tiles of every item's blocks. By the first warp.
+// Requests the tiles of all blocks. By the first warp.
 template <int kRows>
 __device__ __forceinline__ void RequestTiles(const MlaDecodeBf16Args& call, Shared<kRows>& shared) {
+  static_assert(kMlaSplitTokensMax / kLatentBlockTokens <= 32);
   const int lane = threadIdx.x;
-  const uint64_t policy = kRows == 16 ? PolicyEvictFirst() : PolicyEvictNormal();
-  ItemCursor<kRows> cursor(call, shared.first_item);
+  const uint64_t policy = Shared<kRows>::kSameSplits ? PolicyEvictNormal() : PolicyEvictFirst();
+  BlockOrder<kRows> order(call, shared.first_item);
   SlotCursor<kRows> slots(shared);
   Item item;
-  static_assert(kMlaSplitTokensMax / kLatentBlockTokens <= 32);
-  while (cursor.Next(&item)) {
-    const int blocks = DivideUp(item.tokens, kLatentBlockTokens);
-    const int32_t own_block = lane < blocks ? item.blocks[lane] : 0;
-    for (int b = 0; b < blocks; ++b) {
-      const uint8_t* const block = call.cache + int64_t{__shfl_sync(~0u, own_block, b)} * kCacheBlockBytes;
-      if (lane == 0) {
-        for (int i = 0; i < kCacheTiles; ++i) {
-          const int tile = i == 0 ? kLatentTiles : i - 1;
-          slots.WaitEmpty();
-          BarrierArriveExpectBytes(slots.full(), kCacheTileBytes);
-          BulkCopy(slots.tile(), block + tile * kCacheTileBytes, kCacheTileBytes, slots.full(), policy);
-          slots.Advance();
-        }
-      }
-      __syncwarp();
+  int number;
+  int warpgroup;
+  int32_t blocks[2] = {};  // of each warpgroup's item, one a lane
+  while (order.Next(&item, &number, &warpgroup)) {
+    if (number == 0) {
+      const int32_t own = lane * kLatentBlockTokens < item.tokens ? item.blocks[lane] : 0;
+      (warpgroup == 0 ? blocks[0] : blocks[1]) = own;
     }
+    const int32_t index = __shfl_sync(~0u, warpgroup == 0 ? blocks[0] : blocks[1], number);
+    const uint8_t* const block = call.cache + int64_t{index} * kCacheBlockBytes;
+    if (lane == 0) {
+      for (int i = 0; i < kCacheTiles; ++i) {
+        const int tile = i == 0 ? kLatentTiles : i - 1;
+        slots.WaitEmpty();
+        BarrierArriveExpectBytes(slots.full(), kCacheTileBytes);
+        BulkCopy(slots.tile(), block + tile * kCacheTileBytes, kCacheTileBytes, slots.full(), policy);
+        slots.Advance();
+      }
+    }
+    __syncwarp();
   }
 }
 
-// Brings every item's query rows. By warps 1 to 3.
+// Brings the query rows of every item of a warpgroup. By one warp.
 template <int kRows>
-__device__ __forceinline__ void RequestQueries(const MlaDecodeBf16Args& call, Shared<kRows>& shared) {
+__device__ __forceinline__ void RequestQueries(const MlaDecodeBf16Args& call, Shared<kRows>& shared, int warpgroup) {
   constexpr int kPieces = kCacheChannels / 8;
-  const int thread = threadIdx.x - 32;
-  ItemCursor<kRows> cursor(call, shared.first_item);
+  ItemCursor<kRows> cursor(call, shared.first_item, warpgroup);
   Item item;
   for (uint32_t phase = 1; cursor.Next(&item); phase ^= 1) {
-    BarrierWait(SharedAddress(&shared.queries_empty), phase);
+    BarrierWait(SharedAddress(&shared.queries_empty[warpgroup]), phase);
     const __nv_bfloat16* const rows = call.q + int64_t{item.row_block} * kRowsOfBlock * kCacheChannels;
-    for (int i = thread; i < kRows * kPieces; i += kQueryThreads) {
+    for (int i = threadIdx.x % 32; i < kRows * kPieces; i += 32) {
       const int row = i / kPieces;
       const int piece = i % kPieces;
-      const uint32_t tile = SharedAddress(shared.queries[piece / 8]);
+      const uint32_t tile = SharedAddress(shared.queries[warpgroup][piece / 8]);
       CopyAsync16(tile + row * kPackedRowBytes + SwizzledPiece(row, piece % 8) * 16, rows + i * 8);
     }
-    CopyAsyncArrive(SharedAddress(&shared.queries_full));
+    CopyAsyncArrive(SharedAddress(&shared.queries_full[warpgroup]));
   }
 }
 
-// --- one warpgroup's run of an item ----------------------------------------------------------------------------------
+// --- a warpgroup's run over an item ----------------------------------------------------------------------------------
 
-// Running sums of every second block: for each of a thread's columns (query rows) the highest score so far and this
-// thread's part of the mass; and sums[d] = latent channels 64 d … 64 d + 63 by query rows, laid out as Wgmma says.
+// Running sums: for each of a thread's columns (query rows) the highest score so far and this thread's part of the mass;
+// and sums[d] = latent channels 64 d … 64 d + 63 by query rows, laid out as Wgmma says.
 template <int kRows>
 struct Run {
-  static constexpr int kColumns = kRows / 4;  // of a thread: 8 * (i / 2) + 2 * (lane % 4) + i % 2
-
-  float highest[kColumns];
-  float mass[kColumns];
+  float highest[kRows / 4];  // column i: 8 * (i / 2) + 2 * (lane % 4) + i % 2
+  float mass[kRows / 4];
   float sums[kLatentTiles][kRows / 2];
+
+  __device__ void Clear() {
+#pragma unroll
+    for (int i = 0; i < kRows / 4; ++i) {
+      highest[i] = kLowest;
+      mass[i] = 0;
+    }
+#pragma unroll
+    for (int d = 0; d < kLatentTiles; ++d) {
+#pragma unroll
+      for (int i = 0; i < kRows / 2; ++i) sums[d][i] = 0;
+    }
+  }
 };
 
 // The value of each of the thread's columns, combined over the rows of the warpgroup by `combine`.
@@ -291,7 +353,7 @@ __device__ __forceinline__ void ClearMissingTokens(Shared<kRows>& shared, SlotCu
 // Adds a block of `tokens` tokens to the run. `slots` stands at the block's first slot.
 template <int kRows>
 __device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor<kRows>& slots, int tokens,
-                                         int warpgroup, uint32_t turn_parity, float scale, Run<kRows>& run) {
+                                         int warpgroup, float scale, Run<kRows>& run) {
   const int warp = threadIdx.x / 32 % 4;
   const int lane = threadIdx.x % 32;
   const bool signals = lane == 0;
@@ -300,21 +362,19 @@ __device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor
   // Scores: tokens by query rows, in two sums that the tensor cores can work on at the same time.
   float scores[kRows / 2] = {};
   float more_scores[kRows / 2] = {};
-  BarrierWait(SharedAddress(&shared.turn[warpgroup]), turn_parity);
   SlotCursor<kRows> position = slots;
 #pragma unroll 1
   for (int i = 0; i < kCacheTiles; ++i) {
     const int tile = i == 0 ? kLatentTiles : i - 1;
     position.WaitFull();
     const uint32_t keys = TileDescriptor(position.tile());
-    const uint32_t queries = TileDescriptor(SharedAddress(shared.queries[tile]));
+    const uint32_t queries = TileDescriptor(SharedAddress(shared.queries[warpgroup][tile]));
     WgmmaFence();
 #pragma unroll
     for (int k = 0; k < 4; ++k) Wgmma<kRows>(k % 2 == 0 ? scores : more_scores, keys + k * 2, queries + k * 2);
     WgmmaCommit();
     position.Advance();
   }
-  if (signals) BarrierArrive(SharedAddress(&shared.turn[warpgroup ^ 1]));
   WgmmaWait<0>();
 #pragma unroll
   for (int i = 0; i < kRows / 2; ++i) {
@@ -411,58 +471,8 @@ __device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor
 
 // --- results ---------------------------------------------------------------------------------------------------------
 
-// Merges the two warpgroups' runs into the first one's; the result does not depend on which of them had which blocks. In
-// the end run.mass is the whole mass of each column.
-template <int kRows>
-__device__ __forceinline__ void MergeRuns(Shared<kRows>& shared, int warpgroup, Run<kRows>& run) {
-  constexpr int kBothBarrier = 3;
-  constexpr int kSums = kLatentTiles * kRows / 2;
-  constexpr int kSumsAtOnce = kExchangeFloats / kGroupThreads;
-  const int thread = threadIdx.x % kGroupThreads;
-  const int lane = thread % 32;
-  CombineRows<kRows>(run.mass, shared.warp_values[warpgroup], 1 + warpgroup, [](float a, float b) { return a + b; });
-  if (thread < 4) {
-#pragma unroll
-    for (int i = 0; i < kRows / 4; ++i) {
-      shared.states[warpgroup][i / 2 * 8 + lane * 2 + i % 2] = {run.highest[i], run.mass[i]};
-    }
-  }
-  NamedBarrierSync(kBothBarrier, 2 * kGroupThreads);
-  float factor[kRows / 4];
-#pragma unroll
-  for (int i = 0; i < kRows / 4; ++i) {
-    const RowState other = shared.states[warpgroup ^ 1][i / 2 * 8 + lane % 4 * 2 + i % 2];
-    const float highest = fmaxf(run.highest[i], other.highest);
-    factor[i] = exp2f(run.highest[i] - highest);
-    // No fused multiply-add: it would round the two differently.
-    run.mass[i] = __fadd_rn(__fmul_rn(run.mass[i], factor[i]), __fmul_rn(other.mass, exp2f(other.highest - highest)));
-    run.highest[i] = highest;
-  }
-#pragma unroll
-  for (int first = 0; first < kSums; first += kSumsAtOnce) {
-    if (warpgroup == 1) {
-#pragma unroll
-      for (int i = 0; i < kSumsAtOnce; ++i) {
-        const int s = (first + i) % (kRows / 2);
-        shared.exchange[i * kGroupThreads + thread] =
-            __fmul_rn(run.sums[(first + i) / (kRows / 2)][s], factor[s / 4 * 2 + s % 2]);
-      }
-    }
-    NamedBarrierSync(kBothBarrier, 2 * kGroupThreads);
-    if (warpgroup == 0) {
-#pragma unroll
-      for (int i = 0; i < kSumsAtOnce; ++i) {
-        const int s = (first + i) % (kRows / 2);
-        float& sum = run.sums[(first + i) / (kRows / 2)][s];
-        sum = __fadd_rn(__fmul_rn(sum, factor[s / 4 * 2 + s % 2]), shared.exchange[i * kGroupThreads + thread]);
-      }
-    }
-    NamedBarrierSync(kBothBarrier, 2 * kGroupThreads);
-  }
-}
-
-// Writes an item's merged sums: the result itself when the sequence has no other split, otherwise for MergeSplits. By the
-// first warpgroup.
+// Writes an item's sums: the result itself when the sequence has no other split, otherwise for MergeSplits. run.mass is the
+// whole mass of each column.
 template <int kRows>
 __device__ __forceinline__ void StoreItem(const KernelArgs& args, const Item& item, const Run<kRows>& run) {
   const MlaDecodeBf16Args& call = args.call;
@@ -513,38 +523,41 @@ __device__ __forceinline__ void StoreItem(const KernelArgs& args, const Item& it
 
 template <int kRows>
 __device__ __forceinline__ void Attend(const KernelArgs& args, Shared<kRows>& shared) {
-  const int warpgroup = threadIdx.x / kGroupThreads - 1;
+  const int own_warpgroup = threadIdx.x / kGroupThreads - 1;
   const float scale = args.call.scale * kLog2E;
-  ItemCursor<kRows> cursor(args.call, shared.first_item);
+  BlockOrder<kRows> order(args.call, shared.first_item);
   SlotCursor<kRows> slots(shared);
+  Run<kRows> run;
   Item item;
-  int turn = 0;                                    // whose block is next
-  uint32_t turn_parity = warpgroup == 0 ? 1 : 0;  // the first warpgroup need not wait for its first turn
-  for (uint32_t queries_parity = 0; cursor.Next(&item); queries_parity ^= 1) {
-    Run<kRows> run;
-#pragma unroll
-    for (int i = 0; i < kRows / 4; ++i) {
-      run.highest[i] = kLowest;
-      run.mass[i] = 0;
-    }
-#pragma unroll
-    for (int d = 0; d < kLatentTiles; ++d) {
-#pragma unroll
-      for (int i = 0; i < kRows / 2; ++i) run.sums[d][i] = 0;
-    }
-    BarrierWait(SharedAddress(&shared.queries_full), queries_parity);
-    FenceAsyncProxy();  // queries arrive by ordinary asynchronous copies
-    for (int left = item.tokens; left > 0; left -= kLatentBlockTokens, turn ^= 1) {
-      if (turn == warpgroup) {
-        const int tokens = left < kLatentBlockTokens ? left : kLatentBlockTokens;
-        AddBlock(shared, slots, tokens, warpgroup, turn_parity, scale, run);
-        turn_parity ^= 1;
+  int number;
+  int warpgroup;
+  uint32_t queries_parity = 0;
+  while (order.Next(&item, &number, &warpgroup)) {
+    const int left = item.tokens - number * kLatentBlockTokens;
+    if (Shared<kRows>::kSameSplits || warpgroup == own_warpgroup) {
+      if (number == 0) {
+        run.Clear();
+        BarrierWait(SharedAddress(&shared.queries_full[own_warpgroup]), queries_parity);
+        queries_parity ^= 1;
+        FenceAsyncProxy();  // queries arrive by ordinary asynchronous copies
       }
-      slots.Advance(kCacheTiles);
+      AddBlock(shared, slots, left < kLatentBlockTokens ? left : kLatentBlockTokens, own_warpgroup, scale, run);
+      if (left <= kLatentBlockTokens) {
+        if (threadIdx.x % 32 == 0) BarrierArrive(SharedAddress(&shared.queries_empty[own_warpgroup]));
+        CombineRows<kRows>(run.mass, shared.warp_values[own_warpgroup], 1 + own_warpgroup,
+                           [](float a, float b) { return a + b; });
+        if (Shared<kRows>::kSameSplits) item.row_block += own_warpgroup * (kRows / kRowsOfBlock);
+        StoreItem(args, item, run);
+      }
+      for (int i = 0; i < kCacheTiles; ++i) slots.Advance();
+    } else {
+      // Not this warpgroup's, but seen full before it goes on: it could take a slot's use before the last for the last
+      // one, since barriers tell even from odd uses only.
+      for (int i = 0; i < kCacheTiles; ++i) {
+        slots.WaitFull();
+        slots.Advance();
+      }
     }
-    if (threadIdx.x % 32 == 0) BarrierArrive(SharedAddress(&shared.queries_empty));
-    MergeRuns(shared, warpgroup, run);
-    if (warpgroup == 0) StoreItem(args, item, run);
   }
 }
 
@@ -555,12 +568,12 @@ __global__ void __launch_bounds__(kThreads, 1) MlaAttendKernel(const __grid_cons
   if (threadIdx.x == 0) {
     for (int slot = 0; slot < Shared<kRows>::kSlots; ++slot) {
       BarrierInit(SharedAddress(&shared.full[slot]), 1);
-      BarrierInit(SharedAddress(&shared.empty[slot]), 4);
+      BarrierInit(SharedAddress(&shared.empty[slot]), Shared<kRows>::kSameSplits ? 8 : 4);
     }
-    BarrierInit(SharedAddress(&shared.turn[0]), 4);
-    BarrierInit(SharedAddress(&shared.turn[1]), 4);
-    BarrierInit(SharedAddress(&shared.queries_full), kQueryThreads);
-    BarrierInit(SharedAddress(&shared.queries_empty), 8);
+    for (int warpgroup = 0; warpgroup < 2; ++warpgroup) {
+      BarrierInit(SharedAddress(&shared.queries_full[warpgroup]), 32);
+      BarrierInit(SharedAddress(&shared.queries_empty[warpgroup]), 4);
+    }
     BarrierInitFence();
   }
   WaitForPriorKernels();
@@ -568,10 +581,11 @@ __global__ void __launch_bounds__(kThreads, 1) MlaAttendKernel(const __grid_cons
   CountItems(args.call, shared);
   if (threadIdx.x < kGroupThreads) {
     DecreaseRegisters<72>();
-    if (threadIdx.x < 32) {
+    const int warp = threadIdx.x / 32;
+    if (warp == 0) {
       RequestTiles(args.call, shared);
-    } else {
-      RequestQueries(args.call, shared);
+    } else if (warp <= 2) {
+      RequestQueries(args.call, shared, warp - 1);
     }
   } else {
     IncreaseRegisters<216>();
@@ -634,10 +648,21 @@ cudaError_t LaunchAttend(const KernelArgs& args, cudaStream_t stream) {
 }  // namespace
 
 int MlaDecodeBf16Sm90FastSplit(int sequences, int heads, int contexts_max) {
-  const int items = sequences * (heads / kRowsOfBlock) * contexts_max;  // of one token
-  int split_tokens = kMlaSplitTokensMax;
-  while (split_tokens > 2 * kLatentBlockTokens && items / split_tokens < 2 * MultiprocessorCount()) split_tokens /= 2;
-  return split_tokens;
+  // In the time that a multiprocessor takes for one token: what comes with every item, and with every split to merge.
+  constexpr int kItemTokens = 180;
+  constexpr int kMergeTokens = 3;
+  int best = kMlaSplitTokensMax;
+  int64_t best_cost = INT64_MAX;
+  for (int split_tokens = kMlaSplitTokensMax; split_tokens >= 2 * kLatentBlockTokens; split_tokens /= 2) {
+    const int splits = DivideUp(contexts_max, split_tokens);
+    const int rounds = DivideUp(sequences * (heads / kRowsOfBlock) * splits, MultiprocessorCount());
+    const int64_t cost = int64_t{rounds} * (split_tokens + kItemTokens) + kMergeTokens * splits;
+    if (cost < best_cost) {
+      best_cost = cost;
+      best = split_tokens;
+    }
+  }
+  return best;
 }
 
 int64_t MlaDecodeBf16Sm90WorkspaceBytes(int sequences, int heads, int contexts_max, int split_tokens) {
@@ -652,8 +677,8 @@ cudaError_t MlaDecodeBf16Sm90(const MlaDecodeBf16Args& call, cudaStream_t stream
   if (call.split_tokens < kLatentBlockTokens || call.split_tokens > kMlaSplitTokensMax) return cudaErrorInvalidValue;
   if (call.split_tokens % kLatentBlockTokens != 0) return cudaErrorInvalidValue;
   if (call.group_size > 1) {
-    if (call.group_size % 2 != 0 || call.sequences % call.group_size != 0) return cudaErrorInvalidValue;
-    if (call.prefix_tokens == nullptr) return cudaErrorInvalidValue;
+    if (call.group_size * call.heads % ItemCursor<2 * kRowsOfBlock>::kRowsOfItem != 0) return cudaErrorInvalidValue;
+    if (call.sequences % call.group_size != 0 || call.prefix_tokens == nullptr) return cudaErrorInvalidValue;
   }
   const int splits_max = SplitsMax(call.contexts_max, call.split_tokens);
   auto* const sums = static_cast<float*>(call.workspace);

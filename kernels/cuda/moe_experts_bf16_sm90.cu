@@ -132,11 +132,24 @@ __device__ void WriteEntries(const KernelArgs& args, const MoePlan& plan, PlanSc
   }
 }
 
+// The lanes with the same expert as this one's. (One vote a bit of the id: the instruction made for this is much slower.)
+__device__ __forceinline__ unsigned LanesWithSame(int expert, int expert_bits) {
+  unsigned same = ~0u;
+  for (int bit = 0; bit < expert_bits; ++bit) {
+    const bool set = (expert >> bit & 1) != 0;
+    const unsigned lanes = __ballot_sync(~0u, set);
+    same &= set ? lanes : ~lanes;
+  }
+  return same;
+}
+
 // Calls visit(pair, expert, same) for this warp's run of the T * A pairs, 32 at a time, in order; `same` are the lanes with
-// the same expert. Lanes behind the end get a negative expert. Ids are fetched ahead, so that their latency counts once.
+// the same expert. Lanes behind the end get no_expert. Ids are fetched ahead, so that their latency counts once.
 template <int kWarps, typename Visit>
 __device__ __forceinline__ void VisitPairs(const MoeExpertsBf16Args& call, Visit visit) {
-  constexpr int kAhead = 4;
+  constexpr int kAhead = 8;
+  const int no_expert = call.shape.experts;
+  const int expert_bits = 32 - __clz(no_expert);
   const int pairs = call.tokens * call.shape.active;
   const int share = DivideUp(DivideUp(pairs, kWarps), 32) * 32;
   const int begin = static_cast<int>(threadIdx.x / 32) * share;
@@ -146,12 +159,12 @@ __device__ __forceinline__ void VisitPairs(const MoeExpertsBf16Args& call, Visit
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       const int pair = base + i * 32 + static_cast<int>(threadIdx.x % 32);
-      experts[i] = pair < end ? call.experts[pair] : -1;
+      experts[i] = pair < end ? call.experts[pair] : no_expert;
     }
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       if (base + i * 32 >= end) break;
-      visit(base + i * 32 + static_cast<int>(threadIdx.x % 32), experts[i], __match_any_sync(~0u, experts[i]));
+      visit(base + i * 32 + static_cast<int>(threadIdx.x % 32), experts[i], LanesWithSame(experts[i], expert_bits));
     }
   }
 }
@@ -176,7 +189,7 @@ __device__ void BuildWorkList(const KernelArgs& args, const WorkList& list, Plan
   }
   __syncthreads();
   VisitPairs<kWarps>(args.call, [&](int, int expert, unsigned same) {
-    if (expert >= 0 && __ffs(same) - 1 == lane) own_pairs[expert] += __popc(same);
+    if (expert < shape.experts && __ffs(same) - 1 == lane) own_pairs[expert] += __popc(same);
     __syncwarp();
   });
   __syncthreads();
@@ -194,13 +207,13 @@ __device__ void BuildWorkList(const KernelArgs& args, const WorkList& list, Plan
   if (threadIdx.x < 32) WriteEntries(args, list.plan, scratch);
   __syncthreads();
   VisitPairs<kWarps>(args.call, [&](int pair, int expert, unsigned same) {
-    if (expert >= 0) {
+    if (expert < shape.experts) {
       const int place = scratch.place_begin[expert] + own_pairs[expert] + __popc(same & ((1u << lane) - 1));
       list.place_token[place] = pair / shape.active;
       list.token_places[pair / shape.active * slots + pair % shape.active] = place;
     }
     __syncwarp();
-    if (expert >= 0 && __ffs(same) - 1 == lane) own_pairs[expert] += __popc(same);
+    if (expert < shape.experts && __ffs(same) - 1 == lane) own_pairs[expert] += __popc(same);
     __syncwarp();
   });
 }

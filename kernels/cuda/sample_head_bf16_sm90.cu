@@ -12,7 +12,7 @@ using namespace sm90;  // NOLINT: one file's worth of instructions
 constexpr int kSegmentIds = 16;  // ids that share one partial result: a warp's rows of a product
 constexpr int kFinishThreads = 512;
 constexpr float kLog2E = 1.4426950408889634f;
-constexpr double kLn2 = 0.6931471805599453;
+constexpr float kLn2 = 0.6931471805599453f;
 // Stands for minus infinity, so that differences of two of them are numbers.
 constexpr float kLowest = -1e30f;
 
@@ -26,8 +26,9 @@ using Mass = float2;
 
 struct KernelArgs {
   SampleHeadBf16Args call;
-  Mass* masses;  // [M][segments]
+  Mass* masses;  // [M][row_masses]
   int segments;
+  int row_masses;  // segments, rounded up to an even number
   StreamShape stream;
   int tile_ids;  // of the vocabulary, a multiple of 16
   int vocab_tiles;
@@ -136,7 +137,7 @@ __device__ __forceinline__ void StoreMasses(const KernelArgs& args, const float*
   const int own_row = row + own / 2 * 8 + lane % 4 * 2 + own % 2;
   const bool writes = (index & ((1 << kUnusedBits) - 1)) == 0;
   if (writes && own_row < row_end) {
-    args.masses[int64_t{own_row} * args.segments + id / kSegmentIds] = masses[0];
+    args.masses[int64_t{own_row} * args.row_masses + id / kSegmentIds] = masses[0];
   }
 }
 
@@ -289,9 +290,9 @@ __device__ void SegmentLogits(const SampleHeadBf16Args& args, int row, int segme
   if (threadIdx.x % 32 == 0) logits[threadIdx.x / 32] = sum;
 }
 
-// Which lane's share of the masses a target falls into, the lanes' masses being in order; *rest gets what is left of the
-// target there. The last lane with mass, should rounding leave the target behind the sum; 0 when none has any. By a warp.
-__device__ int LaneAtTarget(double mass, double target, double* rest) {
+// Which lane's share of the masses a target falls into, the lanes' masses being in order. The last lane with mass, should
+// rounding leave the target behind the sum; 0 when none has any. By a warp.
+__device__ int LaneAtTarget(double mass, double target) {
   const int lane = threadIdx.x % 32;
   double sum = mass;
 #pragma unroll
@@ -301,9 +302,7 @@ __device__ int LaneAtTarget(double mass, double target, double* rest) {
   }
   const unsigned beyond = __ballot_sync(~0u, sum > target && mass > 0);
   const unsigned with_mass = __ballot_sync(~0u, mass > 0);
-  const int chosen = beyond != 0 ? __ffs(beyond) - 1 : with_mass != 0 ? 31 - __clz(with_mass) : 0;
-  *rest = target - __shfl_sync(~0u, sum - mass, chosen);
-  return chosen;
+  return beyond != 0 ? __ffs(beyond) - 1 : with_mass != 0 ? 31 - __clz(with_mass) : 0;
 }
 
 // The lane with the highest value, the lowest among equals. By a warp.
@@ -312,93 +311,82 @@ __device__ int LaneOfHighest(float value) {
   return equal != 0 ? __ffs(equal) - 1 : 0;
 }
 
-__global__ void __launch_bounds__(kFinishThreads) FinishRowKernel(const __grid_constant__ KernelArgs args) {
-  extern __shared__ float masses[];  // [segments]: first the highest logits, then the masses relative to the highest of all
+// Each thread has 2 * kPairs neighbouring segments, in vocabulary order.
+template <int kPairs>
+__global__ void __launch_bounds__(kFinishThreads, kPairs <= 7 ? 2 : 1) FinishRowKernel(const __grid_constant__ KernelArgs args) {
   __shared__ float warp_max[kFinishThreads / 32];
   __shared__ double warp_sum[kFinishThreads / 32];
   __shared__ float logits[kSegmentIds];
   __shared__ double uniform;
-  __shared__ double target_of_run;  // what is left of the target in the run that it falls into
-  __shared__ int chosen_run;
+  __shared__ double fraction;  // of the chosen segment's mass that lies below the target
   __shared__ int chosen_segment;
   AllowDependentKernels();
   WaitForPriorKernels();
   const int row = blockIdx.x;
-  const int thread = threadIdx.x;
+  const int begin = static_cast<int>(threadIdx.x) * 2 * kPairs;
   const SampleHeadBf16Args& call = args.call;
-  const Mass* const row_masses = args.masses + int64_t{row} * args.segments;
+  const auto* const pairs = reinterpret_cast<const float4*>(args.masses + int64_t{row} * args.row_masses + begin);
+  Mass masses[2 * kPairs];
+#pragma unroll
+  for (int p = 0; p < kPairs; ++p) {
+    const float4 pair = begin + 2 * p < args.segments ? pairs[p] : make_float4(kLowest, 0, kLowest, 0);
+    masses[2 * p] = make_float2(pair.x, pair.y);
+    masses[2 * p + 1] = begin + 2 * p + 1 < args.segments ? make_float2(pair.z, pair.w) : make_float2(kLowest, 0);
+  }
   const float temperature = call.temperatures[row];
   const bool greedy = temperature == 0;
   const float scale = greedy ? kLog2E : kLog2E / temperature;
-  if (thread == kFinishThreads - 1) {
+  if (threadIdx.x == kFinishThreads - 1) {
     // Below one by more than rounding, so that the target lies below the total.
     uniform = fmin(call.rngs[row].UniformAt(call.positions[row]), 1 - 0x1p-50);
     chosen_segment = args.segments;
-    chosen_run = 0;
-    target_of_run = 0;
+    fraction = 0;
   }
   float own_highest = kLowest;
-#pragma unroll 8
-  for (int i = thread; i < args.segments; i += kFinishThreads) own_highest = fmaxf(own_highest, row_masses[i].x);
+#pragma unroll
+  for (int i = 0; i < 2 * kPairs; ++i) own_highest = fmaxf(own_highest, masses[i].x);
   const float highest = BlockMax(own_highest, warp_max);
-#pragma unroll 8
-  for (int i = thread; i < args.segments; i += kFinishThreads) {
-    const Mass mass = row_masses[i];
-    masses[i] = mass.y * exp2f(mass.x - highest);
-    if (greedy && mass.x == highest) atomicMin(&chosen_segment, i);
-  }
-  __syncthreads();
-  // In vocabulary order, a thread has a run of neighbouring segments.
-  const int share = (args.segments + kFinishThreads - 1) / kFinishThreads;
-  const int begin = thread * share;
-  const int end = begin + share < args.segments ? begin + share : args.segments;
   double own_sum = 0;
-  for (int i = begin; i < end; ++i) own_sum += masses[i];
+#pragma unroll
+  for (int i = 0; i < 2 * kPairs; ++i) {
+    if (greedy && masses[i].x == highest) atomicMin(&chosen_segment, begin + i);
+    masses[i].y *= exp2f(masses[i].x - highest);
+    own_sum += masses[i].y;
+  }
   const Prefix prefix = BlockPrefix(own_sum, warp_sum);
   const double target = uniform * prefix.total;
-  if (prefix.before <= target && target < prefix.after) {
-    chosen_run = begin;
-    target_of_run = target - prefix.before;
-  }
-  __syncthreads();
-  if (thread < 32 && !greedy) {
-    int run = chosen_run;
-    double rest = target_of_run;
-    int segment = run;
-    for (const int run_end = run + share; run < run_end; run += 32) {
-      const int own = run + thread;
-      const double mass = own < run_end && own < args.segments ? masses[own] : 0;
-      double left;
-      segment = run + LaneAtTarget(mass, rest, &left);
-      rest = left;
-      if (rest < masses[segment]) break;
-      rest -= masses[segment];
+  if (!greedy && prefix.before <= target && target < prefix.after) {
+    // The first segment whose end lies beyond the target; the last with mass, should rounding leave the target behind.
+    double sum = prefix.before;
+    int segment = args.segments;
+    double below = 0;
+    double mass = 1;
+#pragma unroll
+    for (int i = 0; i < 2 * kPairs; ++i) {
+      if (sum <= target && masses[i].y > 0) {
+        segment = begin + i;
+        below = target - sum;
+        mass = masses[i].y;
+      }
+      sum += masses[i].y;
     }
-    if (thread == 0) {
-      chosen_segment = segment;
-      target_of_run = rest;
-    }
+    chosen_segment = segment;
+    fraction = below / mass;
   }
   __syncthreads();
   // Not below only when no numbers could be compared: a logit is not a number, and the logprob will say so.
   const int segment = chosen_segment < args.segments ? chosen_segment : 0;
   SegmentLogits(call, row, segment, logits);
   __syncthreads();
-  if (thread >= 32) return;
-  const bool exists = thread < kSegmentIds && segment * kSegmentIds + thread < call.vocab;
-  const float logit = exists ? logits[thread] : kLowest;
+  if (threadIdx.x >= 32) return;
+  const int lane = threadIdx.x;
+  const bool exists = lane < kSegmentIds && segment * kSegmentIds + lane < call.vocab;
+  const float logit = exists ? logits[lane] : kLowest;
   const float mass = exists ? exp2f(logit * scale - highest) : 0;
-  int chosen;
-  if (greedy) {
-    chosen = LaneOfHighest(logit);
-  } else {
-    double rest;
-    chosen = LaneAtTarget(mass, target_of_run / masses[segment] * WarpSum<double>(mass), &rest);
-  }
-  if (thread == chosen) {
+  const int chosen = greedy ? LaneOfHighest(logit) : LaneAtTarget(mass, fraction * WarpSum<double>(mass));
+  if (lane == chosen) {
     call.tokens[row] = segment * kSegmentIds + chosen;
-    const double log2_probability = static_cast<double>(logit) * scale - highest - log2(prefix.total);
-    call.logprobs[row] = static_cast<float>(log2_probability * kLn2);
+    call.logprobs[row] = (logit * scale - highest - log2f(static_cast<float>(prefix.total))) * kLn2;
   }
 }
 
@@ -424,10 +412,22 @@ cudaError_t LaunchMasses(KernelArgs args, cudaStream_t stream) {
   return LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args, Kind::kBlocks);
 }
 
+template <int kPairs, int... kMore>
+cudaError_t LaunchFinish(const KernelArgs& args, cudaStream_t stream) {
+  if constexpr (sizeof...(kMore) > 0) {
+    if (args.segments > 2 * kPairs * kFinishThreads) return LaunchFinish<kMore...>(args, stream);
+  } else {
+    static_assert(2 * kPairs * kFinishThreads * kSegmentIds >= kSampleHeadVocabMax);
+  }
+  return LaunchDependent(FinishRowKernel<kPairs>, args.call.rows, kFinishThreads, 0, stream, args);
+}
+
+int RowMasses(int vocab) { return DivideUp(vocab, 2 * kSegmentIds) * 2; }
+
 }  // namespace
 
 int64_t SampleHeadBf16Sm90WorkspaceBytes(int vocab, int rows_max) {
-  return int64_t{rows_max} * DivideUp(vocab, kSegmentIds) * static_cast<int64_t>(sizeof(Mass));
+  return int64_t{rows_max} * RowMasses(vocab) * static_cast<int64_t>(sizeof(Mass));
 }
 
 cudaError_t SampleHeadBf16Sm90(const SampleHeadBf16Args& call, cudaStream_t stream) {
@@ -437,6 +437,7 @@ cudaError_t SampleHeadBf16Sm90(const SampleHeadBf16Args& call, cudaStream_t stre
   const KernelArgs args = {.call = call,
                            .masses = static_cast<Mass*>(call.workspace),
                            .segments = DivideUp(call.vocab, kSegmentIds),
+                           .row_masses = RowMasses(call.vocab),
                            .stream = {},
                            .tile_ids = 0,
                            .vocab_tiles = 0,
@@ -445,8 +446,7 @@ cudaError_t SampleHeadBf16Sm90(const SampleHeadBf16Args& call, cudaStream_t stre
   const cudaError_t error = call.rows <= kTileTokensMax ? LaunchMasses<InTurn, 8, 16, 32, 64, 96, 128>(args, stream)
                                                         : LaunchMasses<Wide, 96, 128>(args, stream);
   if (error != cudaSuccess) return error;
-  return LaunchDependent(FinishRowKernel, call.rows, kFinishThreads, args.segments * static_cast<int>(sizeof(float)),
-                         stream, args);
+  return LaunchFinish<1, 2, 4, 7, 10, 16>(args, stream);
 }
 
 }  // namespace r1::kernels

@@ -4,7 +4,7 @@
 // uniform number falls into and computes their logits again. Two kernels, no host synchronisation.
 //
 // Rounding: logits are fp32 sums over columns in steps of 16, in order, times log2(e) / temperature; 2^x of relative error
-// below 2^-21; sums of the 16 in fp32, all others in double precision. A row's token and logprob do not depend on the
+// below 2^-21; sums of the 16 in fp32, all others in double precision; log2 of the total in fp32. A row's token and logprob do not depend on the
 // other rows. The error of a logprob is about 1e-5 against exact arithmetic on the same bf16 inputs.
 //
 // Shape letters: M rows, D model, V vocabulary.
@@ -21,7 +21,7 @@
 namespace r1::kernels {
 
 inline constexpr int kSampleHeadRowsMax = 1024;
-inline constexpr int kSampleHeadVocabMax = 1 << 19;
+inline constexpr int kSampleHeadVocabMax = 1 << 18;
 
 struct SampleHeadBf16Args {
   int rows = 0;                         // M, 1 to kSampleHeadRowsMax

@@ -11,7 +11,8 @@ void SwigluReference(const SwigluArgs& args) {
     const float* x = args.x + (args.rows ? args.rows[m] : m) * args.x_stride;
     for (int i = 0; i < args.w.intermediate; ++i) {
       const int64_t panel_floats = int64_t{args.w.k} * kPanelColumns;
-      const float* gate_column = args.w.panels + i / kPanelColumns * 2 * panel_floats + i % kPanelColumns;
+      const float* gate_column =
+          args.w.panels + i / kPanelColumns * 2 * panel_floats + i % kPanelColumns;
       const float* up_column = gate_column + panel_floats;
       float gate = 0;
       float up = 0;

@@ -63,8 +63,11 @@ struct AttentionArgs {
   const float* kv = nullptr;
   const float* k_rope = nullptr;
   int64_t k_rope_stride = 0;
-  float* out = nullptr;          // [T, H * value]
-  float* log_sum_exp = nullptr;  // [H, T]
+  float* out = nullptr;  // [T, H * value]
+  // Of each row's softmax, for the backward pass: the largest score and 1 / the sum of e^(score -
+  // it).
+  float* score_max = nullptr;    // [H, T]
+  float* inverse_sum = nullptr;  // [H, T]
   int64_t longest = 0;           // tokens of the longest sequence
   float* scratch = nullptr;      // AttentionScratch::Floats of them
 };

@@ -46,44 +46,45 @@ constexpr int64_t kDepthBlock = 128;
 constexpr int64_t kColumnBlock = 128;
 static_assert(kColumnBlock % kPanel == 0);
 
-// What one block of B does to C: c = initial + a b, where c may be initial.
-struct BlockTarget {
-  const float* initial;  // null = zeros
+// c = initial + a b for one panel of columns. B is read where it lies, in rows of whole vectors.
+struct PanelProduct {
+  MatrixView a;
+  const float* b;
+  int64_t b_row;
+  int64_t depth;
+  const float* initial;  // null = zeros; may be c
   int64_t initial_row;
   float* c;
   int64_t c_row;
-  int64_t columns;  // of the panel that exist in C, at most kPanel
+  int64_t columns;  // at most kPanel
 };
 
-template <int kRows>
-inline void MultiplyPanel(const MatrixView& a, const float* panel, int64_t depth,
-                          const BlockTarget& target) {
-  const auto store = [&](int i, int64_t column, Vec sum) {
-    const int64_t lanes = std::min<int64_t>(kLanes, target.columns - column);
-    if (target.initial != nullptr)
-      sum += Load(target.initial + i * target.initial_row + column, lanes);
-    Store(target.c + i * target.c_row + column, sum, lanes);
-  };
-  if (target.columns > kLanes) {
-    Vec sums[kRows][2];
-    MultiplyTile<kRows, 2>(a, panel, kPanel, depth, sums);
-    for (int i = 0; i < kRows; ++i) {
-      store(i, 0, sums[i][0]);
-      store(i, kLanes, sums[i][1]);
+template <int kRows, int kVecs>
+inline void MultiplyRowsBy(const PanelProduct& p, int64_t row) {
+  Vec sums[kRows][kVecs];
+  MultiplyTile<kRows, kVecs>({p.a.data + row * p.a.row, p.a.row, p.a.column}, p.b, p.b_row, p.depth,
+                             sums);
+  for (int i = 0; i < kRows; ++i) {
+    for (int v = 0; v < kVecs; ++v) {
+      const int64_t lanes = std::min<int64_t>(kLanes, p.columns - v * kLanes);
+      if (p.initial != nullptr) {
+        sums[i][v] += Load(p.initial + (row + i) * p.initial_row + v * kLanes, lanes);
+      }
+      Store(p.c + (row + i) * p.c_row + v * kLanes, sums[i][v], lanes);
     }
-  } else {
-    Vec sums[kRows][1];
-    MultiplyTile<kRows, 1>(a, panel, kPanel, depth, sums);
-    for (int i = 0; i < kRows; ++i) store(i, 0, sums[i][0]);
   }
 }
 
-// The last rows, fewer than a tile.
-template <int kRows>
-inline void MultiplyRest(int64_t rows, const MatrixView& a, const float* panel, int64_t depth,
-                         const BlockTarget& target) {
-  if (rows == kRows) return MultiplyPanel<kRows>(a, panel, depth, target);
-  if constexpr (kRows > 1) MultiplyRest<kRows - 1>(rows, a, panel, depth, target);
+// Rows [row, row + count), at most one tile of them.
+template <int kRows = kTileRows>
+inline void MultiplyRows(const PanelProduct& p, int64_t row, int64_t count) {
+  if (count < kRows) {
+    if constexpr (kRows > 1) MultiplyRows<kRows - 1>(p, row, count);
+  } else if (p.columns > kLanes) {
+    MultiplyRowsBy<kRows, 2>(p, row);
+  } else {
+    MultiplyRowsBy<kRows, 1>(p, row);
+  }
 }
 
 // packed[panel][depth][kPanel] of the block of B at (depth, column); columns that B lacks are zero.
@@ -128,18 +129,18 @@ inline void Gemm(const GemmArgs& args) {
       const float* initial = first == 0 ? args.initial : args.c;
       const int64_t initial_row = first == 0 ? args.initial_row : args.c_row;
       for (int64_t row = 0; row < args.rows; row += kTileRows) {
-        const MatrixView a{args.a + row * args.a_row + first * args.a_column, args.a_row,
-                           args.a_column};
         const int64_t rows = std::min<int64_t>(kTileRows, args.rows - row);
         for (int64_t panel = 0; panel < columns; panel += kPanel) {
-          const BlockTarget target{.initial = initial == nullptr
-                                                  ? nullptr
-                                                  : initial + row * initial_row + column + panel,
-                                   .initial_row = initial_row,
-                                   .c = args.c + row * args.c_row + column + panel,
-                                   .c_row = args.c_row,
-                                   .columns = std::min(kPanel, columns - panel)};
-          MultiplyRest<kTileRows>(rows, a, packed + panel * depth, depth, target);
+          MultiplyRows({.a = {args.a + first * args.a_column, args.a_row, args.a_column},
+                        .b = packed + panel * depth,
+                        .b_row = kPanel,
+                        .depth = depth,
+                        .initial = initial == nullptr ? nullptr : initial + column + panel,
+                        .initial_row = initial_row,
+                        .c = args.c + column + panel,
+                        .c_row = args.c_row,
+                        .columns = std::min(kPanel, columns - panel)},
+                       row, rows);
         }
       }
     }

@@ -117,7 +117,7 @@ at::Tensor Attention(const CpuKernels& kernels, const MlaSpec& spec, const RopeT
   DifferentiableScope scope;
   const int64_t tokens = batch.token_count();
   const at::Tensor out = EmptyMatrix(tokens, int64_t{spec.heads} * spec.v_head_dim);
-  const at::Tensor log_sum_exp = EmptyMatrix(spec.heads, tokens);
+  const at::Tensor softmax = at::empty({2, spec.heads, tokens}, at::kFloat);
   AttentionArgs args{.heads = spec.heads,
                      .nope = spec.qk_nope_head_dim,
                      .rope = spec.qk_rope_head_dim,
@@ -135,7 +135,8 @@ at::Tensor Attention(const CpuKernels& kernels, const MlaSpec& spec, const RopeT
                      .k_rope = Data(kv_down) + spec.kv_lora_rank,
                      .k_rope_stride = kv_down.size(1),
                      .out = MutableData(out),
-                     .log_sum_exp = MutableData(log_sum_exp)};
+                     .score_max = MutableData(softmax),
+                     .inverse_sum = MutableData(softmax) + spec.heads * tokens};
   for (int64_t s = 0; s < args.sequences; ++s) {
     args.longest = std::max<int64_t>(args.longest, args.starts[s + 1] - args.starts[s]);
   }
@@ -144,7 +145,7 @@ at::Tensor Attention(const CpuKernels& kernels, const MlaSpec& spec, const RopeT
   kernels.attention_forward(args);
   scope.Record({queries, kv_down, kv}, {out},
                [&kernels, args, rank = spec.kv_lora_rank, queries, kv_down, kv,
-                kept = Tensors{out.detach(), log_sum_exp}](const Tensors& dy) -> Tensors {
+                kept = Tensors{out.detach(), softmax}](const Tensors& dy) -> Tensors {
                  const at::Tensor gradient = dy[0].contiguous();
                  const at::Tensor dqueries = at::empty_like(queries), dkv = at::empty_like(kv);
                  const at::Tensor dkv_down = at::zeros_like(kv_down);

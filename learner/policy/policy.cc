@@ -10,6 +10,7 @@
 #include "common/rng.h"
 #include "kernels/isa.h"
 #include "learner/policy/forward_pass.h"
+#include "learner/policy/tensor_pool.h"
 
 namespace r1::learner {
 namespace {
@@ -236,6 +237,7 @@ absl::StatusOr<std::unique_ptr<Policy>> Policy::Create(const ModelSpec& spec,
       return absl::InvalidArgumentError("policy: layers with different rotary embeddings");
     }
   }
+  UseTensorPool();
   auto policy = std::make_unique<TorchPolicy>(spec, options, CpuKernelsFor(isa));
   policy->Initialize(run_seed);
   return policy;

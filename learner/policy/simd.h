@@ -75,23 +75,33 @@ inline Vec InterleaveHigh(Vec a, Vec b) {
 #endif
 }
 
-// Sums and maxima of the lanes by halving, the same order always.
+// Combines all lanes by halving, the same order always.
+template <typename F>
+inline float ReduceLanes(Vec value, F combine) {
+  typedef float Four __attribute__((vector_size(16)));
+#if R1_SIMD_BYTES == 64
+  const auto low8 = __builtin_shufflevector(value, value, 0, 1, 2, 3, 4, 5, 6, 7);
+  const auto high8 = __builtin_shufflevector(value, value, 8, 9, 10, 11, 12, 13, 14, 15);
+  const auto eight = combine(low8, high8);
+#elif R1_SIMD_BYTES == 32
+  const Vec eight = value;
+#endif
+#if R1_SIMD_BYTES >= 32
+  const Four low4 = __builtin_shufflevector(eight, eight, 0, 1, 2, 3);
+  const Four high4 = __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  const Four four = combine(low4, high4);
+#else
+  const Four four = value;
+#endif
+  const Four two = combine(four, __builtin_shufflevector(four, four, 2, 3, 0, 1));
+  const Four one = combine(two, __builtin_shufflevector(two, two, 1, 0, 3, 2));
+  return one[0];
+}
 inline float SumLanes(Vec value) {
-  float lanes[kLanes];
-  Store(lanes, value);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  }
-  return lanes[0];
+  return ReduceLanes(value, [](auto a, auto b) { return a + b; });
 }
 inline float MaxLanes(Vec value) {
-  float lanes[kLanes];
-  Store(lanes, value);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i)
-      lanes[i] = lanes[i] < lanes[i + half] ? lanes[i + half] : lanes[i];
-  }
-  return lanes[0];
+  return ReduceLanes(value, [](auto a, auto b) { return a < b ? b : a; });
 }
 
 // 0, 1, 2, …

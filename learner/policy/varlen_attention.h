@@ -13,7 +13,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 
 #include "learner/policy/cpu_kernels.h"
 #include "learner/policy/gemm.h"
@@ -24,7 +23,7 @@ namespace r1::learner::R1_SIMD_NAMESPACE {
 constexpr int64_t kBlock = AttentionScratch::kBlock;
 static_assert(kBlock % kLanes == 0);
 
-// c[rows, columns] (+)= a[rows, depth] b[depth, columns]. Rows and columns are multiples of kBlock.
+// c[rows, columns] (+)= a[rows, depth] b[depth, columns]. Columns are a multiple of kLanes.
 struct Product {
   MatrixView a;
   const float* b;
@@ -37,26 +36,21 @@ struct Product {
   bool accumulate = false;
 };
 
-template <int kVecs>
-inline void MultiplyColumns(const Product& p, int64_t column) {
-  constexpr int kRows = R1_SIMD_BYTES == 64 ? 8 : 4;  // divides kBlock
-  for (int64_t row = 0; row < p.rows; row += kRows) {
-    Vec sums[kRows][kVecs];
-    MultiplyTile<kRows, kVecs>({p.a.data + row * p.a.row, p.a.row, p.a.column}, p.b + column,
-                               p.b_row, p.depth, sums);
-    for (int i = 0; i < kRows; ++i) {
-      for (int v = 0; v < kVecs; ++v) {
-        float* target = p.c + (row + i) * p.c_row + column + v * kLanes;
-        Store(target, p.accumulate ? Load(target) + sums[i][v] : sums[i][v]);
-      }
+inline void Multiply(const Product& p) {
+  for (int64_t column = 0; column < p.columns; column += kPanel) {
+    const PanelProduct panel{.a = p.a,
+                             .b = p.b + column,
+                             .b_row = p.b_row,
+                             .depth = p.depth,
+                             .initial = p.accumulate ? p.c + column : nullptr,
+                             .initial_row = p.c_row,
+                             .c = p.c + column,
+                             .c_row = p.c_row,
+                             .columns = std::min(kPanel, p.columns - column)};
+    for (int64_t row = 0; row < p.rows; row += kTileRows) {
+      MultiplyRows(panel, row, std::min<int64_t>(kTileRows, p.rows - row));
     }
   }
-}
-
-inline void Multiply(const Product& p) {
-  int64_t column = 0;
-  for (; column + 2 * kLanes <= p.columns; column += 2 * kLanes) MultiplyColumns<2>(p, column);
-  if (column < p.columns) MultiplyColumns<1>(p, column);
 }
 
 // target[channel, t] = source[t, channel] for whole blocks of both.
@@ -167,35 +161,32 @@ class HeadAttention {
   }
 
   void Forward() {
-    for (int64_t first = 0; first < padded_; first += kBlock) {
-      const int64_t keys = first + kBlock;
+    for (int64_t first = 0; first < length_; first += kBlock) {
+      const int64_t rows = std::min(kBlock, length_ - first);
+      const int64_t keys = first + rows, keys_padded = first + kBlock;
       Multiply({.a = {s_.q + first * C_, C_, 1},
                 .b = s_.k_transposed,
                 .b_row = padded_,
                 .c = s_.scores,
-                .c_row = keys,
-                .rows = kBlock,
-                .columns = keys,
+                .c_row = keys_padded,
+                .rows = rows,
+                .columns = keys_padded,
                 .depth = channels_});
-      float inverse_sums[kBlock] = {};
-      for (int64_t i = 0; i < kBlock; ++i) {
-        if (first + i < length_) {
-          inverse_sums[i] = SoftmaxRow(s_.scores + i * keys, keys, first + i);
-        } else {
-          std::fill_n(s_.scores + i * keys, keys, 0.0f);
-        }
+      float inverse_sums[kBlock];
+      for (int64_t i = 0; i < rows; ++i) {
+        inverse_sums[i] = SoftmaxRow(s_.scores + i * keys_padded, keys_padded, first + i);
       }
-      Multiply({.a = {s_.scores, keys, 1},
+      Multiply({.a = {s_.scores, keys_padded, 1},
                 .b = s_.v,
                 .b_row = U_,
                 .c = s_.product,
                 .c_row = U_,
-                .rows = kBlock,
+                .rows = rows,
                 .columns = U_,
                 .depth = keys});
-      for (int64_t i = 0; i < std::min(kBlock, length_ - first); ++i) {
-        float* out = args_.out + OutOffset(first + i);
-        CopyScaled(args_.value, inverse_sums[i], s_.product + i * U_, out);
+      for (int64_t i = 0; i < rows; ++i) {
+        CopyScaled(args_.value, inverse_sums[i], s_.product + i * U_,
+                   args_.out + OutOffset(first + i));
       }
     }
   }
@@ -212,7 +203,7 @@ class HeadAttention {
       CopyScaled(args_.value, 1, gradient.dout + OutOffset(t), s_.dout + t * U_);
     }
     Transpose(s_.v, padded_, U_, s_.v_transposed);
-    for (int64_t first = 0; first < padded_; first += kBlock) BackwardBlock(first);
+    for (int64_t first = 0; first < length_; first += kBlock) BackwardBlock(first);
     StoreGradients(gradient);
   }
 
@@ -231,6 +222,7 @@ class HeadAttention {
       std::fill(matrix + t * columns + first, matrix + (t + 1) * columns, 0.0f);
     }
   }
+  int64_t RowIndex(int64_t row) const { return head_ * args_.tokens + start_ + row; }
   int64_t QOffset(int64_t t) const { return ((start_ + t) * args_.heads + head_) * channels_; }
   int64_t OutOffset(int64_t t) const { return ((start_ + t) * args_.heads + head_) * args_.value; }
   int64_t KvOffset(int64_t t) const {
@@ -251,66 +243,62 @@ class HeadAttention {
       Store(scores + j, power);
     }
     const float total = SumLanes(sum);
-    args_.log_sum_exp[head_ * args_.tokens + start_ + row] = top + std::log(total);
-    return 1.0f / total;
+    args_.score_max[RowIndex(row)] = top;
+    return args_.inverse_sum[RowIndex(row)] = 1.0f / total;
   }
 
-  // One block of query rows: P = e^(S - lse), dP = dO V', dS = P (dP - dO.O), where ' transposes;
+  // One block of query rows: P = softmax(S), dP = dO V', dS = P (dP - dO.O), where ' transposes;
   // then the three products dQ = dS K, dK += dS' Q, dV += P' dO.
   void BackwardBlock(int64_t first) {
-    const int64_t keys = first + kBlock;
+    const int64_t rows = std::min(kBlock, length_ - first);
+    const int64_t keys = first + rows, keys_padded = first + kBlock;
     const float* q = s_.q + first * C_;
     const float* dout = s_.dout + first * U_;
     Multiply({.a = {q, C_, 1},
               .b = s_.k_transposed,
               .b_row = padded_,
               .c = s_.scores,
-              .c_row = keys,
-              .rows = kBlock,
-              .columns = keys,
+              .c_row = keys_padded,
+              .rows = rows,
+              .columns = keys_padded,
               .depth = channels_});
     Multiply({.a = {dout, U_, 1},
               .b = s_.v_transposed,
               .b_row = padded_,
               .c = s_.dscores,
-              .c_row = keys,
-              .rows = kBlock,
-              .columns = keys,
+              .c_row = keys_padded,
+              .rows = rows,
+              .columns = keys_padded,
               .depth = args_.value});
-    for (int64_t i = 0; i < kBlock; ++i) {
-      if (first + i < length_) {
-        ScoreGradientRow(first + i, keys, dout + i * U_, s_.scores + i * keys,
-                         s_.dscores + i * keys);
-      } else {
-        std::fill_n(s_.scores + i * keys, keys, 0.0f);
-        std::fill_n(s_.dscores + i * keys, keys, 0.0f);
-      }
+    for (int64_t i = 0; i < rows; ++i) {
+      ScoreGradientRow(first + i, keys_padded, dout + i * U_, s_.scores + i * keys_padded,
+                       s_.dscores + i * keys_padded);
     }
-    Multiply({.a = {s_.dscores, keys, 1},
+    Multiply({.a = {s_.dscores, keys_padded, 1},
               .b = s_.k,
               .b_row = C_,
               .c = s_.dq + first * C_,
               .c_row = C_,
-              .rows = kBlock,
+              .rows = rows,
               .columns = C_,
               .depth = keys});
-    Multiply({.a = {s_.dscores, 1, keys},
+    Multiply({.a = {s_.dscores, 1, keys_padded},
               .b = q,
               .b_row = C_,
               .c = s_.dk,
               .c_row = C_,
               .rows = keys,
               .columns = C_,
-              .depth = kBlock,
+              .depth = rows,
               .accumulate = true});
-    Multiply({.a = {s_.scores, 1, keys},
+    Multiply({.a = {s_.scores, 1, keys_padded},
               .b = dout,
               .b_row = U_,
               .c = s_.dv,
               .c_row = U_,
               .rows = keys,
               .columns = U_,
-              .depth = kBlock,
+              .depth = rows,
               .accumulate = true});
   }
 
@@ -323,9 +311,10 @@ class HeadAttention {
       products = Fma(Load(out + c, lanes), Load(dout + c, lanes), products);
     });
     const Vec dot = Set(SumLanes(products));
-    const Vec log_sum_exp = Set(args_.log_sum_exp[head_ * args_.tokens + start_ + row]);
+    const Vec top = Set(args_.score_max[RowIndex(row)]);
+    const Vec inverse_sum = Set(args_.inverse_sum[RowIndex(row)]);
     for (int64_t j = 0; j < keys; j += kLanes) {
-      const Vec probability = Visible(row, j) ? Exp(Load(scores + j) - log_sum_exp) : Vec{};
+      const Vec probability = Visible(row, j) ? Exp(Load(scores + j) - top) * inverse_sum : Vec{};
       Store(scores + j, probability);
       Store(dscores + j, probability * (Load(dscores + j) - dot));
     }

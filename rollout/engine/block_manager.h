@@ -1,5 +1,6 @@
-// Who owns which block of the paged KV cache. Blocks are counted, so that the samples of a group share their prompt's
-// blocks; a shared block is copied before the first write (copy on write). Knows nothing of memory or tensors.
+// Who owns which block of the paged KV cache. Blocks are counted, so that the samples of a group
+// share their prompt's blocks; a shared block is copied before the first write (copy on write).
+// Knows nothing of memory or tensors.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +11,8 @@ namespace r1::rollout {
 // The blocks of one sequence, in the order of its tokens.
 using BlockTable = std::vector<int32_t>;
 
-// "Copy all layers of one block to another"; to be carried out in the order they were asked for, before anything is
-// written to the cache.
+// "Copy all layers of one block to another"; to be carried out in the order they were asked for,
+// before anything is written to the cache.
 struct BlockCopy {
   int32_t source;
   int32_t target;
@@ -30,8 +31,9 @@ class BlockManager {
 
   // A table for `tokens` tokens. The caller has made sure that there are enough free blocks.
   BlockTable Allocate(int tokens);
-  // Makes the token at `position` (in the table's last block, or the first behind it) writable for this table alone:
-  // appends a block, or replaces a shared one and adds a copy. False, and nothing changed, when no block is free.
+  // Makes the token at `position` (in the table's last block, or the first behind it) writable for
+  // this table alone: appends a block, or replaces a shared one and adds a copy. False, and nothing
+  // changed, when no block is free.
   [[nodiscard]] bool PrepareWrite(int position, BlockTable* table, std::vector<BlockCopy>* copies);
   // A second table that shares every block.
   BlockTable Fork(const BlockTable& table);
@@ -44,7 +46,7 @@ class BlockManager {
 
   int block_tokens_;
   std::vector<int32_t> references_;  // of each block; 0 = free
-  std::vector<int32_t> free_;        // used last, taken first: it may still be in the processor's caches
+  std::vector<int32_t> free_;  // used last, taken first: it may still be in the processor's caches
 };
 
 }  // namespace r1::rollout

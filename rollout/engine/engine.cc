@@ -37,14 +37,17 @@ absl::Status CheckOptions(const EngineOptions& options) {
 int BlockCount(const ModelSpec& spec, const EngineOptions& options) {
   const int64_t block_bytes = ModelRunner::CacheBytesPerToken(spec) * options.block_tokens;
   const int64_t fitting = (int64_t{options.kv_cache_mib} << 20) / block_bytes;
-  const int64_t longest = (int64_t{spec.positions_max} + options.block_tokens - 1) / options.block_tokens;
+  const int64_t longest =
+      (int64_t{spec.positions_max} + options.block_tokens - 1) / options.block_tokens;
   const int64_t useful = longest * options.running_samples_max;
-  return static_cast<int>(std::min<int64_t>({fitting, useful, std::numeric_limits<int32_t>::max()}));
+  return static_cast<int>(
+      std::min<int64_t>({fitting, useful, std::numeric_limits<int32_t>::max()}));
 }
 
 class EngineImpl : public Engine {
  public:
-  EngineImpl(const ModelSpec& spec, const EngineOptions& options, kernels::IsaName isa, int block_count)
+  EngineImpl(const ModelSpec& spec, const EngineOptions& options, kernels::IsaName isa,
+             int block_count)
       : spec_(spec),
         options_(options),
         blocks_(block_count, options.block_tokens),
@@ -61,7 +64,8 @@ class EngineImpl : public Engine {
 
   absl::Status LoadWeights(const WeightsSnapshot& weights) override {
     if (!idle()) {
-      return absl::FailedPreconditionError(absl::StrCat("weights of policy version ", weights.policy_version,
+      return absl::FailedPreconditionError(absl::StrCat("weights of policy version ",
+                                                        weights.policy_version,
                                                         " arrived while requests are unfinished"));
     }
     R1_ASSIGN_OR_RETURN(model_, PackModel(spec_, weights));
@@ -71,8 +75,10 @@ class EngineImpl : public Engine {
   }
 
   absl::Status Submit(GroupRequest request) override {
-    if (!loaded_) return absl::FailedPreconditionError("a request arrived before the first weights");
-    R1_RETURN_IF_ERROR(Annotate(CheckRequest(request), absl::StrCat("request ", request.request_id)));
+    if (!loaded_)
+      return absl::FailedPreconditionError("a request arrived before the first weights");
+    R1_RETURN_IF_ERROR(
+        Annotate(CheckRequest(request), absl::StrCat("request ", request.request_id)));
     unfinished_.emplace(request.request_id, request.sample_indices.size());
     const auto shared = std::make_shared<const GroupRequest>(std::move(request));
     std::unique_ptr<Sequence> group;
@@ -87,7 +93,8 @@ class EngineImpl : public Engine {
                                 .token_ids = {},
                                 .logprobs = {}});
       // A group with more samples than may run at a time goes in parts.
-      if (static_cast<int>(group->samples.size()) == options_.running_samples_max) scheduler_.Add(std::move(group));
+      if (static_cast<int>(group->samples.size()) == options_.running_samples_max)
+        scheduler_.Add(std::move(group));
     }
     if (group != nullptr) scheduler_.Add(std::move(group));
     return absl::OkStatus();
@@ -147,8 +154,8 @@ class EngineImpl : public Engine {
   ModelRunner runner_;
   PackedModel model_;
   bool loaded_ = false;
-  StepPlan plan_;    // of the current step; kept for its memory
-  StepBatch batch_;  // likewise
+  StepPlan plan_;                                    // of the current step; kept for its memory
+  StepBatch batch_;                                  // likewise
   std::unordered_map<uint64_t, size_t> unfinished_;  // request -> samples to come
   EngineStats stats_;
 };
@@ -178,8 +185,8 @@ absl::Status EngineImpl::CheckRequest(const GroupRequest& request) const {
   }
   if (request.temperature != 0 &&
       !(std::isfinite(request.temperature) && request.temperature >= kTemperatureMin)) {
-    return absl::InvalidArgumentError(absl::StrCat("temperature: expected 0 or at least ", kTemperatureMin,
-                                                   ", found ", request.temperature));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "temperature: expected 0 or at least ", kTemperatureMin, ", found ", request.temperature));
   }
   R1_RETURN_IF_ERROR(CheckIds("prompt_ids", request.prompt_ids));
   R1_RETURN_IF_ERROR(CheckIds("stop_ids", request.stop_ids));
@@ -187,9 +194,10 @@ absl::Status EngineImpl::CheckRequest(const GroupRequest& request) const {
   const uint64_t tokens = uint64_t{request.prompt_ids.size()} + request.response_tokens_max - 1;
   if (tokens > static_cast<uint64_t>(TokensMax())) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "a prompt of ", request.prompt_ids.size(), " tokens and a response of up to ", request.response_tokens_max,
-        " do not fit: a sequence has at most ", TokensMax() + 1, " tokens (the smaller of the model's positions, ",
-        spec_.positions_max, ", and the KV cache, ", int64_t{blocks_.block_count()} * options_.block_tokens,
+        "a prompt of ", request.prompt_ids.size(), " tokens and a response of up to ",
+        request.response_tokens_max, " do not fit: a sequence has at most ", TokensMax() + 1,
+        " tokens (the smaller of the model's positions, ", spec_.positions_max,
+        ", and the KV cache, ", int64_t{blocks_.block_count()} * options_.block_tokens,
         "); shorten them or raise kv_cache_mib"));
   }
   return absl::OkStatus();
@@ -217,8 +225,9 @@ absl::Status EngineImpl::CheckDraws() const {
       if (std::isfinite(batch_.draws.logprobs[draw++])) continue;
       return absl::DataLossError(absl::StrCat(
           "policy version ", stats_.policy_version, " gives logits that are not finite: request ",
-          tokens.sequence->request->request_id, ", sample ", sample.sample_index, ", response token ",
-          sample.token_ids.size(), "; load sound weights or cancel the request"));
+          tokens.sequence->request->request_id, ", sample ", sample.sample_index,
+          ", response token ", sample.token_ids.size(),
+          "; load sound weights or cancel the request"));
     }
   }
   return absl::OkStatus();
@@ -235,7 +244,8 @@ void EngineImpl::AcceptDraws() {
     }
     if (!draws) continue;
     for (Sample& sample : sequence.samples) {
-      AcceptToken(*sequence.request, batch_.draws.tokens[draw], batch_.draws.logprobs[draw], &sample);
+      AcceptToken(*sequence.request, batch_.draws.tokens[draw], batch_.draws.logprobs[draw],
+                  &sample);
       ++draw;
       ++stats_.generated_tokens_total;
     }
@@ -244,15 +254,16 @@ void EngineImpl::AcceptDraws() {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const ModelSpec& spec, const EngineOptions& options) {
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const ModelSpec& spec,
+                                                       const EngineOptions& options) {
   R1_RETURN_IF_ERROR(CheckOptions(options));
   R1_RETURN_IF_ERROR(Annotate(ModelRunner::CheckSpec(spec), "engine"));
   R1_ASSIGN_OR_RETURN(const kernels::IsaName isa, kernels::ParseIsa(options.isa));
   const int block_count = BlockCount(spec, options);
   if (block_count < 1) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "engine option kv_cache_mib: ", options.kv_cache_mib, " MiB hold no block of ", options.block_tokens,
-        " tokens of ", ModelRunner::CacheBytesPerToken(spec), " bytes each"));
+        "engine option kv_cache_mib: ", options.kv_cache_mib, " MiB hold no block of ",
+        options.block_tokens, " tokens of ", ModelRunner::CacheBytesPerToken(spec), " bytes each"));
   }
   return std::make_unique<EngineImpl>(spec, options, isa, block_count);
 }

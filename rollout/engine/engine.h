@@ -1,6 +1,7 @@
-// The generation engine: prompts in, sampled tokens with their logprobs out, continuously batched over a paged KV cache.
-// The G samples of a group share their prompt's blocks (one prefill, G forks, copy on write). Results of a sample do not
-// depend on its neighbours, the batch size, chunking, admission order or the number of threads.
+// The generation engine: prompts in, sampled tokens with their logprobs out, continuously batched
+// over a paged KV cache. The G samples of a group share their prompt's blocks (one prefill, G
+// forks, copy on write). Results of a sample do not depend on its neighbours, the batch size,
+// chunking, admission order or the number of threads.
 //
 // One owner thread calls everything; the engine has worker threads of its own inside Step().
 //
@@ -24,24 +25,25 @@ namespace r1::rollout {
 
 struct EngineOptions {
   int threads = 1;
-  // Samples generated at a time. More rows a step do not speed up the matrix products of a small model beyond some 64,
-  // but push its KV cache out of the processor's caches.
+  // Samples generated at a time. More rows a step do not speed up the matrix products of a small
+  // model beyond some 64, but push its KV cache out of the processor's caches.
   int running_samples_max = 96;
   int kv_cache_mib = 512;
-  int block_tokens = 16;         // tokens a KV block
-  int prefill_tokens_max = 2048; // prompt tokens computed in one step, at most
-  std::string isa = "auto";      // kernels::IsaName
-  bool profile = false;          // measure operator_times()
+  int block_tokens = 16;          // tokens a KV block
+  int prefill_tokens_max = 2048;  // prompt tokens computed in one step, at most
+  std::string isa = "auto";       // or a kernels::IsaName
+  bool profile = false;           // measure operator_times()
 };
 
 struct GroupRequest {
-  uint64_t request_id = 0;                // the caller's; unique among unfinished requests
+  uint64_t request_id = 0;  // the caller's; unique among unfinished requests
   std::vector<int32_t> prompt_ids;
-  std::vector<uint32_t> sample_indices;   // the samples to draw
-  double temperature = 1;                 // 0 = greedy, or at least 0.001
+  std::vector<uint32_t> sample_indices;  // the samples to draw
+  double temperature = 1;                // 0 = greedy, or at least 0.001
   uint32_t response_tokens_max = 0;
   std::vector<int32_t> stop_ids;
-  // Stream of each sample: Rng(run_seed, stage_index, purpose, group_id, sample_index), position = response token.
+  // Stream of each sample: Rng(run_seed, stage_index, purpose, group_id, sample_index), position =
+  // response token.
   uint64_t run_seed = 0;
   uint32_t stage_index = 0;
   RngPurpose purpose = RngPurpose::kTrainSample;
@@ -54,7 +56,7 @@ struct GeneratedSample {
   std::vector<int32_t> token_ids;  // stop token included
   // Under the distribution each token was sampled from; greedy tokens: at temperature 1.
   std::vector<float> logprobs;
-  bool stopped = false;            // by a stop id; false: response_tokens_max
+  bool stopped = false;  // by a stop id; false: response_tokens_max
 };
 
 struct EngineStats {
@@ -75,20 +77,23 @@ struct OperatorTime {
 
 class Engine {
  public:
-  // InvalidArgument: an option out of range, an isa that this machine lacks, a KV cache that holds no block, or sizes
-  // that the kernels do not support.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Engine>> Create(const ModelSpec& spec, const EngineOptions& options);
+  // InvalidArgument: an option out of range, an isa that this machine lacks, a KV cache that holds
+  // no block, or sizes that the kernels do not support.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Engine>> Create(const ModelSpec& spec,
+                                                                      const EngineOptions& options);
   virtual ~Engine() = default;
 
-  // FailedPrecondition unless idle; InvalidArgument when they do not fit the spec. Keeps nothing of the snapshot but
-  // what it packs.
+  // FailedPrecondition unless idle; InvalidArgument when they do not fit the spec. Keeps nothing of
+  // the snapshot but what it packs.
   [[nodiscard]] virtual absl::Status LoadWeights(const WeightsSnapshot& weights) = 0;
-  // InvalidArgument: empty prompt, ids out of range, a field out of its range, or a prompt with its longest response
-  // that the KV cache could not hold even alone. FailedPrecondition before the first weights. Queued when there is no
-  // room; a group whose samples do not fit together is computed a few samples at a time.
+  // InvalidArgument: empty prompt, ids out of range, a field out of its range, or a prompt with its
+  // longest response that the KV cache could not hold even alone. FailedPrecondition before the
+  // first weights. Queued when there is no room; a group whose samples do not fit together is
+  // computed a few samples at a time.
   [[nodiscard]] virtual absl::Status Submit(GroupRequest request) = 0;
-  // One batched step: prefill of admitted groups and one token for every running sample. Returns what finished.
-  // DataLoss: a logit is not finite; nothing has changed, and the message names the request to cancel.
+  // One batched step: prefill of admitted groups and one token for every running sample. Returns
+  // what finished. DataLoss: a logit is not finite; no sample has grown, and the message names the
+  // request to cancel.
   [[nodiscard]] virtual absl::StatusOr<std::vector<GeneratedSample>> Step() = 0;
   // Drops a request and its samples; fine when it is unknown.
   virtual void Cancel(uint64_t request_id) = 0;

@@ -1,8 +1,9 @@
-// r1_bench_engine: generation speed of a preset with random weights, time by operator, and how close each operator comes
-// to the multiply-add rate of this core, measured in the same run.
+// r1_bench_engine: generation speed of a preset with random weights, time by operator, and how
+// close each operator comes to the multiply-add rate of this core, measured in the same run.
 //
-// Rounds are alike, step by step. Times are sums over the steps of the fastest time of each step in any round, so that
-// they do not show what else the machine is doing: the total in processor seconds of all threads, operators by the clock.
+// Rounds are alike, step by step. Times are sums over the steps of the fastest time of each step in
+// any round, so that they do not show what else the machine is doing: the total in processor
+// seconds of all threads, operators by the clock.
 
 #include <algorithm>
 #include <cstdio>
@@ -61,7 +62,8 @@ absl::StatusOr<Settings> ReadSettings(const ParsedCommand& command) {
   settings.vocab = integer("vocab", 32);
   settings.engine.isa = command.Value("isa", "auto");
   settings.engine.threads = integer("threads", 1);
-  settings.engine.running_samples_max = integer("running-samples", settings.engine.running_samples_max);
+  settings.engine.running_samples_max =
+      integer("running-samples", settings.engine.running_samples_max);
   settings.prompts = integer("prompts", 64);
   settings.samples = integer("samples", 8);
   settings.prompt_tokens = integer("prompt-tokens", 10);
@@ -80,12 +82,14 @@ WeightsSnapshot RandomWeights(const ModelSpec& spec) {
   Rng rng(1, 0, RngPurpose::kInit, 0, 0);
   float* next = values->data();
   for (const WeightSpec& weight : spec.weights) {
-    const absl::string_view bytes(reinterpret_cast<const char*>(next), weight.elements() * sizeof(float));
+    const absl::string_view bytes(reinterpret_cast<const char*>(next),
+                                  weight.elements() * sizeof(float));
     for (int64_t i = 0; i < weight.elements(); ++i) {
       const double uniform = weight.init_std * 3.4641 * (rng.NextUniform() - 0.5);
       *next++ = weight.is_norm() ? 1.0f : weight.trainable() ? static_cast<float>(uniform) : 0.0f;
     }
-    weights.tensors.push_back({.name = weight.name, .dtype = DType::kF32, .shape = weight.shape, .bytes = bytes});
+    weights.tensors.push_back(
+        {.name = weight.name, .dtype = DType::kF32, .shape = weight.shape, .bytes = bytes});
   }
   return weights;
 }
@@ -101,25 +105,29 @@ std::vector<Work> CountWork(const ModelSpec& spec, const Settings& settings) {
   const double samples = static_cast<double>(settings.prompts) * settings.samples;
   const double rows = prompt_rows + samples * (settings.response_tokens - 1);
   double contexts = prompt_rows * (settings.prompt_tokens + 1) / 2;
-  for (int t = 1; t < settings.response_tokens; ++t) contexts += samples * (settings.prompt_tokens + t);
-  Work projections{"projections"}, attention{"attention"}, mlp{"mlp"}, router{"router"}, experts{"experts"},
-      head{"head"};
+  for (int t = 1; t < settings.response_tokens; ++t)
+    contexts += samples * (settings.prompt_tokens + t);
+  Work projections{"projections"}, attention{"attention"}, mlp{"mlp"}, router{"router"},
+      experts{"experts"}, head{"head"};
   for (const LayerSpec& layer : spec.layers) {
     const MlaSpec& a = layer.attention;
     const double width = a.kv_lora_rank + a.qk_rope_head_dim;
     const double query = a.heads * (a.qk_nope_head_dim + a.qk_rope_head_dim);
-    const double query_work = a.q_lora_rank > 0 ? a.q_lora_rank * (spec.hidden + query) : query * spec.hidden;
+    const double query_work =
+        a.q_lora_rank > 0 ? a.q_lora_rank * (spec.hidden + query) : query * spec.hidden;
     const double folded = a.kv_lora_rank * spec.hidden;
     const double separate = a.v_head_dim * (a.kv_lora_rank + spec.hidden);
-    projections.multiply_adds += rows * (query_work + width * spec.hidden +
-                                         a.heads * (a.qk_nope_head_dim * a.kv_lora_rank + std::min(folded, separate)));
+    projections.multiply_adds +=
+        rows * (query_work + width * spec.hidden +
+                a.heads * (a.qk_nope_head_dim * a.kv_lora_rank + std::min(folded, separate)));
     attention.multiply_adds += contexts * a.heads * (width + a.kv_lora_rank);
     if (layer.dense.has_value()) {
       mlp.multiply_adds += rows * 3 * spec.hidden * layer.dense->intermediate;
     } else {
       mlp.multiply_adds += rows * 3 * spec.hidden * layer.moe->shared_intermediate;
       router.multiply_adds += rows * spec.hidden * layer.moe->experts;
-      experts.multiply_adds += rows * 3 * spec.hidden * layer.moe->intermediate * layer.moe->experts_per_token;
+      experts.multiply_adds +=
+          rows * 3 * spec.hidden * layer.moe->intermediate * layer.moe->experts_per_token;
     }
   }
   head.multiply_adds = samples * settings.response_tokens * spec.hidden * spec.vocab;
@@ -132,7 +140,8 @@ double ProcessSeconds() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-absl::Status SubmitRound(const ModelSpec& spec, const Settings& settings, uint64_t round, Engine& engine) {
+absl::Status SubmitRound(const ModelSpec& spec, const Settings& settings, uint64_t round,
+                         Engine& engine) {
   for (int prompt = 0; prompt < settings.prompts; ++prompt) {
     GroupRequest request;
     request.request_id = request.group_id = round * settings.prompts + prompt;
@@ -147,7 +156,8 @@ absl::Status SubmitRound(const ModelSpec& spec, const Settings& settings, uint64
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const ModelSpec& spec, EngineOptions options, bool profile) {
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const ModelSpec& spec, EngineOptions options,
+                                                   bool profile) {
   options.profile = profile;
   R1_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(spec, options));
   R1_RETURN_IF_ERROR(engine->LoadWeights(RandomWeights(spec)));
@@ -155,7 +165,8 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const ModelSpec& spec, Engine
 }
 
 absl::StatusOr<double> MeasureTotal(const ModelSpec& spec, const Settings& settings) {
-  R1_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, MakeEngine(spec, settings.engine, false));
+  R1_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                      MakeEngine(spec, settings.engine, false));
   std::vector<double> best;  // [step]
   for (int round = 0; round < settings.rounds; ++round) {
     double start = ProcessSeconds();
@@ -171,8 +182,10 @@ absl::StatusOr<double> MeasureTotal(const ModelSpec& spec, const Settings& setti
   return std::accumulate(best.begin(), best.end(), 0.0);
 }
 
-absl::StatusOr<std::vector<OperatorTime>> MeasureOperators(const ModelSpec& spec, const Settings& settings) {
-  R1_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, MakeEngine(spec, settings.engine, true));
+absl::StatusOr<std::vector<OperatorTime>> MeasureOperators(const ModelSpec& spec,
+                                                           const Settings& settings) {
+  R1_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine,
+                      MakeEngine(spec, settings.engine, true));
   std::vector<std::vector<OperatorTime>> best;  // [step][operator]
   for (int round = 0; round < settings.rounds; ++round) {
     R1_RETURN_IF_ERROR(SubmitRound(spec, settings, round, *engine));
@@ -194,16 +207,19 @@ absl::StatusOr<std::vector<OperatorTime>> MeasureOperators(const ModelSpec& spec
   return sums;
 }
 
-void Print(const ModelSpec& spec, const Settings& settings, double seconds, const std::vector<OperatorTime>& operators,
-           double peak) {
-  const double tokens = static_cast<double>(settings.prompts) * settings.samples * settings.response_tokens;
+void Print(const ModelSpec& spec, const Settings& settings, double seconds,
+           const std::vector<OperatorTime>& operators, double peak) {
+  const double tokens =
+      static_cast<double>(settings.prompts) * settings.samples * settings.response_tokens;
   const std::vector<Work> works = CountWork(spec, settings);
   double multiply_adds = 0;
   for (const Work& work : works) multiply_adds += work.multiply_adds;
   const double floor = 2 * multiply_adds / peak;
-  std::printf("%.0f tokens in %.4f core seconds: %.0f tokens/s a core\n", tokens, seconds, tokens / seconds);
-  std::printf("%.3f MFLOP a token, prompts included: floor %.4f s, %.0f tokens/s; reached %.1f %%\n\n",
-              2e-6 * multiply_adds / tokens, floor, tokens / floor, 100 * floor / seconds);
+  std::printf("%.0f tokens in %.4f core seconds: %.0f tokens/s a core\n", tokens, seconds,
+              tokens / seconds);
+  std::printf(
+      "%.3f MFLOP a token, prompts included: floor %.4f s, %.0f tokens/s; reached %.1f %%\n\n",
+      2e-6 * multiply_adds / tokens, floor, tokens / floor, 100 * floor / seconds);
   std::printf("%-12s %9s %7s %9s %7s\n", "operator", "ms", "share", "GFLOP/s", "peak");
   double rest = seconds / settings.engine.threads;  // of the owner thread
   for (const OperatorTime& time : operators) {
@@ -217,7 +233,8 @@ void Print(const ModelSpec& spec, const Settings& settings, double seconds, cons
     }
     std::printf("\n");
   }
-  std::printf("%-12s %9.3f %6.1f%%\n", "the rest", 1e3 * rest, 100 * rest * settings.engine.threads / seconds);
+  std::printf("%-12s %9.3f %6.1f%%\n", "the rest", 1e3 * rest,
+              100 * rest * settings.engine.threads / seconds);
 }
 
 absl::Status Run(const std::vector<std::string>& arguments) {
@@ -227,7 +244,8 @@ absl::Status Run(const std::vector<std::string>& arguments) {
     return absl::OkStatus();
   }
   R1_ASSIGN_OR_RETURN(const Settings settings, ReadSettings(command));
-  R1_ASSIGN_OR_RETURN(const std::string json, PresetConfigJson(settings.preset, settings.vocab, 1, 2));
+  R1_ASSIGN_OR_RETURN(const std::string json,
+                      PresetConfigJson(settings.preset, settings.vocab, 1, 2));
   R1_ASSIGN_OR_RETURN(const ModelSpec spec, ParseModelSpec(json));
   const double peak = kernels::PeakFlopsPerSecond(0.5);
   std::printf("one core: peak %.1f GFLOP/s (fp32 multiply-add), reads %.1f GB/s\n", peak / 1e9,

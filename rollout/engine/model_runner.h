@@ -1,10 +1,11 @@
-// The forward pass of one step: a ragged batch of tokens, prompts and single continuing tokens alike, through all layers,
-// and the draws at the end. Interprets the ModelSpec; holds the KV cache and all activations; knows nothing of requests.
+// The forward pass of one step: a ragged batch of tokens, prompts and single continuing tokens
+// alike, through all layers, and the draws at the end. Interprets the ModelSpec; holds the KV cache
+// and all activations; knows nothing of requests.
 //
-// A layer is at most three parallel stages, each a loop over blocks of rows that stay in the processor's caches from
-// operator to operator: attention input (after which the batch's keys are in the KV cache), attention output and MLP or
-// router, routed experts.
-// Each row's results depend on its own sequence only, so neither the batch nor the cut into threads shows in a bit.
+// A layer is at most three parallel stages, each a loop over blocks of rows that stay in the
+// processor's caches from operator to operator: attention input (after which the batch's keys are
+// in the KV cache), attention output and MLP or router, routed experts. Each row's results depend
+// on its own sequence only, so neither the batch nor the cut into threads shows in a bit.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +29,8 @@ struct StepBatch {
   std::vector<BlockCopy> copies;
   std::vector<int32_t> token_ids;
   std::vector<int32_t> positions;
-  std::vector<int32_t> contexts;              // tokens to attend: position + 1
-  std::vector<const int32_t*> block_tables;   // of each token's sequence
+  std::vector<int32_t> contexts;             // tokens to attend: position + 1
+  std::vector<const int32_t*> block_tables;  // of each token's sequence
   Draws draws;
 
   void Clear();
@@ -63,8 +64,19 @@ class ModelRunner {
   std::vector<OperatorTime> operator_times() const;
 
  private:
-  enum Operator { kEmbed, kNorm, kProjections, kRope, kAttention, kMlp, kRouter, kExperts, kCombine, kHead,
-                  kOperatorCount };
+  enum Operator {  // named in operator_times()
+    kEmbed,
+    kNorm,
+    kProjections,
+    kRope,
+    kAttention,
+    kMlp,
+    kRouter,
+    kExperts,
+    kCombine,
+    kHead,
+    kOperatorCount
+  };
   class Timer;
 
   // Activations of a block of rows; one set a thread.
@@ -89,9 +101,12 @@ class ModelRunner {
 
   void CopyBlocks(const std::vector<BlockCopy>& copies);
   void Embed(const PackedModel& model, const StepBatch& batch, const Rows& rows);
-  void AttentionInput(int layer, const AttentionWeights& weights, const StepBatch& batch, const Rows& rows);
-  void AbsorbQuery(int layer, const AttentionWeights& weights, const StepBatch& batch, const Rows& rows);
-  void AttentionOutput(int layer, const AttentionWeights& weights, const StepBatch& batch, const Rows& rows);
+  void AttentionInput(int layer, const AttentionWeights& weights, const StepBatch& batch,
+                      const Rows& rows);
+  void AbsorbQuery(int layer, const AttentionWeights& weights, const StepBatch& batch,
+                   const Rows& rows);
+  void AttentionOutput(int layer, const AttentionWeights& weights, const StepBatch& batch,
+                       const Rows& rows);
   void MlpOrRouter(int layer, const LayerWeights& weights, const Rows& rows);
   void Mlp(const MlpWeights& weights, const float* x, const Rows& rows);
   void RoutedExperts(int layer, const MoeWeights& weights, int row_count);
@@ -99,24 +114,26 @@ class ModelRunner {
   void Draw(const PackedModel& model, Draws* draws);
 
   kernels::LatentCache Cache(int layer);
-  float* Residual(const Rows& rows) { return residual_.data() + int64_t{rows.first} * spec_.hidden; }
+  float* Residual(const Rows& rows) {
+    return residual_.data() + int64_t{rows.first} * spec_.hidden;
+  }
 
   const ModelSpec& spec_;
   const kernels::KernelTable& kernels_;
   Shape shape_;
   kernels::ThreadPool pool_;
-  std::vector<Scratch> scratch_;  // [threads]
-  std::vector<int64_t> cache_offsets_;        // of each layer, in floats
-  kernels::AlignedBuffer<float> cache_;       // [layer][block]
+  std::vector<Scratch> scratch_;         // [threads]
+  std::vector<int64_t> cache_offsets_;   // of each layer, in floats
+  kernels::AlignedBuffer<float> cache_;  // [layer][block]
   std::vector<std::vector<float>> rope_tables_;
   std::vector<int> rope_table_of_layer_;
   // Of the whole batch, [rows_max, …].
-  kernels::AlignedBuffer<float> residual_;    // D
-  kernels::AlignedBuffer<float> absorbed_;    // H * (L + R)
-  kernels::AlignedBuffer<float> moe_input_;   // D
-  kernels::AlignedBuffer<float> moe_weights_;   // A
-  kernels::AlignedBuffer<int32_t> moe_experts_; // A
-  kernels::AlignedBuffer<float> moe_results_;   // A * D
+  kernels::AlignedBuffer<float> residual_;       // D
+  kernels::AlignedBuffer<float> absorbed_;       // H * (L + R)
+  kernels::AlignedBuffer<float> moe_input_;      // D
+  kernels::AlignedBuffer<float> moe_weights_;    // A
+  kernels::AlignedBuffer<int32_t> moe_experts_;  // A
+  kernels::AlignedBuffer<float> moe_results_;    // A * D
   kernels::ExpertLists expert_lists_;
   double operator_seconds_[kOperatorCount] = {};
 };

@@ -1,5 +1,5 @@
-// Sampling as the engine sees it: which distribution and which random number each draw uses, and what a drawn token means
-// for its sample. The drawing itself is kernels/sample_head.h.
+// Sampling as the engine sees it: which distribution and which random number each draw uses, and
+// what a drawn token means for its sample. The drawing itself is kernels/sample_head.h.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,8 @@
 
 namespace r1::rollout {
 
-// One draw for each sample of the sequences that reach their end in a step. Vectors of equal length.
+// One draw for each sample of the sequences that reach their end in a step. Vectors of equal
+// length.
 struct Draws {
   std::vector<int32_t> rows;  // row of the step's batch whose successor is drawn
   std::vector<float> temperatures;

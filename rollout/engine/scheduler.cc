@@ -71,7 +71,8 @@ void Scheduler::Admit(StepPlan* plan, int* prefill_tokens) {
     Sequence* sequence = waiting_.front().get();
     const int samples = static_cast<int>(sequence->samples.size());
     if (running_samples_ + samples > limits_.running_samples_max) return;
-    // Every running sample may need one more block soon, and so may every sample of the group once it is split.
+    // Every running sample may need one more block soon, and so may every sample of the group once
+    // it is split.
     const int reserve = running_.empty() ? 0 : running_samples_ + samples;
     const int length = sequence->length();
     if (blocks_->free_blocks() < blocks_->BlocksFor(length) + reserve) return;

@@ -1,7 +1,8 @@
-// Decides what each step computes: one token for every running sample first, then prompts in chunks, oldest first; then
-// waiting groups are admitted in the order of their arrival while there is room. When the KV cache runs out, the youngest
-// running sequence gives up its blocks and goes back to the head of the queue with the tokens it has; they are computed
-// again later, with the same bits. The oldest sequence always moves on, so everything finishes.
+// Decides what each step computes: one token for every running sample first, then prompts in
+// chunks, oldest first; then waiting groups are admitted in the order of their arrival while there
+// is room. When the KV cache runs out, the youngest running sequence gives up its blocks and goes
+// back to the head of the queue with the tokens it has; they are computed again later, with the
+// same bits. The oldest sequence always moves on, so everything finishes.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,8 @@
 
 namespace r1::rollout {
 
-// Tokens [first, first + count) of a sequence. When they reach its end, the next token is drawn for each of its samples.
+// Tokens [first, first + count) of a sequence. When they reach its end, the next token is drawn for
+// each of its samples.
 struct ScheduledTokens {
   Sequence* sequence;
   int first;
@@ -27,7 +29,8 @@ struct StepPlan {
   std::vector<ScheduledTokens> tokens;
 };
 
-// Not thread-safe. A step: Schedule, compute, advance Sequence::computed, append tokens to samples, Settle.
+// Not thread-safe. A step: Schedule, compute, advance Sequence::computed, append tokens to samples,
+// Settle.
 class Scheduler {
  public:
   struct Limits {
@@ -41,7 +44,8 @@ class Scheduler {
   // At most running_samples_max samples.
   void Add(std::unique_ptr<Sequence> sequence);
   void Cancel(uint64_t request_id);
-  // Overwrites the plan. Calling it again without having computed anything gives an equivalent plan.
+  // Overwrites the plan. Calling it again without having computed anything gives an equivalent
+  // plan.
   void Schedule(StepPlan* plan);
   // Splits groups whose first tokens have been drawn, and moves finished samples out.
   void Settle(std::vector<GeneratedSample>* finished);

@@ -20,8 +20,9 @@ struct Sample {
   bool stopped = false;
 };
 
-// A row of tokens with its own KV cache. It begins as the prompt of a whole group; when the prompt has been computed, it
-// is split into one sequence a sample. From then on, and after a preemption, it has exactly one sample.
+// A row of tokens with its own KV cache. It begins as the prompt of a whole group; when the prompt
+// has been computed, it is split into one sequence a sample. From then on, and after a preemption,
+// it has exactly one sample.
 struct Sequence {
   std::shared_ptr<const GroupRequest> request;
   std::vector<Sample> samples;

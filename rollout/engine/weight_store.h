@@ -1,9 +1,10 @@
-// A model's weights in the layout that the kernels read: packed panels, gate and up interleaved, and the matrices of
-// absorbed attention derived from the checkpoint's.
+// A model's weights in the layout that the kernels read: packed panels, gate and up interleaved,
+// and the matrices of absorbed attention derived from the checkpoint's.
 //
-// With W_UK and W_UV the key and value parts of kv_up: q · k = (W_UK^T q) · latent, so each head's query is multiplied by
-// W_UK^T once and then meets the latent cache directly; and o = W_O W_UV (Σ p · latent). W_O W_UV is multiplied out in
-// float64 when that saves work for a token (L * D <= v * (L + D)), which it does in small models.
+// With W_UK and W_UV the key and value parts of kv_up, and c the cached latents: q · (W_UK c) =
+// (W_UK^T q) · c, so each head's query is multiplied by W_UK^T once and then meets the cache
+// directly; and W_O Σ p (W_UV c) = (W_O W_UV) Σ p c. W_O W_UV is multiplied out in float64 when
+// that saves work for a token (L * D <= v * (L + D)), which it does in small models.
 //
 // Shape letters: D model, H heads, L latent channels, R rotary channels.
 #pragma once
@@ -67,6 +68,7 @@ struct PackedModel {
 };
 
 // InvalidArgument when the snapshot does not fit the spec (CheckWeights).
-[[nodiscard]] absl::StatusOr<PackedModel> PackModel(const ModelSpec& spec, const WeightsSnapshot& weights);
+[[nodiscard]] absl::StatusOr<PackedModel> PackModel(const ModelSpec& spec,
+                                                    const WeightsSnapshot& weights);
 
 }  // namespace r1::rollout

@@ -5,7 +5,6 @@
 
 #include <cmath>
 #include <map>
-#include <regex>
 #include <set>
 #include <string>
 #include <thread>
@@ -51,8 +50,14 @@ std::string Working(const std::string& expression) {
 
 // The expression of a prompt in question form, checked against the generator's rules.
 std::string CheckedExpression(const std::string& prompt) {
-  static const std::regex form("[1-9]([+-][1-9]){3,5}=");
-  EXPECT_TRUE(std::regex_match(prompt, form)) << prompt;
+  const auto is_digit = [](char c) { return c >= '1' && c <= '9'; };
+  const size_t operators = prompt.size() / 2 - 1;
+  EXPECT_TRUE(prompt.size() % 2 == 0 && operators >= 3 && operators <= 5) << prompt;
+  EXPECT_EQ(prompt.back(), '=') << prompt;
+  for (size_t i = 0; i + 1 < prompt.size(); ++i) {
+    const char c = prompt[i];
+    EXPECT_TRUE(i % 2 == 0 ? is_digit(c) : c == '+' || c == '-') << prompt;
+  }
   const std::string expression = prompt.substr(0, prompt.size() - 1);
   for (const int value : Values(expression)) {
     EXPECT_GE(value, 0) << prompt;
@@ -177,25 +182,39 @@ struct ParsedDocument {
   Content content;
 };
 
+// A form of a question document: what stands before the working W, between it and the number n, and
+// after.
+struct Form {
+  const char* name;
+  const char* before;
+  const char* between;
+  const char* after;
+};
+
+constexpr Form kForms[] = {
+    {"right", "<think>", "</think><answer>", "</answer>"},
+    {"<think>W</think>n", "<think>", "</think>", ""},
+    {"<think>W<answer>n</answer>", "<think>", "<answer>", "</answer>"},
+    {"W</think><answer>n</answer>", "", "</think><answer>", "</answer>"},
+    {"<think>W</think><answer>n", "<think>", "</think><answer>", ""},
+    {"<answer>n</answer>", "", "<answer>", "</answer>"},
+    {"none", "\n", "\n", ""},
+    {"none", "", "", ""},
+};
+
 ParsedDocument ParseQuestion(const std::string& completion, const std::string& expression) {
   const std::string answer = std::to_string(Values(expression).back());
-  static const std::vector<std::pair<std::string, std::regex>> forms = {
-      {"right", std::regex("<think>([^<]*)</think><answer>(\\d+)</answer>")},
-      {"<think>W</think>n", std::regex("<think>([^<]*)</think>(\\d+)")},
-      {"<answer>n</answer>", std::regex("()<answer>(\\d+)</answer>")},
-      {"<think>W<answer>n</answer>", std::regex("<think>([^<]*)<answer>(\\d+)</answer>")},
-      {"W</think><answer>n</answer>", std::regex("([^<]*)</think><answer>(\\d+)</answer>")},
-      {"<think>W</think><answer>n", std::regex("<think>([^<]*)</think><answer>(\\d+)")},
-      {"none", std::regex("()(\\d+)")},
-      {"none", std::regex("\n([^<]*)\n(\\d+)")},
-  };
-  for (const auto& [name, pattern] : forms) {
-    std::smatch match;
-    if (!std::regex_match(completion, match, pattern)) continue;
-    EXPECT_EQ(match[2], answer) << completion;
-    return {name, ClassifyContent(match[1], expression)};
+  for (const Form& form : kForms) {
+    absl::string_view text = completion;
+    if (!absl::ConsumePrefix(&text, form.before) || !absl::ConsumeSuffix(&text, form.after))
+      continue;
+    if (!absl::ConsumeSuffix(&text, answer) || !absl::ConsumeSuffix(&text, form.between)) continue;
+    if (absl::StrContains(text, "<")) continue;
+    const bool has_working = form.before[0] != '\0' || absl::StartsWith(form.between, "</think>");
+    if (!has_working && !text.empty()) continue;
+    return {form.name, ClassifyContent(std::string(text), expression)};
   }
-  ADD_FAILURE() << "no known form: " << completion;
+  ADD_FAILURE() << "no known form, or another answer: " << completion;
   return {"", Content::kDirect};
 }
 

@@ -50,7 +50,8 @@ TEST(ExpTest, ErrorIsBelowOneUlp) {
 TEST(ExpTest, LimitsAndSpecialValues) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   std::vector<float> x(16, 0.0f);
-  x[0] = -kInfinity, x[1] = -1e30f, x[2] = -87.4f, x[3] = 0.0f, x[4] = -0.0f, x[5] = 89.0f, x[6] = kInfinity;
+  x[0] = -kInfinity, x[1] = -1e30f, x[2] = -87.4f, x[3] = 0.0f, x[4] = -0.0f, x[5] = 89.0f,
+  x[6] = kInfinity;
   x[7] = std::numeric_limits<float>::quiet_NaN();
   for (const ExpFunction function : ExpFunctions()) {
     std::vector<float> y(16);

@@ -1,4 +1,5 @@
-// The kernels' e^x on arrays, one function an instruction set, so that a test can look at every value.
+// The kernels' e^x on arrays, one function an instruction set, so that a test can look at every
+// value.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,5 @@
-// Shared by the kernel tests: random operands, the instruction sets of this machine, comparison by bits.
+// Shared by the kernel tests: random operands, the instruction sets of this machine, comparison by
+// bits.
 #pragma once
 
 #include <cmath>
@@ -75,7 +76,8 @@ struct TestMatrix {
 // Gate and up [intermediate, k], likewise.
 struct TestGateUp {
   TestGateUp(Rng& rng, int intermediate, int k, double scale)
-      : gate(rng, intermediate, k, scale), up(rng, intermediate, k, scale),
+      : gate(rng, intermediate, k, scale),
+        up(rng, intermediate, k, scale),
         packed(PackedGateUpFloats(intermediate, k)) {
     PackGateUp(gate.plain.data(), up.plain.data(), intermediate, k, packed.data());
   }

@@ -10,16 +10,19 @@ struct Shape {
   int m, n, k;
 };
 // Multiples and remainders of every tile: 16 columns, 1 to 3 panels, 1 to 8 rows.
-constexpr Shape kShapes[] = {{1, 1, 1},   {1, 16, 7},  {5, 17, 33},  {8, 48, 96}, {9, 96, 48},
+constexpr Shape kShapes[] = {{1, 1, 1},    {1, 16, 7},    {5, 17, 33},   {8, 48, 96}, {9, 96, 48},
                              {13, 31, 16}, {64, 176, 96}, {70, 40, 192}, {3, 100, 5}};
 
-std::vector<float> Multiply(const KernelTable& kernels, const std::vector<float>& x, int m, const TestMatrix& w) {
+std::vector<float> Multiply(const KernelTable& kernels, const std::vector<float>& x, int m,
+                            const TestMatrix& w) {
   std::vector<float> y(int64_t{m} * w.n, -7.0f);
-  kernels.matmul({.x = x.data(), .x_stride = w.k, .w = w.view(), .y = y.data(), .y_stride = w.n, .m = m});
+  kernels.matmul(
+      {.x = x.data(), .x_stride = w.k, .w = w.view(), .y = y.data(), .y_stride = w.n, .m = m});
   return y;
 }
 
-// A sum of k products in fp32, in any order, is within k * 2^-24 * Σ|x w| of the exact one (2^-24: half an ulp).
+// A sum of k products in fp32, in any order, is within k * 2^-24 * Σ|x w| of the exact one (2^-24:
+// half an ulp).
 TEST(MatmulTest, AgreesWithFloat64) {
   for (const Shape shape : kShapes) {
     Rng rng = TestRng(1);
@@ -32,8 +35,10 @@ TEST(MatmulTest, AgreesWithFloat64) {
           const float* row = &x[int64_t{m} * shape.k];
           const float* column = &w.plain[int64_t{n} * shape.k];
           double size = 0;
-          for (int k = 0; k < shape.k; ++k) size += std::abs(static_cast<double>(row[k]) * column[k]);
-          ASSERT_NEAR(y[int64_t{m} * shape.n + n], Dot(row, column, shape.k), shape.k * 0x1p-24 * size)
+          for (int k = 0; k < shape.k; ++k)
+            size += std::abs(static_cast<double>(row[k]) * column[k]);
+          ASSERT_NEAR(y[int64_t{m} * shape.n + n], Dot(row, column, shape.k),
+                      shape.k * 0x1p-24 * size)
               << IsaText(kernels->isa) << " m " << m << " n " << n << " k " << shape.k;
         }
       }
@@ -48,7 +53,12 @@ TEST(MatmulTest, AccumulateAddsOnceAtTheEnd) {
   const TestMatrix w(rng, 41, 24, 1.0);
   for (const KernelTable* kernels : AllKernels()) {
     std::vector<float> y = before;
-    kernels->matmul({.x = x.data(), .x_stride = 24, .w = w.view(), .y = y.data(), .y_stride = 41, .m = 11,
+    kernels->matmul({.x = x.data(),
+                     .x_stride = 24,
+                     .w = w.view(),
+                     .y = y.data(),
+                     .y_stride = 41,
+                     .m = 11,
                      .accumulate = true});
     std::vector<float> expected = Multiply(*kernels, x, 11, w);
     for (size_t i = 0; i < y.size(); ++i) expected[i] = before[i] + expected[i];
@@ -64,13 +74,21 @@ TEST(MatmulTest, RowIndexGathersAndStridesLeaveGapsAlone) {
   const std::vector<int32_t> rows = {29, 0, 7, 7, 3, 12, 1, 28, 4, 5, 6};
   for (const KernelTable* kernels : AllKernels()) {
     std::vector<float> y(rows.size() * 22, 5.0f);
-    kernels->matmul({.x = x.data(), .x_stride = k + 3, .rows = rows.data(), .w = w.view(), .y = y.data(),
-                     .y_stride = 22, .m = static_cast<int>(rows.size())});
+    kernels->matmul({.x = x.data(),
+                     .x_stride = k + 3,
+                     .rows = rows.data(),
+                     .w = w.view(),
+                     .y = y.data(),
+                     .y_stride = 22,
+                     .m = static_cast<int>(rows.size())});
     for (size_t r = 0; r < rows.size(); ++r) {
-      const std::vector<float> row(x.begin() + rows[r] * (k + 3), x.begin() + rows[r] * (k + 3) + k);
+      const std::vector<float> row(x.begin() + rows[r] * (k + 3),
+                                   x.begin() + rows[r] * (k + 3) + k);
       const std::vector<float> alone = Multiply(*kernels, row, 1, w);
-      EXPECT_EQ(0, std::memcmp(alone.data(), &y[r * 22], 19 * sizeof(float))) << IsaText(kernels->isa);
-      EXPECT_THAT(std::vector<float>(y.begin() + r * 22 + 19, y.begin() + (r + 1) * 22), testing::Each(5.0f));
+      EXPECT_EQ(0, std::memcmp(alone.data(), &y[r * 22], 19 * sizeof(float)))
+          << IsaText(kernels->isa);
+      EXPECT_THAT(std::vector<float>(y.begin() + r * 22 + 19, y.begin() + (r + 1) * 22),
+                  testing::Each(5.0f));
     }
   }
 }
@@ -103,14 +121,20 @@ TEST(MatmulTest, InstructionSetsAgreeByBits) {
   }
 }
 
-std::vector<float> GateUp(const KernelTable& kernels, const std::vector<float>& x, int m, const TestGateUp& w) {
+std::vector<float> GateUp(const KernelTable& kernels, const std::vector<float>& x, int m,
+                          const TestGateUp& w) {
   std::vector<float> y(int64_t{m} * w.gate.n);
-  kernels.swiglu({.x = x.data(), .x_stride = w.gate.k, .w = w.view(), .y = y.data(), .y_stride = w.gate.n, .m = m});
+  kernels.swiglu({.x = x.data(),
+                  .x_stride = w.gate.k,
+                  .w = w.view(),
+                  .y = y.data(),
+                  .y_stride = w.gate.n,
+                  .m = m});
   return y;
 }
 
-// Gate and up are normal with deviation 2, and within about k^0.5 * 2^-24 * 2 of the exact sums; their product inherits
-// that times the other factor.
+// Gate and up are normal with deviation 2, and within about k^0.5 * 2^-24 * 2 of the exact sums;
+// their product inherits that times the other factor.
 TEST(SwigluTest, AgreesWithFloat64) {
   for (const Shape shape : kShapes) {
     Rng rng = TestRng(6);
@@ -120,10 +144,13 @@ TEST(SwigluTest, AgreesWithFloat64) {
       const std::vector<float> y = GateUp(*kernels, x, shape.m, w);
       for (int m = 0; m < shape.m; ++m) {
         for (int n = 0; n < shape.n; ++n) {
-          const double gate = Dot(&x[int64_t{m} * shape.k], &w.gate.plain[int64_t{n} * shape.k], shape.k);
-          const double up = Dot(&x[int64_t{m} * shape.k], &w.up.plain[int64_t{n} * shape.k], shape.k);
+          const double gate =
+              Dot(&x[int64_t{m} * shape.k], &w.gate.plain[int64_t{n} * shape.k], shape.k);
+          const double up =
+              Dot(&x[int64_t{m} * shape.k], &w.up.plain[int64_t{n} * shape.k], shape.k);
           const double tolerance = 2e-6 * (1 + std::abs(gate)) * (1 + std::abs(up));
-          ASSERT_NEAR(y[int64_t{m} * shape.n + n], NaiveSilu(gate) * up, tolerance) << IsaText(kernels->isa);
+          ASSERT_NEAR(y[int64_t{m} * shape.n + n], NaiveSilu(gate) * up, tolerance)
+              << IsaText(kernels->isa);
         }
       }
     }
@@ -138,9 +165,15 @@ TEST(SwigluTest, ExtremeGatesSaturate) {
       std::vector<float> packed(PackedGateUpFloats(1, 1));
       PackGateUp(&gate, one.data(), 1, 1, packed.data());
       float y = 0;
-      kernels->swiglu({.x = one.data(), .x_stride = 1, .w = {packed.data(), 1, 1}, .y = &y, .y_stride = 1, .m = 1});
+      kernels->swiglu({.x = one.data(),
+                       .x_stride = 1,
+                       .w = {packed.data(), 1, 1},
+                       .y = &y,
+                       .y_stride = 1,
+                       .m = 1});
       // e^-x stops growing at 2.4e38, so a vanishing gate leaves |x| / 2.4e38.
-      EXPECT_NEAR(y, gate > 0 ? gate : 0.0f, std::abs(gate) * 7e-39) << IsaText(kernels->isa) << " gate " << gate;
+      EXPECT_NEAR(y, gate > 0 ? gate : 0.0f, std::abs(gate) * 7e-39)
+          << IsaText(kernels->isa) << " gate " << gate;
     }
   }
 }
@@ -157,7 +190,8 @@ TEST(SwigluTest, BitsDependNeitherOnTheBatchNorOnTheInstructionSet) {
       const int first = static_cast<int>(rng.NextBelow(600 - m + 1));
       const std::vector<float> part(x.begin() + first * 40, x.begin() + (first + m) * 40);
       const std::vector<float> y = GateUp(*kernels, part, m, w);
-      ASSERT_EQ(0, std::memcmp(y.data(), &whole[first * 56], y.size() * sizeof(float))) << IsaText(kernels->isa);
+      ASSERT_EQ(0, std::memcmp(y.data(), &whole[first * 56], y.size() * sizeof(float)))
+          << IsaText(kernels->isa);
     }
   }
 }

@@ -11,7 +11,8 @@ namespace {
 struct Routing {
   int experts, active, groups, kept;
 };
-constexpr Routing kRoutings[] = {{8, 2, 1, 1}, {8, 3, 4, 2}, {32, 4, 8, 3}, {5, 5, 1, 1}, {20, 1, 20, 7}, {256, 8, 8, 4}};
+constexpr Routing kRoutings[] = {{8, 2, 1, 1}, {8, 3, 4, 2},   {32, 4, 8, 3},
+                                 {5, 5, 1, 1}, {20, 1, 20, 7}, {256, 8, 8, 4}};
 
 // The published procedure, on float64 choices: ids in ascending order.
 std::vector<int32_t> NaiveChoice(std::vector<double> choice, const Routing& routing) {
@@ -55,7 +56,8 @@ TEST(MoeRouterTest, AgreesWithFloat64) {
     Rng rng = TestRng(1);
     const std::vector<float> x = RandomFloats(rng, kTokens * kHidden);
     const TestMatrix router(rng, routing.experts, kHidden, 0.3);
-    const std::vector<float> bias = RandomFloats(rng, routing.experts, 0.5);  // some choices become negative
+    const std::vector<float> bias =
+        RandomFloats(rng, routing.experts, 0.5);  // some choices become negative
     std::vector<float> first_weights;
     for (const KernelTable* kernels : AllKernels()) {
       std::vector<int32_t> experts(kTokens * routing.active);
@@ -72,14 +74,16 @@ TEST(MoeRouterTest, AgreesWithFloat64) {
         std::vector<double> scores;
         std::vector<double> choices;
         for (int e = 0; e < routing.experts; ++e) {
-          scores.push_back(1 / (1 + std::exp(-Dot(&x[t * kHidden], &router.plain[e * kHidden], kHidden))));
+          scores.push_back(
+              1 / (1 + std::exp(-Dot(&x[t * kHidden], &router.plain[e * kHidden], kHidden))));
           choices.push_back(scores[e] + bias[e]);
         }
         const std::vector<int32_t> expected = NaiveChoice(choices, routing);
         double sum = 0;
         for (const int32_t e : expected) sum += scores[e];
         for (int a = 0; a < routing.active; ++a) {
-          ASSERT_EQ(experts[t * routing.active + a], expected[a]) << IsaText(kernels->isa) << " token " << t;
+          ASSERT_EQ(experts[t * routing.active + a], expected[a])
+              << IsaText(kernels->isa) << " token " << t;
           ASSERT_NEAR(weights[t * routing.active + a], 2.5 * scores[expected[a]] / sum, 1e-5);
         }
       }
@@ -94,19 +98,23 @@ TEST(MoeRouterTest, TiesGoToTheLowestId) {
   const std::vector<float> bias = {0, 0, 0, 0, 0, 0, 0, 0.25f};
   std::vector<int32_t> experts(4);
   std::vector<float> weights(4);
-  ChooseExperts(RouterArgs({8, 4, 1, 1}, bias.data()), scores.data(), experts.data(), weights.data());
+  ChooseExperts(RouterArgs({8, 4, 1, 1}, bias.data()), scores.data(), experts.data(),
+                weights.data());
   EXPECT_THAT(experts, testing::ElementsAre(0, 1, 2, 7));
   // Groups 0, 1 and 2 tie behind group 3: group 0 is kept with it, so 2 to 5 are out.
-  ChooseExperts(RouterArgs({8, 4, 4, 2}, bias.data()), scores.data(), experts.data(), weights.data());
+  ChooseExperts(RouterArgs({8, 4, 4, 2}, bias.data()), scores.data(), experts.data(),
+                weights.data());
   EXPECT_THAT(experts, testing::ElementsAre(0, 1, 6, 7));
 }
 
 TEST(MoeRouterTest, DroppedGroupsLoseEvenAgainstNegativeChoices) {
   const std::vector<float> scores = {0.1f, 0.2f, 0.9f, 0.1f};
-  const std::vector<float> bias = {-1, -1, -5, -5};  // all choices are negative; zero-masking would take group 1
+  const std::vector<float> bias = {
+      -1, -1, -5, -5};  // all choices are negative; zero-masking would take group 1
   std::vector<int32_t> experts(2);
   std::vector<float> weights(2);
-  ChooseExperts(RouterArgs({4, 2, 2, 1}, bias.data()), scores.data(), experts.data(), weights.data());
+  ChooseExperts(RouterArgs({4, 2, 2, 1}, bias.data()), scores.data(), experts.data(),
+                weights.data());
   EXPECT_THAT(experts, testing::ElementsAre(0, 1));
   EXPECT_FLOAT_EQ(weights[0], 2.5f * 0.1f / 0.3f);
 }
@@ -128,7 +136,8 @@ TEST(MoeRouterTest, ScoresThatAreNoNumbersStillGiveExpertsInRange) {
   const std::vector<float> bias(8, 0.0f);
   std::vector<int32_t> experts(3, -1);
   std::vector<float> weights(3);
-  ChooseExperts(RouterArgs({8, 3, 4, 2}, bias.data()), scores.data(), experts.data(), weights.data());
+  ChooseExperts(RouterArgs({8, 3, 4, 2}, bias.data()), scores.data(), experts.data(),
+                weights.data());
   EXPECT_THAT(experts, testing::Each(testing::AllOf(testing::Ge(0), testing::Lt(8))));
 }
 
@@ -139,7 +148,8 @@ TEST(ExpertListsTest, ListsEverySlotOnceSortedByExpertThenToken) {
     constexpr int kActive = 3;
     constexpr int kExperts = 7;
     std::vector<int32_t> experts(tokens * kActive);
-    for (int32_t& expert : experts) expert = static_cast<int32_t>(rng.NextBelow(kExperts - 1));  // the last is idle
+    for (int32_t& expert : experts)
+      expert = static_cast<int32_t>(rng.NextBelow(kExperts - 1));  // the last is idle
     BuildExpertLists(experts.data(), tokens, kActive, kExperts, &lists);
     ASSERT_EQ(lists.offsets.size(), kExperts + 1u);
     EXPECT_EQ(lists.offsets.front(), 0);
@@ -153,7 +163,8 @@ TEST(ExpertListsTest, ListsEverySlotOnceSortedByExpertThenToken) {
       EXPECT_LT(place, lists.offsets[experts[slot] + 1]);
     }
     for (int e = 0; e < kExperts; ++e) {
-      EXPECT_TRUE(std::is_sorted(lists.tokens.begin() + lists.offsets[e], lists.tokens.begin() + lists.offsets[e + 1]));
+      EXPECT_TRUE(std::is_sorted(lists.tokens.begin() + lists.offsets[e],
+                                 lists.tokens.begin() + lists.offsets[e + 1]));
     }
   }
 }
@@ -176,22 +187,34 @@ struct Moe {
   }
 
   // y of `token_count` tokens, starting from zero; the place list is cut into `cuts` parts.
-  std::vector<float> Run(const KernelTable& kernels, const float* x, const int32_t* experts, const float* weights,
-                         int token_count, int cuts) const {
+  std::vector<float> Run(const KernelTable& kernels, const float* x, const int32_t* experts,
+                         const float* weights, int token_count, int cuts) const {
     ExpertLists lists;
     BuildExpertLists(experts, token_count, kActive, kExperts, &lists);
     const int places = token_count * kActive;
     std::vector<float> hidden(kMoeRowBlock * kWidth);
     std::vector<float> results(places * kHidden);
     for (int cut = 0; cut < cuts; ++cut) {
-      kernels.moe_experts({.x = x, .x_stride = kHidden, .offsets = lists.offsets.data(), .tokens = lists.tokens.data(),
-                           .expert_count = kExperts, .place_begin = places * cut / cuts,
-                           .place_end = places * (cut + 1) / cuts, .gate_up = gate_up_views.data(),
-                           .down = down_views.data(), .hidden = hidden.data(), .results = results.data()});
+      kernels.moe_experts({.x = x,
+                           .x_stride = kHidden,
+                           .offsets = lists.offsets.data(),
+                           .tokens = lists.tokens.data(),
+                           .expert_count = kExperts,
+                           .place_begin = places * cut / cuts,
+                           .place_end = places * (cut + 1) / cuts,
+                           .gate_up = gate_up_views.data(),
+                           .down = down_views.data(),
+                           .hidden = hidden.data(),
+                           .results = results.data()});
     }
     std::vector<float> y(token_count * kHidden, 0.0f);
-    kernels.moe_combine({.results = results.data(), .places = lists.places.data(), .weights = weights,
-                         .token_count = token_count, .active = kActive, .columns = kHidden, .y = y.data(),
+    kernels.moe_combine({.results = results.data(),
+                         .places = lists.places.data(),
+                         .weights = weights,
+                         .token_count = token_count,
+                         .active = kActive,
+                         .columns = kHidden,
+                         .y = y.data(),
                          .y_stride = kHidden});
     return y;
   }
@@ -256,13 +279,15 @@ TEST(MoeExpertsTest, BitsDependNeitherOnTheBatchNorOnTheCutsNorOnTheInstructionS
     const std::vector<float> whole =
         moe.Run(*fast[0], batch.x.data(), batch.experts.data(), batch.weights.data(), kTokens, 1);
     for (const int cuts : {1, 2, 3, 7, 64}) {
-      EXPECT_TRUE(SameBits(
-          whole, moe.Run(*kernels, batch.x.data(), batch.experts.data(), batch.weights.data(), kTokens, cuts)));
+      EXPECT_TRUE(SameBits(whole, moe.Run(*kernels, batch.x.data(), batch.experts.data(),
+                                          batch.weights.data(), kTokens, cuts)));
     }
     for (int t = 0; t < kTokens; t += 11) {
-      const std::vector<float> alone = moe.Run(*kernels, &batch.x[t * Moe::kHidden], &batch.experts[t * Moe::kActive],
-                                               &batch.weights[t * Moe::kActive], 1, 1);
-      EXPECT_EQ(0, std::memcmp(alone.data(), &whole[t * Moe::kHidden], alone.size() * sizeof(float)));
+      const std::vector<float> alone =
+          moe.Run(*kernels, &batch.x[t * Moe::kHidden], &batch.experts[t * Moe::kActive],
+                  &batch.weights[t * Moe::kActive], 1, 1);
+      EXPECT_EQ(0,
+                std::memcmp(alone.data(), &whole[t * Moe::kHidden], alone.size() * sizeof(float)));
     }
   }
 }

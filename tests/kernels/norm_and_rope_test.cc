@@ -9,12 +9,19 @@ std::vector<float> Normalise(const KernelTable& kernels, const std::vector<float
                              const std::vector<float>& weight, float eps) {
   const int columns = static_cast<int>(weight.size());
   std::vector<float> y(x.size());
-  kernels.rms_norm({.x = x.data(), .x_stride = columns, .weight = weight.data(), .y = y.data(), .y_stride = columns,
-                    .row_count = rows, .columns = columns, .eps = eps});
+  kernels.rms_norm({.x = x.data(),
+                    .x_stride = columns,
+                    .weight = weight.data(),
+                    .y = y.data(),
+                    .y_stride = columns,
+                    .row_count = rows,
+                    .columns = columns,
+                    .eps = eps});
   return y;
 }
 
-// The mean of squares is within columns * 2^-24, its root within half of that; three more roundings follow.
+// The mean of squares is within columns * 2^-24, its root within half of that; three more roundings
+// follow.
 TEST(RmsNormTest, AgreesWithFloat64) {
   for (const int columns : {1, 7, 16, 32, 96, 100, 500}) {
     Rng rng = TestRng(1);
@@ -27,7 +34,8 @@ TEST(RmsNormTest, AgreesWithFloat64) {
         const double scale = 1 / std::sqrt(Dot(values, values, columns) / columns + 1e-6);
         for (int c = 0; c < columns; ++c) {
           const double expected = values[c] * scale * weight[c];
-          ASSERT_NEAR(y[row * columns + c], expected, std::abs(expected) * (columns / 2 + 3) * 0x1p-24 + 1e-30)
+          ASSERT_NEAR(y[row * columns + c], expected,
+                      std::abs(expected) * (columns / 2 + 3) * 0x1p-24 + 1e-30)
               << IsaText(kernels->isa) << " columns " << columns;
         }
       }
@@ -45,14 +53,28 @@ TEST(RmsNormTest, GathersRowsWorksInPlaceAndKeepsBits) {
   for (const KernelTable* kernels : all) {
     const std::vector<float> whole = Normalise(*kernels, x, 50, weight, 1e-5f);
     std::vector<float> gathered(rows.size() * columns);
-    kernels->rms_norm({.x = x.data(), .x_stride = columns, .rows = rows.data(), .weight = weight.data(),
-                       .y = gathered.data(), .y_stride = columns, .row_count = 5, .columns = columns, .eps = 1e-5f});
+    kernels->rms_norm({.x = x.data(),
+                       .x_stride = columns,
+                       .rows = rows.data(),
+                       .weight = weight.data(),
+                       .y = gathered.data(),
+                       .y_stride = columns,
+                       .row_count = 5,
+                       .columns = columns,
+                       .eps = 1e-5f});
     for (size_t r = 0; r < rows.size(); ++r) {
-      EXPECT_EQ(0, std::memcmp(&gathered[r * columns], &whole[rows[r] * columns], columns * sizeof(float)));
+      EXPECT_EQ(0, std::memcmp(&gathered[r * columns], &whole[rows[r] * columns],
+                               columns * sizeof(float)));
     }
     std::vector<float> in_place = x;
-    kernels->rms_norm({.x = in_place.data(), .x_stride = columns, .weight = weight.data(), .y = in_place.data(),
-                       .y_stride = columns, .row_count = 50, .columns = columns, .eps = 1e-5f});
+    kernels->rms_norm({.x = in_place.data(),
+                       .x_stride = columns,
+                       .weight = weight.data(),
+                       .y = in_place.data(),
+                       .y_stride = columns,
+                       .row_count = 50,
+                       .columns = columns,
+                       .eps = 1e-5f});
     EXPECT_TRUE(SameBits(in_place, whole)) << IsaText(kernels->isa);
     EXPECT_TRUE(kernels->isa == IsaName::kReference ||
                 SameBits(whole, Normalise(*all[0], x, 50, weight, 1e-5f)));
@@ -71,9 +93,17 @@ TEST(RopeTest, RotatesPairsByPositionTimesFrequency) {
       std::vector<float> first;
       for (const KernelTable* kernels : AllKernels()) {
         std::vector<float> y(x.size());
-        kernels->rope({.table = table.data(), .dim = dim, .interleaved = interleaved, .positions = positions.data(),
-                       .row_count = static_cast<int>(positions.size()), .heads = heads, .x = x.data(),
-                       .x_stride = stride, .x_head_stride = head_stride, .y = y.data(), .y_stride = stride,
+        kernels->rope({.table = table.data(),
+                       .dim = dim,
+                       .interleaved = interleaved,
+                       .positions = positions.data(),
+                       .row_count = static_cast<int>(positions.size()),
+                       .heads = heads,
+                       .x = x.data(),
+                       .x_stride = stride,
+                       .x_head_stride = head_stride,
+                       .y = y.data(),
+                       .y_stride = stride,
                        .y_head_stride = head_stride});
         for (size_t r = 0; r < positions.size(); ++r) {
           for (int i = 0; i < heads * dim / 2; ++i) {

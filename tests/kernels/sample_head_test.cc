@@ -18,8 +18,13 @@ Draws Draw(const KernelTable& kernels, const std::vector<float>& x, const TestMa
   Draws draws;
   draws.tokens.resize(uniforms.size());
   draws.logprobs.resize(uniforms.size());
-  kernels.sample_head({.x = x.data(), .x_stride = head.k, .head = head.view(), .m = static_cast<int>(uniforms.size()),
-                       .temperatures = temperatures.data(), .uniforms = uniforms.data(), .tokens = draws.tokens.data(),
+  kernels.sample_head({.x = x.data(),
+                       .x_stride = head.k,
+                       .head = head.view(),
+                       .m = static_cast<int>(uniforms.size()),
+                       .temperatures = temperatures.data(),
+                       .uniforms = uniforms.data(),
+                       .tokens = draws.tokens.data(),
                        .logprobs = draws.logprobs.data()});
   return draws;
 }
@@ -27,7 +32,8 @@ Draws Draw(const KernelTable& kernels, const std::vector<float>& x, const TestMa
 // Exact log-probabilities of a row at a temperature.
 std::vector<double> NaiveLogprobs(const float* x, const TestMatrix& head, double temperature) {
   std::vector<double> logits(head.n);
-  for (int v = 0; v < head.n; ++v) logits[v] = Dot(x, &head.plain[int64_t{v} * head.k], head.k) / temperature;
+  for (int v = 0; v < head.n; ++v)
+    logits[v] = Dot(x, &head.plain[int64_t{v} * head.k], head.k) / temperature;
   const double maximum = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const double logit : logits) sum += std::exp(logit - maximum);
@@ -75,22 +81,25 @@ TEST(SampleHeadTest, GreedyTakesTheLowestIdOfTheHighestLogit) {
     const std::vector<float> x = RandomFloats(rng, 20 * kHidden);
     TestMatrix head(rng, vocab, kHidden, 1.0);
     // Every row of weights occurs twice, so that every maximum is a tie.
-    for (int v = 1; v < vocab; v += 2) std::copy_n(&head.plain[(v - 1) * kHidden], kHidden, &head.plain[v * kHidden]);
+    for (int v = 1; v < vocab; v += 2)
+      std::copy_n(&head.plain[(v - 1) * kHidden], kHidden, &head.plain[v * kHidden]);
     PackMatrix(head.plain.data(), kHidden, vocab, kHidden, head.packed.data());
     for (const KernelTable* kernels : AllKernels()) {
-      const Draws draws = Draw(*kernels, x, head, std::vector<float>(20, 0.0f), std::vector<double>(20, 0.7));
+      const Draws draws =
+          Draw(*kernels, x, head, std::vector<float>(20, 0.0f), std::vector<double>(20, 0.7));
       for (int m = 0; m < 20; ++m) {
         const std::vector<double> logprobs = NaiveLogprobs(&x[m * kHidden], head, 1.0);
         const auto best = std::max_element(logprobs.begin(), logprobs.end());
-        EXPECT_EQ(draws.tokens[m], best - logprobs.begin()) << IsaText(kernels->isa) << " vocab " << vocab;
+        EXPECT_EQ(draws.tokens[m], best - logprobs.begin())
+            << IsaText(kernels->isa) << " vocab " << vocab;
         EXPECT_NEAR(draws.logprobs[m], *best, 1e-5);
       }
     }
   }
 }
 
-// Pearson's statistic over 32 tokens with 31 degrees of freedom: above 61.1 with probability 1e-3 when the distribution
-// is right. The numbers are fixed, so the test is not flaky.
+// Pearson's statistic over 32 tokens with 31 degrees of freedom: above 61.1 with probability 1e-3
+// when the distribution is right. The numbers are fixed, so the test is not flaky.
 TEST(SampleHeadTest, FrequenciesPassAChiSquareTest) {
   constexpr int kVocab = 32;
   constexpr int kHidden = 16;
@@ -108,7 +117,8 @@ TEST(SampleHeadTest, FrequenciesPassAChiSquareTest) {
       for (int done = 0; done < kDraws; done += 100) {
         std::vector<double> uniforms(100);
         for (double& uniform : uniforms) uniform = rng.NextUniform();
-        for (const int32_t token : Draw(*kernels, x, head, std::vector<float>(100, temperature), uniforms).tokens) {
+        for (const int32_t token :
+             Draw(*kernels, x, head, std::vector<float>(100, temperature), uniforms).tokens) {
           ++counts[token];
         }
       }
@@ -155,7 +165,8 @@ TEST(SampleHeadTest, NonFiniteLogitsGiveATokenInRangeAndALogprobThatIsNoNumber) 
   for (const int vocab : {32, 1100}) {
     Rng rng = TestRng(4);
     const TestMatrix head(rng, vocab, kHidden, 0.5);
-    for (const float poison : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    for (const float poison :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       const std::vector<float> x = {poison, 1, 1, 1};
       for (const KernelTable* kernels : AllKernels()) {
         for (const float temperature : {0.0f, 1.0f}) {

@@ -65,7 +65,8 @@ TEST(IsaTest, AutoIsTheBestAndUnknownNamesListTheRunnableOnes) {
   for (const IsaName isa : isas) EXPECT_EQ(*ParseIsa(IsaText(isa)), isa);
   const absl::Status status = ParseIsa("sse9").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()), testing::AllOf(testing::HasSubstr("reference"), testing::HasSubstr("sse9")));
+  EXPECT_THAT(std::string(status.message()),
+              testing::AllOf(testing::HasSubstr("reference"), testing::HasSubstr("sse9")));
 }
 
 }  // namespace

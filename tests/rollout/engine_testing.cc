@@ -27,21 +27,24 @@ struct Sizes {
 ModelSpec MakeSpec(const Sizes& s) {
   const auto boolean = [](bool value) { return value ? "true" : "false"; };
   std::string json = absl::Substitute(
-      R"({"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "torch_dtype": "float32",
-          "vocab_size": 32, "bos_token_id": 1, "eos_token_id": 2, "hidden_size": $0, "num_hidden_layers": $1,
-          "first_k_dense_replace": $2, "intermediate_size": $3, "num_attention_heads": $4, "num_key_value_heads": $4,
-          "q_lora_rank": $5, "kv_lora_rank": $6, "qk_nope_head_dim": $7, "qk_rope_head_dim": $8, "v_head_dim": $9,)",
-      s.hidden, s.layers, s.dense_layers, s.dense_width, s.heads, s.q_rank > 0 ? absl::StrCat(s.q_rank) : "null",
-      s.kv_rank, s.nope, s.rope, s.value);
+      R"({"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3",
+          "vocab_size": 32, "bos_token_id": 1, "eos_token_id": 2, "hidden_size": $0,
+          "num_hidden_layers": $1, "first_k_dense_replace": $2, "intermediate_size": $3,
+          "num_attention_heads": $4, "num_key_value_heads": $4, "q_lora_rank": $5,
+          "kv_lora_rank": $6, "qk_nope_head_dim": $7, "qk_rope_head_dim": $8, "v_head_dim": $9,)",
+      s.hidden, s.layers, s.dense_layers, s.dense_width, s.heads,
+      s.q_rank > 0 ? absl::StrCat(s.q_rank) : "null", s.kv_rank, s.nope, s.rope, s.value);
   absl::SubstituteAndAppend(
-      &json, R"("n_routed_experts": $0, "num_experts_per_tok": $1, "n_shared_experts": $2,
-                "moe_intermediate_size": $3, "n_group": $4, "topk_group": $5, "norm_topk_prob": $6,
-                "rope_interleave": $7, "tie_word_embeddings": $8, "routed_scaling_factor": $9,)",
-      s.experts, s.active, s.shared, s.expert_width, s.groups, s.kept, boolean(s.normalize), boolean(s.interleave),
-      boolean(s.tie), s.scaling);
-  absl::StrAppend(&json, R"("rope_theta": 1000.0, "rope_scaling": null, "max_position_embeddings": 600,
-                            "topk_method": "noaux_tc", "scoring_func": "sigmoid", "hidden_act": "silu",
-                            "attention_bias": false, "rms_norm_eps": 1e-6})");
+      &json,
+      R"("n_routed_experts": $0, "num_experts_per_tok": $1, "n_shared_experts": $2,
+         "moe_intermediate_size": $3, "n_group": $4, "topk_group": $5, "norm_topk_prob": $6,
+         "rope_interleave": $7, "tie_word_embeddings": $8, "routed_scaling_factor": $9,)",
+      s.experts, s.active, s.shared, s.expert_width, s.groups, s.kept, boolean(s.normalize),
+      boolean(s.interleave), boolean(s.tie), s.scaling);
+  absl::StrAppend(&json,
+                  R"("rope_theta": 1000.0, "rope_scaling": null, "max_position_embeddings": 600,
+         "topk_method": "noaux_tc", "scoring_func": "sigmoid", "hidden_act": "silu",
+         "attention_bias": false, "rms_norm_eps": 1e-6})");
   absl::StatusOr<ModelSpec> spec = ParseModelSpec(json);
   EXPECT_TRUE(spec.ok()) << spec.status();
   return *std::move(spec);
@@ -51,7 +54,9 @@ ModelSpec MakeSpec(const Sizes& s) {
 
 ModelSpec RandomSpec(uint64_t seed) {
   Rng rng(seed, 0, RngPurpose::kTest, 1, 0);
-  const auto pick = [&](std::initializer_list<int> choices) { return choices.begin()[rng.NextBelow(choices.size())]; };
+  const auto pick = [&](std::initializer_list<int> choices) {
+    return choices.begin()[rng.NextBelow(choices.size())];
+  };
   Sizes s;
   s.hidden = pick({20, 32, 48});
   s.layers = pick({1, 2, 3});
@@ -77,9 +82,25 @@ ModelSpec RandomSpec(uint64_t seed) {
 }
 
 ModelSpec SmallSpec() {
-  return MakeSpec({.hidden = 32, .layers = 2, .dense_layers = 1, .dense_width = 40, .heads = 3, .q_rank = 0,
-                   .kv_rank = 16, .nope = 8, .rope = 8, .value = 16, .experts = 8, .active = 2, .shared = 1,
-                   .expert_width = 16, .groups = 2, .kept = 1, .normalize = true, .interleave = true, .tie = false,
+  return MakeSpec({.hidden = 32,
+                   .layers = 2,
+                   .dense_layers = 1,
+                   .dense_width = 40,
+                   .heads = 3,
+                   .q_rank = 0,
+                   .kv_rank = 16,
+                   .nope = 8,
+                   .rope = 8,
+                   .value = 16,
+                   .experts = 8,
+                   .active = 2,
+                   .shared = 1,
+                   .expert_width = 16,
+                   .groups = 2,
+                   .kept = 1,
+                   .normalize = true,
+                   .interleave = true,
+                   .tie = false,
                    .scaling = 1.0});
 }
 
@@ -95,9 +116,13 @@ WeightsSnapshot RandomWeights(const ModelSpec& spec, uint64_t seed, uint64_t pol
     for (int64_t i = 0; i < weight.elements(); ++i) {
       const double normal = Normal(rng);
       const double matrix = weight.init_std * normal;
-      *next++ = static_cast<float>(weight.is_norm() ? 1 + 0.1 * normal : weight.trainable() ? matrix : 0.1 * normal);
+      *next++ = static_cast<float>(weight.is_norm()     ? 1 + 0.1 * normal
+                                   : weight.trainable() ? matrix
+                                                        : 0.1 * normal);
     }
-    weights.tensors.push_back({.name = weight.name, .dtype = DType::kF32, .shape = weight.shape,
+    weights.tensors.push_back({.name = weight.name,
+                               .dtype = DType::kF32,
+                               .shape = weight.shape,
                                .bytes = absl::string_view(reinterpret_cast<const char*>(first),
                                                           weight.elements() * sizeof(float))});
   }
@@ -113,7 +138,8 @@ GroupRequest RandomRequest(const ModelSpec& spec, uint64_t group_id, int prompt_
   request.run_seed = 11;
   request.stage_index = 2;
   request.response_tokens_max = response_tokens_max;
-  for (int i = 0; i < prompt_tokens; ++i) request.prompt_ids.push_back(static_cast<int32_t>(rng.NextBelow(spec.vocab)));
+  for (int i = 0; i < prompt_tokens; ++i)
+    request.prompt_ids.push_back(static_cast<int32_t>(rng.NextBelow(spec.vocab)));
   for (int i = 0; i < samples; ++i) request.sample_indices.push_back(i);
   return request;
 }
@@ -146,7 +172,8 @@ Results RunAll(Engine& engine, const std::vector<GroupRequest>& requests) {
 }
 
 bool SameSample(const GeneratedSample& a, const GeneratedSample& b) {
-  return a.token_ids == b.token_ids && a.stopped == b.stopped && a.logprobs.size() == b.logprobs.size() &&
+  return a.token_ids == b.token_ids && a.stopped == b.stopped &&
+         a.logprobs.size() == b.logprobs.size() &&
          std::memcmp(a.logprobs.data(), b.logprobs.data(), a.logprobs.size() * sizeof(float)) == 0;
 }
 

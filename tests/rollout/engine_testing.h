@@ -1,5 +1,5 @@
-// Shared by the engine's tests and its benchmark-like checks: small random models, requests, and a loop that drains an
-// engine into results by sample.
+// Shared by the engine's tests and its benchmark-like checks: small random models, requests, and a
+// loop that drains an engine into results by sample.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,9 @@
 
 namespace r1::rollout {
 
-// A small random architecture: with and without query compression, dense and expert layers, expert groups, shared
-// experts, tied embeddings, both rotary conventions. The same seed gives the same model.
+// A small random architecture: with and without query compression, dense and expert layers, expert
+// groups, shared experts, tied embeddings, both rotary conventions. The same seed gives the same
+// model.
 ModelSpec RandomSpec(uint64_t seed);
 // One fixed small architecture with two layers, dense and experts, and a vocabulary of 32.
 ModelSpec SmallSpec();

@@ -15,7 +15,7 @@ using testing::ElementsAre;
 using Target = LeaseBook::Target;
 
 v1::Lease MakeLease(uint64_t group_id, uint64_t version, std::vector<uint32_t> samples,
-                    uint32_t attempt = 0, const std::string& address = "a") {
+                    uint32_t attempt = 0, const char* address = "a") {
   v1::Lease lease;
   lease.set_purpose(v1::PURPOSE_TRAIN);
   lease.set_group_id(group_id);
@@ -74,17 +74,17 @@ TEST_F(LeaseBookTest, GroupGoesOutWhenItsLastSampleIsScored) {
   book_.Generated(request, 12);
   EXPECT_FALSE(book_.AddScored(request, MakeSample(2), 0.5));
   book_.Generated(request, 14);
-  EXPECT_EQ(book_.NextUnsentOrNull("a", 20), nullptr);
+  EXPECT_TRUE(book_.NextUnsentOrNull("a", 20) == nullptr);
   EXPECT_TRUE(book_.AddScored(request, MakeSample(0), 0.25));
   const auto group = book_.NextUnsentOrNull("a", 20);
-  ASSERT_NE(group, nullptr);
+  ASSERT_TRUE(group != nullptr);
   EXPECT_EQ(group->attempt(), 3u);
   EXPECT_EQ(group->worker_id(), "w1");
   EXPECT_EQ(group->samples(0).sample_index(), 0u);  // sorted
   EXPECT_EQ(group->samples(1).sample_index(), 2u);
   EXPECT_EQ(group->timings().generate_seconds(), 4);
   EXPECT_EQ(group->timings().score_seconds(), 0.75);
-  EXPECT_EQ(book_.NextUnsentOrNull("a", 20), nullptr);
+  EXPECT_TRUE(book_.NextUnsentOrNull("a", 20) == nullptr);
   EXPECT_EQ(book_.OldestSent("a"), 20);
   EXPECT_TRUE(book_.Acknowledge(AckOf(*group)));
   EXPECT_FALSE(book_.Acknowledge(AckOf(*group)));
@@ -107,10 +107,10 @@ TEST_F(LeaseBookTest, BrokenStreamSendsUnacknowledgedGroupsAgainInOrder) {
 TEST_F(LeaseBookTest, GroupThatIsNeverAcknowledgedIsDroppedAtLast) {
   Complete(MakeLease(5, 7, {0}));
   for (int send = 1; send < 20; ++send) {
-    ASSERT_NE(book_.NextUnsentOrNull("a", send), nullptr);
+    ASSERT_TRUE(book_.NextUnsentOrNull("a", send) != nullptr);
     ASSERT_EQ(book_.ResendAll("a"), 0u);
   }
-  ASSERT_NE(book_.NextUnsentOrNull("a", 20), nullptr);
+  ASSERT_TRUE(book_.NextUnsentOrNull("a", 20) != nullptr);
   EXPECT_EQ(book_.ResendAll("a"), 1u);
   EXPECT_EQ(book_.outgoing(), 0u);
 }
@@ -153,7 +153,7 @@ TEST_F(LeaseBookTest, GivingUpSendsFinishedSamplesOfIncompleteGroups) {
   EXPECT_EQ(book_.running(), 0u);
   EXPECT_EQ(book_.queued(), 0u);
   const auto group = book_.NextUnsentOrNull("a", 0);
-  ASSERT_NE(group, nullptr);
+  ASSERT_TRUE(group != nullptr);
   EXPECT_EQ(group->group_id(), 2u);
   ASSERT_EQ(group->samples_size(), 1);
   EXPECT_EQ(group->samples(0).sample_index(), 1u);

@@ -18,7 +18,9 @@ Vector Slice(const Vector& x, int first, int count) {
   return Vector(x.begin() + first, x.begin() + first + count);
 }
 
-double Dot(const Vector& a, const Vector& b) { return std::inner_product(a.begin(), a.end(), b.begin(), 0.0); }
+double Dot(const Vector& a, const Vector& b) {
+  return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+}
 
 // Angles are fp32 by convention (the models were trained so).
 Vector Rotate(const RopeSpec& rope, const Vector& x, int position) {
@@ -67,16 +69,20 @@ Vector NaiveModel::Norm(WeightRole role, int layer, const Vector& x, double eps)
   return y;
 }
 
-Vector NaiveModel::Attention(int layer, const Vector& x, int position, std::vector<Head>* heads) const {
+Vector NaiveModel::Attention(int layer, const Vector& x, int position,
+                             std::vector<Head>* heads) const {
   const MlaSpec& a = spec_.layers[layer].attention;
   Vector query_input = x;
   if (a.q_lora_rank > 0) {
-    query_input = Norm(WeightRole::kQueryNorm, layer, Times(WeightRole::kQueryDown, layer, x), a.latent_norm_eps);
+    query_input = Norm(WeightRole::kQueryNorm, layer, Times(WeightRole::kQueryDown, layer, x),
+                       a.latent_norm_eps);
   }
   const Vector queries = Times(WeightRole::kQuery, layer, query_input);
   const Vector down = Times(WeightRole::kKvDown, layer, x);
-  const Vector latent = Norm(WeightRole::kKvNorm, layer, Slice(down, 0, a.kv_lora_rank), a.latent_norm_eps);
-  const Vector shared_key = Rotate(a.rope, Slice(down, a.kv_lora_rank, a.qk_rope_head_dim), position);
+  const Vector latent =
+      Norm(WeightRole::kKvNorm, layer, Slice(down, 0, a.kv_lora_rank), a.latent_norm_eps);
+  const Vector shared_key =
+      Rotate(a.rope, Slice(down, a.kv_lora_rank, a.qk_rope_head_dim), position);
   const Vector up = Times(WeightRole::kKvUp, layer, latent);
 
   heads->resize(a.heads);
@@ -85,8 +91,8 @@ Vector NaiveModel::Attention(int layer, const Vector& x, int position, std::vect
     Head& head = (*heads)[h];
     const int query_width = a.qk_nope_head_dim + a.qk_rope_head_dim;
     Vector query = Slice(queries, h * query_width, a.qk_nope_head_dim);
-    const Vector rotated =
-        Rotate(a.rope, Slice(queries, h * query_width + a.qk_nope_head_dim, a.qk_rope_head_dim), position);
+    const Vector rotated = Rotate(
+        a.rope, Slice(queries, h * query_width + a.qk_nope_head_dim, a.qk_rope_head_dim), position);
     query.insert(query.end(), rotated.begin(), rotated.end());
     const int up_width = a.qk_nope_head_dim + a.v_head_dim;
     Vector key = Slice(up, h * up_width, a.qk_nope_head_dim);
@@ -104,11 +110,12 @@ Vector NaiveModel::Attention(int layer, const Vector& x, int position, std::vect
   return Times(WeightRole::kOutput, layer, outputs);
 }
 
-Vector NaiveModel::SwiGlu(WeightRole gate, WeightRole up, WeightRole down, int layer, const Vector& x,
-                          int expert) const {
+Vector NaiveModel::SwiGlu(WeightRole gate, WeightRole up, WeightRole down, int layer,
+                          const Vector& x, int expert) const {
   Vector hidden = Times(gate, layer, x, expert);
   const Vector ups = Times(up, layer, x, expert);
-  for (size_t i = 0; i < hidden.size(); ++i) hidden[i] = hidden[i] / (1 + std::exp(-hidden[i])) * ups[i];
+  for (size_t i = 0; i < hidden.size(); ++i)
+    hidden[i] = hidden[i] / (1 + std::exp(-hidden[i])) * ups[i];
   return Times(down, layer, hidden, expert);
 }
 
@@ -117,7 +124,8 @@ Vector NaiveModel::Moe(int layer, const Vector& x) const {
   Vector scores = Times(WeightRole::kRouter, layer, x);
   for (double& score : scores) score = 1 / (1 + std::exp(-score));
   Vector choices = scores;
-  for (int e = 0; e < moe.experts; ++e) choices[e] += Tensor(WeightRole::kRouterBias, layer).f32()[e];
+  for (int e = 0; e < moe.experts; ++e)
+    choices[e] += Tensor(WeightRole::kRouterBias, layer).f32()[e];
 
   const int group_size = moe.experts / moe.expert_groups;
   Vector group_scores;
@@ -128,13 +136,15 @@ Vector NaiveModel::Moe(int layer, const Vector& x) const {
   }
   std::vector<int> groups(moe.expert_groups);
   std::iota(groups.begin(), groups.end(), 0);
-  std::stable_sort(groups.begin(), groups.end(), [&](int a, int b) { return group_scores[a] > group_scores[b]; });
+  std::stable_sort(groups.begin(), groups.end(),
+                   [&](int a, int b) { return group_scores[a] > group_scores[b]; });
   std::vector<int> candidates;
   for (int i = 0; i < moe.expert_groups_kept; ++i) {
     for (int e = 0; e < group_size; ++e) candidates.push_back(groups[i] * group_size + e);
   }
   std::sort(candidates.begin(), candidates.end());
-  std::stable_sort(candidates.begin(), candidates.end(), [&](int a, int b) { return choices[a] > choices[b]; });
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [&](int a, int b) { return choices[a] > choices[b]; });
   candidates.resize(moe.experts_per_token);
 
   double sum = 0;
@@ -142,15 +152,20 @@ Vector NaiveModel::Moe(int layer, const Vector& x) const {
   Vector y(x.size(), 0.0);
   for (const int e : candidates) {
     const double weight = scores[e] / (moe.normalize_weights ? sum : 1) * moe.routed_scaling_factor;
-    AddTo(y, SwiGlu(WeightRole::kExpertGate, WeightRole::kExpertUp, WeightRole::kExpertDown, layer, x, e), weight);
+    AddTo(y,
+          SwiGlu(WeightRole::kExpertGate, WeightRole::kExpertUp, WeightRole::kExpertDown, layer, x,
+                 e),
+          weight);
   }
   if (moe.shared_intermediate > 0) {
-    AddTo(y, SwiGlu(WeightRole::kSharedGate, WeightRole::kSharedUp, WeightRole::kSharedDown, layer, x));
+    AddTo(y, SwiGlu(WeightRole::kSharedGate, WeightRole::kSharedUp, WeightRole::kSharedDown, layer,
+                    x));
   }
   return y;
 }
 
-std::vector<Vector> NaiveModel::Logprobs(const std::vector<int32_t>& ids, double temperature) const {
+std::vector<Vector> NaiveModel::Logprobs(const std::vector<int32_t>& ids,
+                                         double temperature) const {
   std::vector<std::vector<Head>> caches(spec_.layers.size());
   std::vector<Vector> logprobs;
   for (int position = 0; position < static_cast<int>(ids.size()); ++position) {
@@ -158,15 +173,16 @@ std::vector<Vector> NaiveModel::Logprobs(const std::vector<int32_t>& ids, double
     Vector x(embedding.begin() + int64_t{ids[position]} * spec_.hidden,
              embedding.begin() + int64_t{ids[position] + 1} * spec_.hidden);
     for (int layer = 0; layer < static_cast<int>(spec_.layers.size()); ++layer) {
-      AddTo(x, Attention(layer, Norm(WeightRole::kAttentionNorm, layer, x, spec_.rms_norm_eps), position,
-                         &caches[layer]));
+      AddTo(x, Attention(layer, Norm(WeightRole::kAttentionNorm, layer, x, spec_.rms_norm_eps),
+                         position, &caches[layer]));
       const Vector normed = Norm(WeightRole::kMlpNorm, layer, x, spec_.rms_norm_eps);
       AddTo(x, spec_.layers[layer].dense.has_value()
                    ? SwiGlu(WeightRole::kGate, WeightRole::kUp, WeightRole::kDown, layer, normed)
                    : Moe(layer, normed));
     }
     const Vector normed = Norm(WeightRole::kFinalNorm, -1, x, spec_.rms_norm_eps);
-    Vector logits = Times(spec_.tie_embeddings ? WeightRole::kEmbedding : WeightRole::kHead, -1, normed);
+    Vector logits =
+        Times(spec_.tie_embeddings ? WeightRole::kEmbedding : WeightRole::kHead, -1, normed);
     for (double& logit : logits) logit /= temperature;
     logprobs.push_back(LogSoftmax(logits));
   }

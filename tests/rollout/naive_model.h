@@ -1,5 +1,6 @@
-// A forward pass in float64, as plain as the published equations: keys and values of every head written out (nothing
-// absorbed), no cache, no batch, loops only. The truth that the engine is held against; shares no code with it.
+// A forward pass in float64, as plain as the published equations: keys and values of every head
+// written out (nothing absorbed), no cache, no batch, loops only. The truth that the engine is held
+// against; shares no code with it.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +14,12 @@ namespace r1::rollout {
 class NaiveModel {
  public:
   // Both outlive the model.
-  NaiveModel(const ModelSpec& spec, const WeightsSnapshot& weights) : spec_(spec), weights_(weights) {}
+  NaiveModel(const ModelSpec& spec, const WeightsSnapshot& weights)
+      : spec_(spec), weights_(weights) {}
 
   // Log-probabilities of the next token after each token of a sequence: [tokens][V].
-  std::vector<std::vector<double>> Logprobs(const std::vector<int32_t>& ids, double temperature) const;
+  std::vector<std::vector<double>> Logprobs(const std::vector<int32_t>& ids,
+                                            double temperature) const;
 
  private:
   using Vector = std::vector<double>;
@@ -29,7 +32,8 @@ class NaiveModel {
   Vector Times(WeightRole role, int layer, const Vector& x, int expert = -1) const;
   Vector Norm(WeightRole role, int layer, const Vector& x, double eps) const;
   Vector Attention(int layer, const Vector& x, int position, std::vector<Head>* heads) const;
-  Vector SwiGlu(WeightRole gate, WeightRole up, WeightRole down, int layer, const Vector& x, int expert = -1) const;
+  Vector SwiGlu(WeightRole gate, WeightRole up, WeightRole down, int layer, const Vector& x,
+                int expert = -1) const;
   Vector Moe(int layer, const Vector& x) const;
   const TensorView& Tensor(WeightRole role, int layer, int expert = -1) const;
 

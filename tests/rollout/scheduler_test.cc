@@ -1,5 +1,6 @@
-// Scheduler and block manager without a model: a simulated cache holds what was "computed" in each place, so that every
-// wrong sharing, missing copy, lost or doubly freed block shows as a wrong value.
+// Scheduler and block manager without a model: a simulated cache holds what was "computed" in each
+// place, so that every wrong sharing, missing copy, lost or doubly freed block shows as a wrong
+// value.
 
 #include "rollout/engine/scheduler.h"
 
@@ -52,7 +53,8 @@ TEST(BlockManagerTest, AFullCacheRefusesAndChangesNothing) {
   EXPECT_EQ(a.size(), 2u);
 }
 
-// A scheduler with a simulated cache: place = (block, offset) -> value that depends on the sequence's tokens so far.
+// A scheduler with a simulated cache: place = (block, offset) -> value that depends on the
+// sequence's tokens so far.
 class Simulation {
  public:
   explicit Simulation(uint64_t seed)
@@ -96,7 +98,9 @@ class Simulation {
     const int samples = 1 + Below(limits_.running_samples_max);
     for (int i = 0; i < samples; ++i) {
       sequence->samples.push_back({.sample_index = static_cast<uint32_t>(i),
-                                   .rng = Rng(0, 0, RngPurpose::kTest, 0, 0), .token_ids = {}, .logprobs = {}});
+                                   .rng = Rng(0, 0, RngPurpose::kTest, 0, 0),
+                                   .token_ids = {},
+                                   .logprobs = {}});
       outstanding_.insert({request_id, i});
     }
     scheduler_.Add(std::move(sequence));
@@ -110,11 +114,13 @@ class Simulation {
   // What the cache must hold for a token: a value of all tokens up to it.
   static uint64_t Value(const Sequence& sequence, int position) {
     uint64_t value = 1;
-    for (int i = 0; i <= position; ++i) value = MixBits(value ^ static_cast<uint64_t>(sequence.TokenAt(i)));
+    for (int i = 0; i <= position; ++i)
+      value = MixBits(value ^ static_cast<uint64_t>(sequence.TokenAt(i)));
     return value;
   }
   uint64_t& Place(const Sequence& sequence, int position) {
-    return cache_[sequence.blocks.at(position / block_tokens_) * block_tokens_ + position % block_tokens_];
+    return cache_[sequence.blocks.at(position / block_tokens_) * block_tokens_ +
+                  position % block_tokens_];
   }
 
   void Step() {
@@ -141,7 +147,8 @@ class Simulation {
     }
     ASSERT_LE(prefill, limits_.prefill_tokens_max);
     ASSERT_LE(samples, limits_.running_samples_max);
-    for (const ScheduledTokens& tokens : plan_.tokens) {  // all of the context is there after all writes
+    for (const ScheduledTokens& tokens :
+         plan_.tokens) {  // all of the context is there after all writes
       for (int position = 0; position < tokens.first + tokens.count; ++position) {
         ASSERT_EQ(Place(*tokens.sequence, position), Value(*tokens.sequence, position));
       }
@@ -151,7 +158,8 @@ class Simulation {
 
   void Copy() {
     for (const BlockCopy& copy : plan_.copies) {
-      std::copy_n(&cache_[copy.source * block_tokens_], block_tokens_, &cache_[copy.target * block_tokens_]);
+      std::copy_n(&cache_[copy.source * block_tokens_], block_tokens_,
+                  &cache_[copy.target * block_tokens_]);
     }
   }
 
@@ -162,13 +170,16 @@ class Simulation {
       if (!draws) continue;
       for (Sample& sample : tokens.sequence->samples) {
         sample.token_ids.push_back(Below(1000));
-        sample.finished = sample.token_ids.size() == tokens.sequence->request->response_tokens_max || Below(12) == 0;
+        sample.finished =
+            sample.token_ids.size() == tokens.sequence->request->response_tokens_max ||
+            Below(12) == 0;
       }
     }
     std::vector<GeneratedSample> finished;
     scheduler_.Settle(&finished);
     for (const GeneratedSample& sample : finished) {
-      ASSERT_EQ(outstanding_.erase({sample.request_id, sample.sample_index}), 1u) << "finished twice, or cancelled";
+      ASSERT_EQ(outstanding_.erase({sample.request_id, sample.sample_index}), 1u)
+          << "finished twice, or cancelled";
       ASSERT_FALSE(sample.token_ids.empty());
     }
   }
@@ -194,7 +205,8 @@ TEST(SchedulerTest, RandomSchedulesLoseNoBlockAndNoSample) {
   EXPECT_GT(preemptions, 10'000u);  // the caches are small enough to matter
 }
 
-std::unique_ptr<Sequence> MakeGroup(uint64_t request_id, int prompt, int samples, uint32_t response_tokens_max) {
+std::unique_ptr<Sequence> MakeGroup(uint64_t request_id, int prompt, int samples,
+                                    uint32_t response_tokens_max) {
   auto request = std::make_shared<GroupRequest>();
   request->request_id = request_id;
   request->prompt_ids.assign(prompt, 1);
@@ -202,8 +214,10 @@ std::unique_ptr<Sequence> MakeGroup(uint64_t request_id, int prompt, int samples
   auto sequence = std::make_unique<Sequence>();
   sequence->request = request;
   for (int i = 0; i < samples; ++i) {
-    sequence->samples.push_back({.sample_index = static_cast<uint32_t>(i), .rng = Rng(0, 0, RngPurpose::kTest, 0, 0),
-                                 .token_ids = {}, .logprobs = {}});
+    sequence->samples.push_back({.sample_index = static_cast<uint32_t>(i),
+                                 .rng = Rng(0, 0, RngPurpose::kTest, 0, 0),
+                                 .token_ids = {},
+                                 .logprobs = {}});
   }
   return sequence;
 }

@@ -4,7 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <iostream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -146,6 +148,37 @@ TEST_F(WorkerPoolTest, StepsAndEvaluationsComplete) {
   pool->Finish(5);
   EXPECT_EQ(one.Wait(), absl::OkStatus());
   EXPECT_EQ(two.Wait(), absl::OkStatus());
+}
+
+// The size of the default run's step: 64 groups of 8 samples, 1.7 MB of weights, two workers. The
+// engine takes no time, so that what is left is overhead; the aim is 10 ms, the bound leaves room
+// for a loaded machine.
+TEST_F(WorkerPoolTest, OverheadOfAStepIsSmall) {
+  const auto pool = StartPool();
+  Begin(*pool);
+  TestWorker one(pool->address(), rollout::ToyParts());
+  TestWorker two(pool->address(), rollout::ToyParts());
+  std::vector<double> seconds;
+  for (uint64_t step = 1; step <= 40; ++step) {
+    const auto weights = rollout::ToyWeights(step, 425'000);
+    std::vector<v1::Lease> leases;
+    for (uint64_t i = 0; i < 64; ++i) {
+      leases.push_back(rollout::ToyLease(v1::PURPOSE_TRAIN, 100 * step + i, step, 8));
+    }
+    const double begin = RealClock().MonotonicSeconds();
+    pool->Publish(weights);
+    ASSERT_EQ(pool->Offer(step, std::move(leases)), absl::OkStatus());
+    const auto result = pool->AwaitTrainStep(step, stop_);
+    seconds.push_back(RealClock().MonotonicSeconds() - begin);
+    ASSERT_EQ(result.status(), absl::OkStatus());
+    ASSERT_EQ(result->groups.size(), 64u);
+    pool->RetireStep(step, 0);
+    absl::SleepFor(absl::Milliseconds(5));  // the learner trains
+  }
+  std::sort(seconds.begin(), seconds.end());
+  std::cout << "step overhead, ms: least " << 1e3 * seconds.front() << ", median "
+            << 1e3 * seconds[seconds.size() / 2] << ", most " << 1e3 * seconds.back() << std::endl;
+  EXPECT_LT(seconds[seconds.size() / 2], 0.1);
 }
 
 TEST_F(WorkerPoolTest, StageChangeRebuildsTheEngine) {

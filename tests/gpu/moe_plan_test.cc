@@ -1,0 +1,107 @@
+// The walk over an expert layer's work: whatever the spread of tokens and the number of blocks, every
+// (row tile, token) of both halves is visited once, gate-up before down.
+#include "kernels/cuda/moe_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <tuple>
+#include <vector>
+
+#include "common/rng.h"
+
+namespace r1::kernels {
+namespace {
+
+// The plan that the GPU builds, for experts with these numbers of tokens.
+struct TestPlan {
+  std::vector<int> expert, place_begin, tile_begin;
+  MoePlan view;
+
+  TestPlan(const std::vector<int>& tokens, int tile_tokens) {
+    int places = 0;
+    int tiles = 0;
+    for (int e = 0; e < static_cast<int>(tokens.size()); ++e) {
+      if (tokens[e] == 0) continue;
+      expert.push_back(e);
+      place_begin.push_back(places);
+      tile_begin.push_back(tiles);
+      places += tokens[e];
+      tiles += DivideUp(tokens[e], tile_tokens);
+    }
+    while (tile_begin.size() < tokens.size() + 1) {
+      expert.push_back(0);
+      place_begin.push_back(places);
+      tile_begin.push_back(tiles);
+    }
+    view = {.expert = expert.data(),
+            .place_begin = place_begin.data(),
+            .tile_begin = tile_begin.data()};
+  }
+};
+
+TEST(MoePlanCursorTest, EveryTileIsVisitedOnce) {
+  const uint64_t seed = 5;
+  Rng rng(seed, 0, RngPurpose::kTest, 0, 0);
+  for (int round = 0; round < 300; ++round) {
+    SCOPED_TRACE(testing::Message() << "seed " << seed << " round " << round);
+    const MoeTiling tiling = {.tile_rows = 128,
+                              .tile_tokens = 8 << rng.NextBelow(5),
+                              .gate_up_row_tiles = 1 + static_cast<int>(rng.NextBelow(5)),
+                              .down_row_tiles = 1 + static_cast<int>(rng.NextBelow(5))};
+    std::vector<int> tokens;
+    int places = 0;
+    for (uint64_t e = 0; e < 1 + rng.NextBelow(20); ++e) {
+      const bool has_tokens = rng.NextBelow(3) > 0;
+      tokens.push_back(has_tokens ? static_cast<int>(rng.NextBelow(400)) : 0);
+      places += tokens.back();
+    }
+    const TestPlan plan(tokens, tiling.tile_tokens);
+    const int blocks = 1 + static_cast<int>(rng.NextBelow(40));
+    std::map<std::tuple<bool, int, int>, int> visits;  // (half, row, place) -> expert
+    for (int block = 0; block < blocks; ++block) {
+      MoePlanCursor cursor(plan.view, plan.tile_begin.back(), tiling, block, blocks);
+      MoeTile tile;
+      bool seen_down = false;
+      while (cursor.Next(&tile)) {
+        EXPECT_FALSE(seen_down && !tile.down);
+        seen_down |= tile.down;
+        ASSERT_GE(tile.tokens, 1);
+        ASSERT_LE(tile.tokens, tiling.tile_tokens);
+        ASSERT_LT(tile.token_tile, plan.tile_begin.back());
+        for (int i = 0; i < tile.tokens; ++i) {
+          const auto key = std::make_tuple(tile.down, tile.row_begin, tile.place + i);
+          EXPECT_TRUE(visits.emplace(key, tile.expert).second) << "visited twice";
+        }
+      }
+    }
+    const size_t expected =
+        static_cast<size_t>(places) * (tiling.gate_up_row_tiles + tiling.down_row_tiles);
+    ASSERT_EQ(visits.size(), expected);
+    for (const auto& [key, expert] : visits) {
+      const auto [down, row, place] = key;
+      EXPECT_EQ(row % tiling.tile_rows, 0);
+      EXPECT_LT(row / tiling.tile_rows, down ? tiling.down_row_tiles : tiling.gate_up_row_tiles);
+      int first = 0;
+      for (int e = 0; e < expert; ++e) first += tokens[e];
+      EXPECT_GE(place, first);
+      EXPECT_LT(place, first + tokens[expert]);
+    }
+  }
+}
+
+TEST(MoePlanCursorTest, SharesAreEqualMultiplesOfEight) {
+  for (int tokens = 1; tokens < 2000; ++tokens) {
+    for (const int tile_tokens : {8, 64, 128, 256}) {
+      const int tiles = DivideUp(tokens, tile_tokens);
+      const int share = EqualShare(tokens, tiles);
+      EXPECT_EQ(share % 8, 0);
+      EXPECT_LE(share, tile_tokens);
+      EXPECT_LT(share * (tiles - 1), tokens) << "an empty tile";
+      EXPECT_GE(share * tiles, tokens);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace r1::kernels
