@@ -20,12 +20,10 @@ std::string StepOf(const learner::MetricsRow& row, const v1::Config& config) {
   return absl::StrFormat("%s %d", row.stage, row.step);
 }
 
-void AppendValue(const learner::MetricsRow& row, const std::string& key, const char* label, const char* format,
+void AppendValue(const learner::MetricsRow& row, const std::string& key, const char* label, int digits,
                  std::string& line) {
   const auto found = row.values.find(key);
-  if (found == row.values.end()) return;
-  absl::StrAppend(&line, "  ", label, " ");
-  absl::StrAppendFormat(&line, *absl::ParsedFormat<'f'>::New(format), found->second);
+  if (found != row.values.end()) absl::StrAppendFormat(&line, "  %s %.*f", label, digits, found->second);
 }
 
 std::string EvalLine(const learner::MetricsRow& row) {
@@ -34,9 +32,9 @@ std::string EvalLine(const learner::MetricsRow& row) {
     if (!absl::StartsWith(key, "eval/") || !absl::EndsWith(key, "/pass@1")) continue;
     const std::string prefix = key.substr(0, key.size() - 6);
     absl::StrAppendFormat(&line, "  %s: sampled %.3f", prefix.substr(5, prefix.size() - 6), value);
-    AppendValue(row, prefix + "greedy", "greedy", "%.3f", line);
-    AppendValue(row, prefix + "format_frac", "format", "%.3f", line);
-    AppendValue(row, prefix + "length_mean", "length", "%.1f", line);
+    AppendValue(row, prefix + "greedy", "greedy", 3, line);
+    AppendValue(row, prefix + "format_frac", "format", 3, line);
+    AppendValue(row, prefix + "length_mean", "length", 1, line);
   }
   return line;
 }
@@ -57,18 +55,20 @@ std::string FormatProgressLine(const learner::MetricsRow& row, const v1::Config&
   const bool is_grpo = config.stage(static_cast<int>(row.stage_index)).has_grpo();
   if (!is_grpo && row.step % kUpdatesPerLine != 0) return "";
   std::string line = StepOf(row, config);
-  AppendValue(row, "loss/mean", "loss", "%.4f", line);
-  AppendValue(row, "reward/mean", "reward", "%.3f", line);
-  AppendValue(row, "length/mean", "len", "%.1f", line);
-  if (row.values.count("policy/kl_ref")) AppendValue(row, "policy/kl_ref", "kl", "%.5f", line);
-  AppendValue(row, "policy/entropy", "entropy", "%.3f", line);
-  AppendValue(row, "group/zero_std_frac", "equal groups", "%.2f", line);
-  AppendValue(row, "mismatch/logprob_abs_mean", "mismatch", "%.1e", line);
+  AppendValue(row, "loss/mean", "loss", 4, line);
+  AppendValue(row, "reward/mean", "reward", 3, line);
+  AppendValue(row, "length/mean", "len", 1, line);
+  if (row.values.count("policy/kl_ref")) AppendValue(row, "policy/kl_ref", "kl", 5, line);
+  AppendValue(row, "policy/entropy", "entropy", 3, line);
+  AppendValue(row, "group/zero_std_frac", "equal groups", 2, line);
+  const auto mismatch = row.values.find("mismatch/logprob_abs_mean");
+  if (mismatch != row.values.end()) absl::StrAppendFormat(&line, "  mismatch %.1e", mismatch->second);
   const auto gen = row.values.find("perf/gen_tokens_per_second");
   if (gen != row.values.end()) absl::StrAppendFormat(&line, "  gen %.0fk tok/s", gen->second / 1000);
   const auto train = row.values.find("perf/train_tokens_per_second");
   if (train != row.values.end()) absl::StrAppendFormat(&line, "  train %.0fk tok/s", train->second / 1000);
-  AppendValue(row, "time/step", "", "%.2f s", line);
+  const auto step = row.values.find("time/step");
+  if (step != row.values.end()) absl::StrAppendFormat(&line, "  %.2f s", step->second);
   return line;
 }
 

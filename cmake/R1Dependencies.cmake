@@ -59,6 +59,9 @@ if(R1_CUDA)
     set(R1_HAVE_CUDA ON)
     set(CMAKE_CUDA_ARCHITECTURES OFF)  # kernels/cuda says which
     enable_language(CUDA)
+    # CMake 3.25 does not know that nvcc takes C++20.
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
     find_package(CUDAToolkit REQUIRED)
   endif()
 endif()

@@ -130,9 +130,10 @@ struct GemmArgs {
 struct CpuKernels {
   void (*gemm)(const GemmArgs& args);
   void (*rms_norm_forward)(const RmsNormArgs& args, float* y);
-  // dx is written with stride dx_stride; dweight [width] is added to.
-  void (*rms_norm_backward)(const RmsNormArgs& args, const float* dy, float* dx, int64_t dx_stride,
-                            float* dweight);
+  // dx [rows, x_stride] = initial + the norm's own part, which is 0 behind `width`; initial may be
+  // null. dweight [width] is added to.
+  void (*rms_norm_backward)(const RmsNormArgs& args, const float* dy, const float* initial,
+                            float* dx, float* dweight);
   void (*swiglu_forward)(const SwiGluArgs& args, float* out);
   void (*swiglu_backward)(const SwiGluArgs& args, const SwiGluGradient& gradient);
   void (*attention_forward)(const AttentionArgs& args);

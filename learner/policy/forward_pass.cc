@@ -54,44 +54,45 @@ at::Tensor ForwardPass::AttentionBlock(int layer, const at::Tensor& x) const {
   const auto norm = [&](const at::Tensor& in, WeightRole role, double eps) {
     return RmsNorm(kernels_, in, weight(role), eps);
   };
-  const at::Tensor normed = norm(x, WeightRole::kAttentionNorm, spec_.rms_norm_eps);
+  const Normed input = norm(x, WeightRole::kAttentionNorm, spec_.rms_norm_eps);
   const bool compressed = attention.q_lora_rank > 0;
-  const Tensors down = Project(kernels_, normed,
+  const Tensors down = Project(kernels_, input.y,
                                {weight(compressed ? WeightRole::kQueryDown : WeightRole::kQuery),
                                 weight(WeightRole::kKvDown)});
   at::Tensor queries = down[0];
   if (compressed) {
-    const at::Tensor latent = norm(queries, WeightRole::kQueryNorm, attention.latent_norm_eps);
-    queries = Project(kernels_, latent, {weight(WeightRole::kQuery)})[0];
+    const Normed latent = norm(queries, WeightRole::kQueryNorm, attention.latent_norm_eps);
+    queries = Project(kernels_, latent.y, {weight(WeightRole::kQuery)})[0];
   }
-  const at::Tensor latent = norm(down[1], WeightRole::kKvNorm, attention.latent_norm_eps);
-  const at::Tensor kv = Project(kernels_, latent, {weight(WeightRole::kKvUp)})[0];
-  const at::Tensor out = Attention(kernels_, attention, rope_, batch_, queries, down[1], kv);
-  return ProjectAdd(kernels_, x, out, weight(WeightRole::kOutput));
+  // The latent part of kv_down is normed; the rotary key behind it is not.
+  const Normed kv_down = norm(down[1], WeightRole::kKvNorm, attention.latent_norm_eps);
+  const at::Tensor kv = Project(kernels_, kv_down.y, {weight(WeightRole::kKvUp)})[0];
+  const at::Tensor out = Attention(kernels_, attention, rope_, batch_, queries, kv_down.x, kv);
+  return ProjectAdd(kernels_, input.x, out, weight(WeightRole::kOutput));
 }
 
 at::Tensor ForwardPass::MlpBlock(int layer, const at::Tensor& x, int64_t* expert_load) const {
   const LayerSpec& spec = spec_.layers[static_cast<size_t>(layer)];
-  const at::Tensor normed =
+  const Normed input =
       RmsNorm(kernels_, x, Weight(WeightRole::kMlpNorm, layer), spec_.rms_norm_eps);
   if (spec.dense) {
-    return GatedMlpAdd(kernels_, x, normed,
+    return GatedMlpAdd(kernels_, input.x, input.y,
                        Mlp(WeightRole::kGate, WeightRole::kUp, WeightRole::kDown, layer, -1));
   }
   const absl::StatusOr<int> bias = spec_.FindWeight(WeightRole::kRouterBias, layer);
   R1_CHECK(bias.ok());
   const auto routing = std::make_shared<Routing>();
-  const at::Tensor logits = Project(kernels_, normed, {Weight(WeightRole::kRouter, layer)})[0];
+  const at::Tensor logits = Project(kernels_, input.y, {Weight(WeightRole::kRouter, layer)})[0];
   const at::Tensor weights =
       Route(kernels_, *spec.moe, logits, router_biases_[static_cast<size_t>(*bias)], routing.get());
   for (int e = 0; expert_load != nullptr && e < spec.moe->experts; ++e) {
     expert_load[e] +=
         routing->starts[static_cast<size_t>(e) + 1] - routing->starts[static_cast<size_t>(e)];
   }
-  at::Tensor base = x;
+  at::Tensor base = input.x;
   if (spec.moe->shared_intermediate > 0) {
     base = GatedMlpAdd(
-        kernels_, x, normed,
+        kernels_, input.x, input.y,
         Mlp(WeightRole::kSharedGate, WeightRole::kSharedUp, WeightRole::kSharedDown, layer, -1));
   }
   std::vector<MlpWeights> experts;
@@ -99,7 +100,7 @@ at::Tensor ForwardPass::MlpBlock(int layer, const at::Tensor& x, int64_t* expert
     experts.push_back(
         Mlp(WeightRole::kExpertGate, WeightRole::kExpertUp, WeightRole::kExpertDown, layer, e));
   }
-  return RoutedExpertsAdd(kernels_, base, normed, weights, routing, experts);
+  return RoutedExpertsAdd(kernels_, base, input.y, weights, routing, experts);
 }
 
 at::Tensor ForwardPass::Layer(int layer, const at::Tensor& x, int64_t* expert_load) const {
@@ -108,9 +109,8 @@ at::Tensor ForwardPass::Layer(int layer, const at::Tensor& x, int64_t* expert_lo
 
 at::Tensor ForwardPass::Logprobs(const at::Tensor& x, std::vector<float>* entropy) const {
   const at::Tensor rows = GatherRows(x, batch_.target_rows);
-  const at::Tensor normed =
-      RmsNorm(kernels_, rows, Weight(WeightRole::kFinalNorm), spec_.rms_norm_eps);
-  return TokenLogprobs(kernels_, normed, Head(), batch_.target_tokens, options_.temperature,
+  const Normed normed = RmsNorm(kernels_, rows, Weight(WeightRole::kFinalNorm), spec_.rms_norm_eps);
+  return TokenLogprobs(kernels_, normed.y, Head(), batch_.target_tokens, options_.temperature,
                        entropy);
 }
 

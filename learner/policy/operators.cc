@@ -38,10 +38,10 @@ at::Tensor GatherRows(const at::Tensor& x, const std::vector<int32_t>& rows) {
   return y;
 }
 
-at::Tensor RmsNorm(const CpuKernels& kernels, const at::Tensor& x, const at::Tensor& weight,
-                   double eps) {
+Normed RmsNorm(const CpuKernels& kernels, const at::Tensor& x, const at::Tensor& weight,
+               double eps) {
   DifferentiableScope scope;
-  const at::Tensor y = EmptyMatrix(x.size(0), weight.size(0));
+  const Normed out{.y = EmptyMatrix(x.size(0), weight.size(0)), .x = x.detach()};
   const at::Tensor inverse_rms = EmptyVector(x.size(0));
   const RmsNormArgs args{.rows = x.size(0),
                          .width = weight.size(0),
@@ -50,18 +50,18 @@ at::Tensor RmsNorm(const CpuKernels& kernels, const at::Tensor& x, const at::Ten
                          .weight = Data(weight),
                          .eps = static_cast<float>(eps),
                          .inverse_rms = MutableData(inverse_rms)};
-  kernels.rms_norm_forward(args, MutableData(y));
-  scope.Record({x, weight}, {y},
-               [&kernels, args, x, weight, inverse_rms](const Tensors& dy) -> Tensors {
-                 const at::Tensor gradient = dy[0].contiguous();
-                 const bool whole = x.size(1) == args.width;
-                 const at::Tensor dx = whole ? at::empty_like(x) : at::zeros_like(x);
-                 const at::Tensor dweight = at::zeros_like(weight);
-                 kernels.rms_norm_backward(args, Data(gradient), MutableData(dx), args.x_stride,
-                                           MutableData(dweight));
+  kernels.rms_norm_forward(args, MutableData(out.y));
+  scope.Record({x, weight}, {out.y, out.x},
+               [&kernels, args, x, weight, inverse_rms](const Tensors& gradients) -> Tensors {
+                 const at::Tensor dy = gradients[0].contiguous();
+                 const bool passed = gradients[1].defined();
+                 const at::Tensor initial = passed ? gradients[1].contiguous() : at::Tensor();
+                 const at::Tensor dx = at::empty_like(x), dweight = at::zeros_like(weight);
+                 kernels.rms_norm_backward(args, Data(dy), passed ? Data(initial) : nullptr,
+                                           MutableData(dx), MutableData(dweight));
                  return {dx, dweight};
                });
-  return y;
+  return out;
 }
 
 Tensors Project(const CpuKernels& kernels, const at::Tensor& x, const Tensors& weights) {

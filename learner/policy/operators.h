@@ -27,9 +27,14 @@ struct RopeTable {
 // Rows of x, in the order of `rows`, which may repeat.
 at::Tensor GatherRows(const at::Tensor& x, const std::vector<int32_t>& rows);
 
-// RMSNorm of the first weight.size(0) columns of x: [T, weight.size(0)].
-at::Tensor RmsNorm(const CpuKernels& kernels, const at::Tensor& x, const at::Tensor& weight,
-                   double eps);
+// RMSNorm of the first weight.size(0) columns of x: y [T, weight.size(0)]. `x` is the input again;
+// who else needs the input takes this one, so that the two gradients are added in one pass.
+struct Normed {
+  at::Tensor y;
+  at::Tensor x;
+};
+Normed RmsNorm(const CpuKernels& kernels, const at::Tensor& x, const at::Tensor& weight,
+               double eps);
 
 // x weight' for each weight, in one node so that their gradients to x are summed by the matrix
 // products.

@@ -27,13 +27,14 @@ inline void RmsNormForward(const RmsNormArgs& args, float* y) {
   }
 }
 
-// With n = x * inverse: dx = inverse * (w dy - n * mean(w dy n)), dweight += dy n.
-inline void RmsNormBackward(const RmsNormArgs& args, const float* dy, float* dx, int64_t dx_stride,
-                            float* dweight) {
+// With n = x * inverse: dx = initial + inverse * (w dy - n * mean(w dy n)), dweight += dy n.
+inline void RmsNormBackward(const RmsNormArgs& args, const float* dy, const float* initial,
+                            float* dx, float* dweight) {
   for (int64_t row = 0; row < args.rows; ++row) {
     const float* x = args.x + row * args.x_stride;
     const float* gradient = dy + row * args.width;
-    float* out = dx + row * dx_stride;
+    const float* start = initial == nullptr ? nullptr : initial + row * args.x_stride;
+    float* out = dx + row * args.x_stride;
     const Vec inverse = Set(args.inverse_rms[row]);
     Vec products{};
     ForEachVec(args.width, [&](int64_t i, int64_t lanes) {
@@ -46,8 +47,10 @@ inline void RmsNormBackward(const RmsNormArgs& args, const float* dy, float* dx,
     ForEachVec(args.width, [&](int64_t i, int64_t lanes) {
       const Vec normalized = Load(x + i, lanes) * inverse;
       const Vec weighted = Load(gradient + i, lanes) * Load(args.weight + i, lanes);
-      Store(out + i, inverse * (weighted - normalized * mean), lanes);
+      const Vec own = inverse * (weighted - normalized * mean);
+      Store(out + i, start == nullptr ? own : Load(start + i, lanes) + own, lanes);
     });
+    for (int64_t i = args.width; i < args.x_stride; ++i) out[i] = start == nullptr ? 0 : start[i];
   }
 }
 

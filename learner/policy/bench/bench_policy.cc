@@ -124,7 +124,7 @@ void Breakdown(const ModelSpec& spec, const PackedBatch& batch) {
   const int layers = static_cast<int>(spec.layers.size());
   const at::Tensor x = leaf({T, D}), norm = leaf({D}), residual = leaf({T, D});
   Report("norm", 2 * layers + 1, {x, norm},
-         [&] { return Tensors{RmsNorm(kernels, x, norm, 1e-6)}; });
+         [&] { return Tensors{RmsNorm(kernels, x, norm, 1e-6).y}; });
   const at::Tensor wq = leaf({q_width, D}), wkv = leaf({down_width, D});
   Report("q, kv_down", layers, {x, wq, wkv}, [&] { return Project(kernels, x, {wq, wkv}); });
   const at::Tensor latent = leaf({T, mla.kv_lora_rank}), wup = leaf({kv_width, mla.kv_lora_rank});
