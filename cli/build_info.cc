@@ -12,7 +12,8 @@ namespace r1::cli {
 const BuildInfo& Build() {
   static const auto* build = [] {
     std::vector<std::string> isas;
-    for (const kernels::IsaName isa : kernels::DetectIsas()) isas.emplace_back(kernels::IsaText(isa));
+    for (const kernels::IsaName isa : kernels::DetectIsas())
+      isas.emplace_back(kernels::IsaText(isa));
     return new BuildInfo{.version = R1_BUILD_VERSION,
                          .commit = R1_BUILD_COMMIT,
                          .compiler = R1_BUILD_COMPILER,
@@ -27,16 +28,20 @@ const BuildInfo& Build() {
 
 std::string BuildLine() {
   const BuildInfo& build = Build();
-  return absl::StrCat("r1 ", build.version, " (", build.commit, ", ", build.compiler, ", LibTorch ", build.torch,
-                      ", CUDA kernels: ", build.cuda_kernels ? "yes" : "no", ")");
+  return absl::StrCat("r1 ", build.version, " (", build.commit, ", ", build.compiler, ", LibTorch ",
+                      build.torch, ", CUDA kernels: ", build.cuda_kernels ? "yes" : "no", ")");
 }
 
 std::string BuildJson() {
   const BuildInfo& build = Build();
-  const nlohmann::ordered_json json = {
-      {"version", build.version}, {"commit", build.commit}, {"compiler", build.compiler},
-      {"torch", build.torch},     {"mpi", build.mpi},       {"grpc", build.grpc},
-      {"cuda_kernels", build.cuda_kernels}, {"isas", build.isas}};
+  const nlohmann::ordered_json json = {{"version", build.version},
+                                       {"commit", build.commit},
+                                       {"compiler", build.compiler},
+                                       {"torch", build.torch},
+                                       {"mpi", build.mpi},
+                                       {"grpc", build.grpc},
+                                       {"cuda_kernels", build.cuda_kernels},
+                                       {"isas", build.isas}};
   return json.dump(2) + "\n";
 }
 

@@ -7,13 +7,13 @@ namespace r1::cli {
 
 struct BuildInfo {
   std::string version;
-  std::string commit;    // "unknown" outside a git clone
+  std::string commit;  // "unknown" outside a git clone
   std::string compiler;
-  std::string torch;     // the LibTorch that is loaded
+  std::string torch;  // the LibTorch that is loaded
   std::string mpi;
   std::string grpc;
   bool cuda_kernels = false;
-  std::string isas;      // CPU kernels that this machine runs, best first
+  std::string isas;  // CPU kernels that this machine runs, best first
 };
 
 const BuildInfo& Build();

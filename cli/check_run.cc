@@ -20,12 +20,14 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded) {
   for (const v1::StageConfig& stage : config.stage()) {
     for (const v1::RewardConfig& reward : stage.reward()) {
       const absl::Status known = rewards::MakeReward(reward.name()).status();
-      if (!known.ok()) report(absl::StrCat("stage.", stage.name(), ".reward.", reward.name(), ".name"), known.message());
+      if (!known.ok())
+        report(absl::StrCat("stage.", stage.name(), ".reward.", reward.name(), ".name"),
+               known.message());
     }
     if (model.ok() && stage.sampling().response_tokens_max() >= model->spec.positions_max) {
       report(absl::StrCat("stage.", stage.name(), ".sampling.response_tokens_max"),
-             absl::StrCat("expected fewer than the model's ", model->spec.positions_max, " positions, found ",
-                          stage.sampling().response_tokens_max()));
+             absl::StrCat("expected fewer than the model's ", model->spec.positions_max,
+                          " positions, found ", stage.sampling().response_tokens_max()));
     }
   }
   if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));

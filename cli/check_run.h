@@ -1,5 +1,5 @@
-// What can be checked of a run before anything starts, beyond the config itself: names of rewards and tasks, the model, its
-// tokenizer, lengths.
+// What can be checked of a run before anything starts, beyond the config itself: names of rewards
+// and tasks, the model, its tokenizer, lengths.
 #pragma once
 
 #include "common/config.h"
@@ -8,7 +8,8 @@
 
 namespace r1::cli {
 
-// Returns the model's spec. InvalidArgument: one line a problem, with the config's file, line and field.
+// Returns the model's spec. InvalidArgument: one line a problem, with the config's file, line and
+// field.
 [[nodiscard]] absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded);
 
 }  // namespace r1::cli

@@ -1,5 +1,6 @@
-// The subcommands of r1. Each is a CommandSpec (what it takes) and a function (what it does), in a file of its own; main.cc
-// lists them. A function returns the exit code: 0 done, 2 bad usage or config, 3 failed, 4 preempted after a checkpoint.
+// The subcommands of r1. Each is a CommandSpec (what it takes) and a function (what it does), in a
+// file of its own; main.cc lists them. A function returns the exit code: 0 done, 2 bad usage or
+// config, 3 failed, 4 preempted after a checkpoint.
 #pragma once
 
 #include <string>
@@ -27,8 +28,8 @@ const Command& ScoreCommand();
 const Command& StatusCommand();
 const Command& VersionCommand();
 
-// Prints "r1 <command>: <message>" on stderr and returns the code: InvalidArgument, NotFound and PermissionDenied are the
-// user's (2), everything else is a failure (3).
+// Prints "r1 <command>: <message>" on stderr and returns the code: InvalidArgument, NotFound and
+// PermissionDenied are the user's (2), everything else is a failure (3).
 int ReportError(const std::string& command, const absl::Status& status);
 
 }  // namespace r1::cli

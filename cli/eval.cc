@@ -1,4 +1,5 @@
-// r1 eval: accuracy of a model folder on a built-in task or a JSONL file, generated and scored in this process.
+// r1 eval: accuracy of a model folder on a built-in task or a JSONL file, generated and scored in
+// this process.
 
 #include <algorithm>
 #include <iostream>
@@ -46,15 +47,18 @@ struct LoadedModel {
 absl::StatusOr<LoadedModel> LoadModel(const std::string& folder) {
   FileSystem& files = RealFileSystem();
   LoadedModel model;
-  R1_ASSIGN_OR_RETURN(const std::string config, files.Read(JoinPath(folder, "config.json"), kFileBytesMax));
+  R1_ASSIGN_OR_RETURN(const std::string config,
+                      files.Read(JoinPath(folder, "config.json"), kFileBytesMax));
   R1_ASSIGN_OR_RETURN(model.spec, ParseModelSpec(config));
-  R1_ASSIGN_OR_RETURN(const std::string tokenizer, files.Read(JoinPath(folder, "tokenizer.json"), kFileBytesMax));
+  R1_ASSIGN_OR_RETURN(const std::string tokenizer,
+                      files.Read(JoinPath(folder, "tokenizer.json"), kFileBytesMax));
   R1_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Parse(tokenizer));
   R1_ASSIGN_OR_RETURN(model.weights, ReadModelFolder(folder, model.spec));
   return model;
 }
 
-absl::StatusOr<std::unique_ptr<PromptSource>> OpenSource(const EvalSettings& settings, const Tokenizer& tokenizer) {
+absl::StatusOr<std::unique_ptr<PromptSource>> OpenSource(const EvalSettings& settings,
+                                                         const Tokenizer& tokenizer) {
   if (!settings.data.empty()) {
     v1::DataConfig data;
     data.add_train_files(settings.data);
@@ -77,7 +81,8 @@ class Evaluation {
   absl::Status Run(const PromptSource& source) {
     R1_ASSIGN_OR_RETURN(exact_match_, rewards::MakeReward("exact_match"));
     R1_ASSIGN_OR_RETURN(format_, rewards::MakeReward("format"));
-    const uint64_t count = std::min(source.size(Split::kEval), static_cast<uint64_t>(settings_.prompts));
+    const uint64_t count =
+        std::min(source.size(Split::kEval), static_cast<uint64_t>(settings_.prompts));
     results_.resize(count);
     for (uint64_t i = 0; i < count; ++i) {
       rows_.push_back(source.Prompt(Split::kEval, settings_.seed, 0, i));
@@ -122,9 +127,10 @@ class Evaluation {
                                      .think_prefilled = rows_[prompt].think_prefilled,
                                      .answer = rows_[prompt].answer,
                                      .columns_json = rows_[prompt].columns_json};
-    const learner::EvaluatedSample evaluated{.correct = exact_match_->ScoreSample(input).value == 1,
-                                             .well_formed = format_->ScoreSample(input).value == 1,
-                                             .tokens = static_cast<int64_t>(sample.token_ids.size())};
+    const learner::EvaluatedSample evaluated{
+        .correct = exact_match_->ScoreSample(input).value == 1,
+        .well_formed = format_->ScoreSample(input).value == 1,
+        .tokens = static_cast<int64_t>(sample.token_ids.size())};
     if (sample.request_id % 2 == 1) {
       results_[prompt].greedy = evaluated;
     } else {
@@ -143,14 +149,17 @@ class Evaluation {
 
 absl::StatusOr<std::map<std::string, double>> Evaluate(const EvalSettings& settings) {
   R1_ASSIGN_OR_RETURN(const LoadedModel model, LoadModel(settings.model));
-  R1_ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source, OpenSource(settings, *model.tokenizer));
-  R1_ASSIGN_OR_RETURN(const std::unique_ptr<rollout::Engine> engine,
-                      rollout::Engine::Create(model.spec, {.threads = static_cast<int>(settings.threads)}));
+  R1_ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source,
+                      OpenSource(settings, *model.tokenizer));
+  R1_ASSIGN_OR_RETURN(
+      const std::unique_ptr<rollout::Engine> engine,
+      rollout::Engine::Create(model.spec, {.threads = static_cast<int>(settings.threads)}));
   R1_RETURN_IF_ERROR(engine->LoadWeights(model.weights));
   Evaluation evaluation(settings, model, *engine);
   R1_RETURN_IF_ERROR(evaluation.Run(*source));
   std::map<std::string, double> values;
-  learner::AddEvaluationMetrics(settings.task.empty() ? "data" : settings.task, evaluation.results(), values);
+  learner::AddEvaluationMetrics(settings.task.empty() ? "data" : settings.task,
+                                evaluation.results(), values);
   return values;
 }
 
@@ -159,8 +168,10 @@ absl::StatusOr<EvalSettings> ReadSettings(const ParsedCommand& parsed) {
                         .task = parsed.Value("task", parsed.Has("data") ? "" : "chain"),
                         .data = parsed.Value("data"),
                         .answer_marker = parsed.Value("answer-marker")};
-  if (settings.model.empty()) return absl::InvalidArgumentError("--model is missing: a folder in Hugging Face layout");
-  if (parsed.Has("task") && parsed.Has("data")) return absl::InvalidArgumentError("give --task or --data, not both");
+  if (settings.model.empty())
+    return absl::InvalidArgumentError("--model is missing: a folder in Hugging Face layout");
+  if (parsed.Has("task") && parsed.Has("data"))
+    return absl::InvalidArgumentError("give --task or --data, not both");
   R1_ASSIGN_OR_RETURN(settings.prompts, parsed.IntegerValue("prompts", 512, 1, 1000000));
   R1_ASSIGN_OR_RETURN(settings.samples, parsed.IntegerValue("samples", 1, 1, 1024));
   R1_ASSIGN_OR_RETURN(settings.tokens_max, parsed.IntegerValue("max-tokens", 1024, 1, 1 << 20));
@@ -168,9 +179,10 @@ absl::StatusOr<EvalSettings> ReadSettings(const ParsedCommand& parsed) {
   R1_ASSIGN_OR_RETURN(const int64_t seed, parsed.IntegerValue("seed", 1, 0, int64_t{1} << 53));
   settings.seed = static_cast<uint64_t>(seed);
   const std::string temperature = parsed.Value("temperature", "1");
-  if (!absl::SimpleAtod(temperature, &settings.temperature) || settings.temperature <= 0 || settings.temperature > 100) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--temperature: expected a number above 0 and up to 100, found \"", temperature, "\""));
+  if (!absl::SimpleAtod(temperature, &settings.temperature) || settings.temperature <= 0 ||
+      settings.temperature > 100) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--temperature: expected a number above 0 and up to 100, found \"", temperature, "\""));
   }
   return settings;
 }
@@ -185,7 +197,8 @@ int Eval(const ParsedCommand& parsed) {
     std::cout << nlohmann::ordered_json(*values).dump(2) << "\n";
     return kExitDone;
   }
-  for (const auto& [name, value] : *values) std::cout << absl::StreamFormat("%-32s %.4f\n", name, value);
+  for (const auto& [name, value] : *values)
+    std::cout << absl::StreamFormat("%-32s %.4f\n", name, value);
   return kExitDone;
 }
 
@@ -194,13 +207,22 @@ int Eval(const ParsedCommand& parsed) {
 const Command& EvalCommand() {
   static const auto* command = new Command{
       {.name = "eval",
-       .summary = "Measures accuracy of a model folder (a checkpoint, for instance) with 95 % intervals.",
+       .summary =
+           "Measures accuracy of a model folder (a checkpoint, for instance) with 95 % intervals.",
        .flags = {{.name = "model", .value = "DIR", .help = "folder in Hugging Face layout"},
                  {.name = "task", .value = "NAME", .help = "built-in task (default chain)"},
-                 {.name = "data", .value = "FILE.jsonl", .help = "rows with prompt or question, and answer, instead"},
-                 {.name = "answer-marker", .value = "TEXT", .help = "the answer is what follows it, as in ####"},
-                 {.name = "prompts", .value = "N", .help = "prompts (default 512, or as many as there are)"},
-                 {.name = "samples", .value = "K", .help = "samples a prompt for pass@1 (default 1)"},
+                 {.name = "data",
+                  .value = "FILE.jsonl",
+                  .help = "rows with prompt or question, and answer, instead"},
+                 {.name = "answer-marker",
+                  .value = "TEXT",
+                  .help = "the answer is what follows it, as in ####"},
+                 {.name = "prompts",
+                  .value = "N",
+                  .help = "prompts (default 512, or as many as there are)"},
+                 {.name = "samples",
+                  .value = "K",
+                  .help = "samples a prompt for pass@1 (default 1)"},
                  {.name = "temperature", .value = "T", .help = "of the samples (default 1)"},
                  {.name = "max-tokens", .value = "N", .help = "longest response (default 1024)"},
                  {.name = "threads", .value = "N", .help = "engine threads (default 1)"},

@@ -1,4 +1,5 @@
-// The program r1: finds the subcommand, prints help, and turns what is left of exceptions into an exit code.
+// The program r1: finds the subcommand, prints help, and turns what is left of exceptions into an
+// exit code.
 
 #include <exception>
 #include <iostream>
@@ -11,7 +12,8 @@
 namespace r1::cli {
 namespace {
 
-constexpr char kSummary[] = "trains reasoning models the way DeepSeek-R1-Zero and DeepSeek-R1 were trained";
+constexpr char kSummary[] =
+    "trains reasoning models the way DeepSeek-R1-Zero and DeepSeek-R1 were trained";
 
 const std::vector<const Command*>& Commands() {
   static const auto* commands = new std::vector<const Command*>{
@@ -59,7 +61,8 @@ int Main(const std::vector<std::string>& arguments) {
 
 int ReportError(const std::string& command, const absl::Status& status) {
   std::cerr << "r1 " << command << ": " << status.message() << "\n";
-  const bool users = absl::IsInvalidArgument(status) || absl::IsNotFound(status) || absl::IsPermissionDenied(status);
+  const bool users = absl::IsInvalidArgument(status) || absl::IsNotFound(status) ||
+                     absl::IsPermissionDenied(status);
   return users ? kExitUsage : kExitFailed;
 }
 

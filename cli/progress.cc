@@ -16,14 +16,16 @@ constexpr int64_t kUpdatesPerLine = 100;  // of stages whose updates take millis
 
 std::string StepOf(const learner::MetricsRow& row, const v1::Config& config) {
   const v1::StageConfig& stage = config.stage(static_cast<int>(row.stage_index));
-  if (stage.has_grpo()) return absl::StrFormat("%s %d/%d", row.stage, row.step, stage.grpo().steps());
+  if (stage.has_grpo())
+    return absl::StrFormat("%s %d/%d", row.stage, row.step, stage.grpo().steps());
   return absl::StrFormat("%s %d", row.stage, row.step);
 }
 
-void AppendValue(const learner::MetricsRow& row, const std::string& key, const char* label, int digits,
-                 std::string& line) {
+void AppendValue(const learner::MetricsRow& row, const std::string& key, const char* label,
+                 int digits, std::string& line) {
   const auto found = row.values.find(key);
-  if (found != row.values.end()) absl::StrAppendFormat(&line, "  %s %.*f", label, digits, found->second);
+  if (found != row.values.end())
+    absl::StrAppendFormat(&line, "  %s %.*f", label, digits, found->second);
 }
 
 std::string EvalLine(const learner::MetricsRow& row) {
@@ -62,11 +64,14 @@ std::string FormatProgressLine(const learner::MetricsRow& row, const v1::Config&
   AppendValue(row, "policy/entropy", "entropy", 3, line);
   AppendValue(row, "group/zero_std_frac", "equal groups", 2, line);
   const auto mismatch = row.values.find("mismatch/logprob_abs_mean");
-  if (mismatch != row.values.end()) absl::StrAppendFormat(&line, "  mismatch %.1e", mismatch->second);
+  if (mismatch != row.values.end())
+    absl::StrAppendFormat(&line, "  mismatch %.1e", mismatch->second);
   const auto gen = row.values.find("perf/gen_tokens_per_second");
-  if (gen != row.values.end()) absl::StrAppendFormat(&line, "  gen %.0fk tok/s", gen->second / 1000);
+  if (gen != row.values.end())
+    absl::StrAppendFormat(&line, "  gen %.0fk tok/s", gen->second / 1000);
   const auto train = row.values.find("perf/train_tokens_per_second");
-  if (train != row.values.end()) absl::StrAppendFormat(&line, "  train %.0fk tok/s", train->second / 1000);
+  if (train != row.values.end())
+    absl::StrAppendFormat(&line, "  train %.0fk tok/s", train->second / 1000);
   const auto step = row.values.find("time/step");
   if (step != row.values.end()) absl::StrAppendFormat(&line, "  %.2f s", step->second);
   return line;
@@ -76,20 +81,24 @@ std::string FormatProgressBar(const v1::RunStatus& status) {
   constexpr int kWidth = 24;
   std::string bar = status.stage().empty() ? status.state() : status.stage();
   if (status.steps() > 0) {
-    const int filled = static_cast<int>(kWidth * std::min(status.step(), status.steps()) / status.steps());
+    const int filled =
+        static_cast<int>(kWidth * std::min(status.step(), status.steps()) / status.steps());
     absl::StrAppend(&bar, " [", std::string(static_cast<size_t>(filled), '#'),
-                    std::string(static_cast<size_t>(kWidth - filled), '-'), "] ", status.step(), "/", status.steps());
-    if (status.eta_seconds() >= 0) absl::StrAppend(&bar, "  eta ", FormatDuration(status.eta_seconds()));
+                    std::string(static_cast<size_t>(kWidth - filled), '-'), "] ", status.step(),
+                    "/", status.steps());
+    if (status.eta_seconds() >= 0)
+      absl::StrAppend(&bar, "  eta ", FormatDuration(status.eta_seconds()));
   } else if (status.step() > 0) {
     absl::StrAppend(&bar, " ", status.step());
   }
-  if (!status.phase().empty()) absl::StrAppendFormat(&bar, "  %s %.1f s", status.phase(), status.phase_seconds());
+  if (!status.phase().empty())
+    absl::StrAppendFormat(&bar, "  %s %.1f s", status.phase(), status.phase_seconds());
   if (!status.awaited().empty()) absl::StrAppend(&bar, ": ", status.awaited());
   return bar;
 }
 
-Progress::Progress(const v1::Config& config, const std::string& metrics_path, uint64_t offset, ProgressStyle style,
-                   std::ostream& out)
+Progress::Progress(const v1::Config& config, const std::string& metrics_path, uint64_t offset,
+                   ProgressStyle style, std::ostream& out)
     : config_(config), metrics_path_(metrics_path), offset_(offset), style_(style), out_(out) {}
 
 Progress::~Progress() { ClearBar(); }
@@ -106,10 +115,13 @@ void Progress::Update(const std::optional<v1::RunStatus>& status) {
     std::string fresh((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
     offset_ += fresh.size();
     partial_line_ += fresh;
-    for (size_t end; (end = partial_line_.find('\n')) != std::string::npos; partial_line_.erase(0, end + 1)) {
+    for (size_t end; (end = partial_line_.find('\n')) != std::string::npos;
+         partial_line_.erase(0, end + 1)) {
       const std::string line = partial_line_.substr(0, end);
       const auto row = learner::ParseMetricsRow(line, metrics_path_);
-      const std::string shown = style_ == ProgressStyle::kJson ? line : row.ok() ? FormatProgressLine(*row, config_) : "";
+      const std::string shown = style_ == ProgressStyle::kJson ? line
+                                : row.ok()                     ? FormatProgressLine(*row, config_)
+                                                               : "";
       if (shown.empty()) continue;
       ClearBar();
       out_ << shown << "\n";

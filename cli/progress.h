@@ -1,5 +1,6 @@
-// What `r1 run` shows while a run goes on: a line a step from metrics.jsonl and, on a terminal, a progress bar in place with
-// phase and remaining time. Piped: plain lines; with JSON: the rows themselves.
+// What `r1 run` shows while a run goes on: a line a step from metrics.jsonl and, on a terminal, a
+// progress bar in place with phase and remaining time. Piped: plain lines; with JSON: the rows
+// themselves.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@ namespace r1::cli {
 
 enum class ProgressStyle { kTerminal, kPlain, kJson };
 
-// One line for people; empty when the row says nothing that they wait for (most pre-training updates).
+// One line for people; empty when the row says nothing that they wait for (most pre-training
+// updates).
 std::string FormatProgressLine(const learner::MetricsRow& row, const v1::Config& config);
 // "rl [#####-----] 120/350  eta 1m32s  generate 0.2 s: 12 of 64 groups".
 std::string FormatProgressBar(const v1::RunStatus& status);
@@ -26,8 +28,8 @@ std::string FormatDuration(double seconds);
 class Progress {
  public:
   // Rows of metrics.jsonl are shown from `offset` bytes on.
-  Progress(const v1::Config& config, const std::string& metrics_path, uint64_t offset, ProgressStyle style,
-           std::ostream& out);
+  Progress(const v1::Config& config, const std::string& metrics_path, uint64_t offset,
+           ProgressStyle style, std::ostream& out);
   ~Progress();
 
   // Shows what is new.

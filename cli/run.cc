@@ -58,7 +58,9 @@ int Run(const ParsedCommand& parsed) {
     if (!json) std::cout << config.run().dir() << " is finished\n";
     return PrintReport(before->report_json, json);
   }
-  if (!json) std::cout << (before->is_new ? "starting " : "resuming ") << path << " in " << config.run().dir() << "\n";
+  if (!json)
+    std::cout << (before->is_new ? "starting " : "resuming ") << path << " in "
+              << config.run().dir() << "\n";
 
   SupervisorOptions options;
   options.learner_arguments = {path};
@@ -82,11 +84,15 @@ int Run(const ParsedCommand& parsed) {
 const Command& RunCommand() {
   static const auto* command = new Command{
       {.name = "run",
-       .summary = "Runs all stages of a config on this machine: starts learner and workers, shows progress, resumes.",
+       .summary = "Runs all stages of a config on this machine: starts learner and workers, shows "
+                  "progress, resumes.",
        .positionals = {{.name = "CONFIG", .help = "TOML file, see docs/config.md"}},
-       .flags = {{.name = "set", .value = "KEY=VALUE", .help = "overrides a key, as in stage.rl.grpo.steps=10",
+       .flags = {{.name = "set",
+                  .value = "KEY=VALUE",
+                  .help = "overrides a key, as in stage.rl.grpo.steps=10",
                   .repeated = true},
-                 {.name = "dry-run", .help = "prints the resolved config and its arithmetic, and starts nothing"},
+                 {.name = "dry-run",
+                  .help = "prints the resolved config and its arithmetic, and starts nothing"},
                  {.name = "json", .help = "prints metrics rows and the final report as JSON"}}},
       &Run};
   return *command;

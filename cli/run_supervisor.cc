@@ -24,7 +24,8 @@ constexpr double kHealthySeconds = 30;
 constexpr double kWorkerFarewellSeconds = 3;
 constexpr int kWorkerFailuresMax = 8;  // in a row, of one worker
 
-// The last lines of a log that tell of an error, oldest first; the last lines at all when there are none.
+// The last lines of a log that tell of an error, oldest first; the last lines at all when there are
+// none.
 std::vector<std::string> TellingLines(const std::string& path) {
   std::ifstream file(path);
   std::vector<std::string> errors;
@@ -42,16 +43,19 @@ std::vector<std::string> TellingLines(const std::string& path) {
 
 }  // namespace
 
-RunSupervisor::RunSupervisor(const v1::Config& config, SupervisorOptions options, const StopSignal& stop)
+RunSupervisor::RunSupervisor(const v1::Config& config, SupervisorOptions options,
+                             const StopSignal& stop)
     : config_(config),
       options_(std::move(options)),
       stop_(stop),
       progress_(config, JoinPath(config.run().dir(), "metrics.jsonl"),
-                RealFileSystem().Size(JoinPath(config.run().dir(), "metrics.jsonl")).value_or(0), options_.style,
-                std::cout),
+                RealFileSystem().Size(JoinPath(config.run().dir(), "metrics.jsonl")).value_or(0),
+                options_.style, std::cout),
       workers_(static_cast<size_t>(config.rollout().workers())) {}
 
-std::string RunSupervisor::LogPath(const std::string& name) const { return JoinPath(attempt_folder_, name + ".log"); }
+std::string RunSupervisor::LogPath(const std::string& name) const {
+  return JoinPath(attempt_folder_, name + ".log");
+}
 
 absl::Status RunSupervisor::StartLearner() {
   if (const auto endpoint = learner::ReadEndpoint(config_.run().dir()); endpoint.ok()) {
@@ -60,17 +64,20 @@ absl::Status RunSupervisor::StartLearner() {
   R1_ASSIGN_OR_RETURN(attempt_folder_, learner::CreateAttemptFolder(config_.run().dir()));
   std::vector<std::string> arguments;
   if (config_.learner().ranks() > 1) {
-    arguments = {"mpirun", "-n", absl::StrCat(config_.learner().ranks()), "--oversubscribe", "--bind-to", "none"};
-    // Containers often forbid the cross-memory attach that the shared-memory transport would use; ranks that wait give
-    // their core away.
-    for (const char* setting : {"btl_vader_single_copy_mechanism", "none", "mpi_yield_when_idle", "1"}) {
+    arguments = {"mpirun",          "-n",        absl::StrCat(config_.learner().ranks()),
+                 "--oversubscribe", "--bind-to", "none"};
+    // Containers often forbid the cross-memory attach that the shared-memory transport would use;
+    // ranks that wait give their core away.
+    for (const char* setting :
+         {"btl_vader_single_copy_mechanism", "none", "mpi_yield_when_idle", "1"}) {
       if (absl::StrContains(setting, "_")) arguments.push_back("--mca");
       arguments.push_back(setting);
     }
     if (geteuid() == 0) arguments.push_back("--allow-run-as-root");
   }
   arguments.insert(arguments.end(), {OwnProgramPath(), "learner"});
-  arguments.insert(arguments.end(), options_.learner_arguments.begin(), options_.learner_arguments.end());
+  arguments.insert(arguments.end(), options_.learner_arguments.begin(),
+                   options_.learner_arguments.end());
   arguments.insert(arguments.end(), {"--log-folder", attempt_folder_});
   R1_ASSIGN_OR_RETURN(Subprocess learner, Subprocess::Start(arguments, LogPath("learner")));
   learner_.emplace(std::move(learner));
@@ -80,8 +87,9 @@ absl::Status RunSupervisor::StartLearner() {
 absl::Status RunSupervisor::StartWorker(int index) {
   WorkerSlot& slot = workers_[static_cast<size_t>(index)];
   const std::string name = absl::StrCat("worker_", index);
-  const std::vector<std::string> arguments = {
-      OwnProgramPath(), "worker", "--learner", endpoint_->grpc_address, "--name", name, "--retry-seconds", "5"};
+  const std::vector<std::string> arguments = {OwnProgramPath(),        "worker", "--learner",
+                                              endpoint_->grpc_address, "--name", name,
+                                              "--retry-seconds",       "5"};
   R1_ASSIGN_OR_RETURN(Subprocess worker, Subprocess::Start(arguments, LogPath(name)));
   slot.process.emplace(std::move(worker));
   slot.started = RealClock().MonotonicSeconds();
@@ -97,7 +105,8 @@ absl::Status RunSupervisor::TendWorkers() {
     status_client_ = std::make_unique<StatusClient>(endpoint_->grpc_address);
     progress_.ClearBar();
     if (options_.style != ProgressStyle::kJson) {
-      std::cout << "run " << config_.run().dir() << "  status page http://" << endpoint_->http_address << "/\n"
+      std::cout << "run " << config_.run().dir() << "  status page http://"
+                << endpoint_->http_address << "/\n"
                 << std::flush;
     }
   }
@@ -112,13 +121,14 @@ absl::Status RunSupervisor::TendWorkers() {
         slot.restart_at = INFINITY;  // the learner told it that the run is over
         continue;
       }
-      slot.failures_in_a_row = now - slot.started > kHealthySeconds ? 1 : slot.failures_in_a_row + 1;
+      slot.failures_in_a_row =
+          now - slot.started > kHealthySeconds ? 1 : slot.failures_in_a_row + 1;
       if (slot.failures_in_a_row > kWorkerFailuresMax) {
         return absl::UnavailableError(absl::StrCat("worker_", i, " failed ", slot.failures_in_a_row,
                                                    " times in a row, last with ", end->ToString()));
       }
-      slot.restart_at =
-          now + config_.rollout().restart_backoff_seconds() * std::pow(2, std::min(slot.failures_in_a_row - 1, 6));
+      slot.restart_at = now + config_.rollout().restart_backoff_seconds() *
+                                  std::pow(2, std::min(slot.failures_in_a_row - 1, 6));
       progress_.ClearBar();
       std::cerr << "worker_" << i << " ended with " << end->ToString() << "; restarting it\n";
     }
@@ -153,13 +163,16 @@ void RunSupervisor::StopWorkers() {
 int RunSupervisor::Conclude(const ProcessEnd& end) {
   progress_.ClearBar();
   if (end.code == kExitDone || end.code == kExitPreempted) return end.code;
-  std::cerr << "\nthe learner ended with " << end.ToString() << "; logs are in " << attempt_folder_ << "\n";
-  for (const std::string& line : TellingLines(LogPath("learner"))) std::cerr << "  " << line << "\n";
+  std::cerr << "\nthe learner ended with " << end.ToString() << "; logs are in " << attempt_folder_
+            << "\n";
+  for (const std::string& line : TellingLines(LogPath("learner")))
+    std::cerr << "  " << line << "\n";
   return end.code == kExitUsage ? kExitUsage : kExitFailed;
 }
 
 int RunSupervisor::Run() {
-  if (const absl::Status started = StartLearner(); !started.ok()) return ReportError("run", started);
+  if (const absl::Status started = StartLearner(); !started.ok())
+    return ReportError("run", started);
   double next_status = 0;
   std::optional<ProcessEnd> end;
   std::optional<v1::RunStatus> status;
@@ -172,7 +185,8 @@ int RunSupervisor::Run() {
       learner_->WaitOrKill(10);
       StopWorkers();
       progress_.ClearBar();
-      for (const std::string& line : TellingLines(LogPath("worker_0"))) std::cerr << "  " << line << "\n";
+      for (const std::string& line : TellingLines(LogPath("worker_0")))
+        std::cerr << "  " << line << "\n";
       return ReportError("run", tended);
     }
     const double now = RealClock().MonotonicSeconds();

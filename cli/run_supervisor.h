@@ -1,5 +1,6 @@
-// `r1 run` after its config is read: starts the learner (through mpirun when it has several ranks) and the workers as child
-// processes, shows progress, restarts dead workers, and shuts everything down on a signal.
+// `r1 run` after its config is read: starts the learner (through mpirun when it has several ranks)
+// and the workers as child processes, shows progress, restarts dead workers, and shuts everything
+// down on a signal.
 #pragma once
 
 #include <memory>
@@ -26,8 +27,8 @@ class RunSupervisor {
  public:
   RunSupervisor(const v1::Config& config, SupervisorOptions options, const StopSignal& stop);
 
-  // Until the learner has ended and the workers with it. Returns the exit code; says on stderr what went wrong, the first
-  // cause last.
+  // Until the learner has ended and the workers with it. Returns the exit code; says on stderr what
+  // went wrong, the first cause last.
   int Run();
 
  private:

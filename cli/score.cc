@@ -1,5 +1,5 @@
-// r1 score: rule rewards over a file of outputs. Every input row gives one output row, in order; a bad row is reported in
-// its output row and on stderr, and makes the exit code 3.
+// r1 score: rule rewards over a file of outputs. Every input row gives one output row, in order; a
+// bad row is reported in its output row and on stderr, and makes the exit code 3.
 
 #include <fstream>
 #include <iostream>
@@ -22,7 +22,8 @@ struct NamedReward {
 
 absl::StatusOr<std::vector<NamedReward>> MakeRewards(const std::string& names) {
   std::vector<NamedReward> rewards;
-  for (const std::string& name : std::vector<std::string>(absl::StrSplit(names, ',', absl::SkipEmpty()))) {
+  for (const std::string& name :
+       std::vector<std::string>(absl::StrSplit(names, ',', absl::SkipEmpty()))) {
     R1_ASSIGN_OR_RETURN(std::unique_ptr<rewards::Reward> reward, rewards::MakeReward(name));
     rewards.push_back({name, std::move(reward)});
   }
@@ -31,7 +32,8 @@ absl::StatusOr<std::vector<NamedReward>> MakeRewards(const std::string& names) {
 }
 
 // The scores of one row; with several rewards, `score` is their sum.
-absl::StatusOr<nlohmann::ordered_json> ScoreRow(const JsonlRow& row, const std::vector<NamedReward>& rewards) {
+absl::StatusOr<nlohmann::ordered_json> ScoreRow(const JsonlRow& row,
+                                                const std::vector<NamedReward>& rewards) {
   R1_RETURN_IF_ERROR(row.status);
   const JsonFields fields(row.object, row.where);
   R1_ASSIGN_OR_RETURN(const std::string response, fields.String("response"));
@@ -52,12 +54,14 @@ absl::StatusOr<nlohmann::ordered_json> ScoreRow(const JsonlRow& row, const std::
   nlohmann::ordered_json parts = nlohmann::ordered_json::object();
   for (const NamedReward& named : rewards) {
     const rewards::Score score = named.reward->ScoreSample(input);
-    parts[named.name] = {{"score", score.masked ? nlohmann::ordered_json() : nlohmann::ordered_json(score.value)},
-                         {"reason", score.reason}};
+    parts[named.name] = {
+        {"score", score.masked ? nlohmann::ordered_json() : nlohmann::ordered_json(score.value)},
+        {"reason", score.reason}};
     reasons.push_back(score.reason);
     if (!score.masked) sum += score.value;
   }
-  return nlohmann::ordered_json{{"score", sum}, {"reason", absl::StrJoin(reasons, ",")}, {"parts", std::move(parts)}};
+  return nlohmann::ordered_json{
+      {"score", sum}, {"reason", absl::StrJoin(reasons, ",")}, {"parts", std::move(parts)}};
 }
 
 absl::StatusOr<int64_t> ScoreFile(const std::string& input, const std::string& output,
@@ -94,7 +98,8 @@ int Score(const ParsedCommand& parsed) {
   }
   const auto rewards = MakeRewards(parsed.Value("reward"));
   if (!rewards.ok()) return ReportError("score", rewards.status());
-  const absl::StatusOr<int64_t> errors = ScoreFile(parsed.Value("input"), parsed.Value("output"), *rewards);
+  const absl::StatusOr<int64_t> errors =
+      ScoreFile(parsed.Value("input"), parsed.Value("output"), *rewards);
   if (!errors.ok()) return ReportError("score", errors.status());
   return *errors == 0 ? kExitDone : kExitFailed;
 }
@@ -104,9 +109,12 @@ int Score(const ParsedCommand& parsed) {
 const Command& ScoreCommand() {
   static const auto* command = new Command{
       {.name = "score",
-       .summary = "Scores outputs in a JSONL file: rows {id, response, answer} give {id, score, reason, parts}.",
-       .flags = {{.name = "reward", .value = "NAME[,NAME]",
-                  .help = absl::StrCat("one of ", absl::StrJoin(rewards::RewardRegistry::Names(), ", "))},
+       .summary = "Scores outputs in a JSONL file: rows {id, response, answer} give {id, score, "
+                  "reason, parts}.",
+       .flags = {{.name = "reward",
+                  .value = "NAME[,NAME]",
+                  .help = absl::StrCat("one of ",
+                                       absl::StrJoin(rewards::RewardRegistry::Names(), ", "))},
                  {.name = "input", .value = "FILE.jsonl", .help = "rows to score"},
                  {.name = "output", .value = "FILE.jsonl", .help = "one row for each of them"}}},
       &Score};

@@ -11,7 +11,8 @@ namespace r1::cli {
 class StatusClient::Impl {
  public:
   explicit Impl(const std::string& address)
-      : stub_(v1::StatusService::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()))) {}
+      : stub_(v1::StatusService::NewStub(
+            grpc::CreateChannel(address, grpc::InsecureChannelCredentials()))) {}
 
   absl::StatusOr<v1::RunStatus> GetStatus(double timeout_seconds) {
     grpc::ClientContext context;

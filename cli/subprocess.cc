@@ -45,7 +45,8 @@ absl::StatusOr<Subprocess> Subprocess::Start(const std::vector<std::string>& arg
                                              const std::string& output_path) {
   const int output = open(output_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (output < 0) {
-    return absl::UnavailableError(absl::StrCat(output_path, ": cannot open: ", std::strerror(errno)));
+    return absl::UnavailableError(
+        absl::StrCat(output_path, ": cannot open: ", std::strerror(errno)));
   }
   std::vector<char*> argv;
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));

@@ -1,5 +1,5 @@
-// A child process of `r1 run`: its own process group (so that Ctrl-C at the terminal reaches only the parent), ended by the
-// kernel when the parent dies, stdout and stderr appended to a file.
+// A child process of `r1 run`: its own process group (so that Ctrl-C at the terminal reaches only
+// the parent), ended by the kernel when the parent dies, stdout and stderr appended to a file.
 #pragma once
 
 #include <sys/types.h>

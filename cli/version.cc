@@ -27,11 +27,11 @@ int Version(const ParsedCommand& parsed) {
 }  // namespace
 
 const Command& VersionCommand() {
-  static const auto* command = new Command{
-      {.name = "version",
-       .summary = "Prints what this build is and what it can run here.",
-       .flags = {{.name = "json", .help = "as a JSON object"}}},
-      &Version};
+  static const auto* command =
+      new Command{{.name = "version",
+                   .summary = "Prints what this build is and what it can run here.",
+                   .flags = {{.name = "json", .help = "as a JSON object"}}},
+                  &Version};
   return *command;
 }
 

@@ -1,10 +1,10 @@
 # r1_add_fuzz_target(name SRCS x_fuzz.cc … DEPS libs… CORPUS folder [DICTIONARY file]
 #                    [MUTATIONS count] [LENGTH_MAX bytes])
 #
-# A target is a file with LLVMFuzzerTestOneInput. With R1_FUZZ (preset fuzz, clang) it is linked with
-# libFuzzer; otherwise with tests/fuzz/corpus_main.cc, which runs the corpus and `count` mutations of
-# it, the same ones every time, so that every compiler and sanitizer runs every target as an ordinary
-# test of label `fuzz`.
+# A target is a file with LLVMFuzzerTestOneInput. With R1_FUZZ (preset fuzz, clang) it is linked
+# with libFuzzer; otherwise with tests/fuzz/corpus_main.cc, which runs the corpus and `count`
+# mutations of it, the same ones every time, so that every compiler and sanitizer runs every target
+# as an ordinary test of label `fuzz`.
 set(R1_FUZZ_SECONDS 60 CACHE STRING "How long the target run_fuzzers runs each fuzzer, in seconds")
 
 function(r1_add_fuzz_target name)

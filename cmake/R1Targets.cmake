@@ -1,5 +1,4 @@
-# The three ways this project adds a target, so that every folder's CMakeLists.txt is a list of
-# names.
+# The ways this project adds a target, so that every folder's CMakeLists.txt is a list of names.
 
 # Flags of our own code; third-party headers are SYSTEM and keep theirs.
 add_library(r1_flags INTERFACE)
@@ -19,7 +18,8 @@ if(R1_FUZZ)
 endif()
 
 # r1_add_library(name SRCS a.cc … PUBLIC deps… PRIVATE deps… [REGISTRY])
-# REGISTRY: the sources register themselves, so dependents must link the archive whole (<name>_whole).
+# REGISTRY: the sources register themselves, so dependents must link the archive whole
+# (<name>_whole).
 function(r1_add_library name)
   cmake_parse_arguments(ARG "REGISTRY" "" "SRCS;PUBLIC;PRIVATE" ${ARGN})
   add_library(${name} STATIC ${ARG_SRCS})

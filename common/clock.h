@@ -1,5 +1,5 @@
-// Time as a seam: production code asks a Clock, the simulation brings its own. Monotonic time decides every timeout; wall
-// time is only ever printed.
+// Time as a seam: production code asks a Clock, the simulation brings its own. Monotonic time
+// decides every timeout; wall time is only ever printed.
 #pragma once
 
 #include <cstdint>

@@ -30,7 +30,7 @@ struct PositionalSpec {
 };
 
 struct FlagSpec {
-  std::string name;   // without dashes
+  std::string name;        // without dashes
   std::string value = "";  // what it takes, as in the help: "N"; empty = a switch
   std::string help;
   bool repeated = false;

@@ -21,7 +21,8 @@ absl::Status ErrnoStatus(const std::string& path, absl::string_view what, int er
   return absl::UnavailableError(message);
 }
 
-absl::Status ErrorCodeStatus(const std::string& path, absl::string_view what, const std::error_code& error) {
+absl::Status ErrorCodeStatus(const std::string& path, absl::string_view what,
+                             const std::error_code& error) {
   return ErrnoStatus(path, what, error.value());
 }
 
@@ -90,7 +91,8 @@ class PosixFileSystem : public FileSystem {
       data.append(buffer, static_cast<size_t>(got));
       if (data.size() > bytes_max) {
         close(file);
-        return absl::ResourceExhaustedError(absl::StrCat(path, ": longer than the limit of ", bytes_max, " bytes"));
+        return absl::ResourceExhaustedError(
+            absl::StrCat(path, ": longer than the limit of ", bytes_max, " bytes"));
       }
     }
   }
@@ -122,7 +124,8 @@ class PosixFileSystem : public FileSystem {
   }
 
   absl::Status Rename(const std::string& source, const std::string& target) override {
-    if (rename(source.c_str(), target.c_str()) != 0) return ErrnoStatus(source, absl::StrCat("rename to ", target), errno);
+    if (rename(source.c_str(), target.c_str()) != 0)
+      return ErrnoStatus(source, absl::StrCat("rename to ", target), errno);
     return absl::OkStatus();
   }
 
@@ -134,7 +137,8 @@ class PosixFileSystem : public FileSystem {
   }
 
   absl::Status Truncate(const std::string& path, uint64_t bytes) override {
-    if (truncate(path.c_str(), static_cast<off_t>(bytes)) != 0) return ErrnoStatus(path, "truncate", errno);
+    if (truncate(path.c_str(), static_cast<off_t>(bytes)) != 0)
+      return ErrnoStatus(path, "truncate", errno);
     return absl::OkStatus();
   }
 
@@ -163,7 +167,8 @@ FileSystem& RealFileSystem() {
   return *filesystem;
 }
 
-absl::Status WriteFileAtomically(FileSystem& filesystem, const std::string& path, absl::string_view data) {
+absl::Status WriteFileAtomically(FileSystem& filesystem, const std::string& path,
+                                 absl::string_view data) {
   const std::string temporary = absl::StrCat(path, ".tmp-", getpid());
   R1_ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> file, filesystem.Create(temporary));
   R1_RETURN_IF_ERROR(file->Append(data));

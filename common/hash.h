@@ -1,4 +1,5 @@
-// Checksums and digests: crc32c for files and chunks, XXH3 for tensors, SHA-256 for identities, FNV-1a for data splits.
+// Checksums and digests: crc32c for files and chunks, XXH3 for tensors, SHA-256 for identities,
+// FNV-1a for data splits.
 #pragma once
 
 #include <cstdint>

@@ -56,9 +56,12 @@ std::string UtcNow() {
 
 const char* LevelName(LogLevel level) {
   switch (level) {
-    case LogLevel::kInfo: return "INFO";
-    case LogLevel::kWarning: return "WARNING";
-    case LogLevel::kError: return "ERROR";
+    case LogLevel::kInfo:
+      return "INFO";
+    case LogLevel::kWarning:
+      return "WARNING";
+    case LogLevel::kError:
+      return "ERROR";
   }
   return "?";
 }
@@ -73,7 +76,8 @@ void SetLogRole(const std::string& role) {
 absl::Status SetLogFile(const std::string& path, bool tee) {
   const int file = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
   if (file < 0) {
-    return absl::UnavailableError(absl::StrCat(path, ": cannot open log file: ", std::strerror(errno)));
+    return absl::UnavailableError(
+        absl::StrCat(path, ": cannot open log file: ", std::strerror(errno)));
   }
   std::lock_guard<std::mutex> lock(Sink().mutex);
   if (Sink().file >= 0) close(Sink().file);
@@ -92,12 +96,14 @@ LogLine::~LogLine() {
   const char* slash = std::strrchr(file_, '/');
   {
     std::lock_guard<std::mutex> lock(sink.mutex);
-    const std::string line = absl::StrCat(UtcNow(), " ", LevelName(level_), " ", sink.role, " ",
-                                          slash == nullptr ? file_ : slash + 1, ":", line_, "] ", text, "\n");
+    const std::string line =
+        absl::StrCat(UtcNow(), " ", LevelName(level_), " ", sink.role, " ",
+                     slash == nullptr ? file_ : slash + 1, ":", line_, "] ", text, "\n");
     if (sink.file >= 0) WriteAll(sink.file, line);
     if (sink.to_stderr) WriteAll(STDERR_FILENO, line);
   }
-  if (LogObserver observer = sink.observer.load(); observer != nullptr && level_ != LogLevel::kInfo) {
+  if (LogObserver observer = sink.observer.load();
+      observer != nullptr && level_ != LogLevel::kInfo) {
     observer(level_, text);
   }
 }

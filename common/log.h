@@ -1,5 +1,6 @@
-// Log lines: "2026-11-22T10:00:00.123Z INFO learner/0 file.cc:12] text". R1_LOG because LibTorch defines LOG.
-// Thread-safe; a line is written with one write(2). Lines go to stderr until SetLogFile.
+// Log lines: "2026-11-22T10:00:00.123Z INFO learner/0 file.cc:12] text". R1_LOG because LibTorch
+// defines LOG. Thread-safe; a line is written with one write(2). Lines go to stderr until
+// SetLogFile.
 #pragma once
 
 #include <ostream>

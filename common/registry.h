@@ -1,9 +1,11 @@
-// Name -> factory tables that files fill by themselves, so that one new file adds a model, task, reward or algorithm.
+// Name -> factory tables that files fill by themselves, so that one new file adds a model, task,
+// reward or algorithm.
 //
 //   using RewardRegistry = Registry<std::unique_ptr<Reward>()>;
 //   R1_REGISTER(RewardRegistry, "format", [] { return std::make_unique<FormatReward>(); });
 //
-// Libraries that hold registrations are linked whole (cmake/R1Targets.cmake, REGISTRY), or the linker drops them.
+// Libraries that hold registrations are linked whole (cmake/R1Targets.cmake, REGISTRY), or the
+// linker drops them.
 #pragma once
 
 #include <functional>
@@ -48,5 +50,6 @@ class Registry {
 
 }  // namespace r1
 
-#define R1_REGISTER(registry, name, ...) \
-  [[maybe_unused]] static const bool R1_CONCAT(r1_registered_, __LINE__) = registry::Register(name, __VA_ARGS__)
+#define R1_REGISTER(registry, name, ...)                                   \
+  [[maybe_unused]] static const bool R1_CONCAT(r1_registered_, __LINE__) = \
+      registry::Register(name, __VA_ARGS__)

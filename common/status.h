@@ -1,6 +1,7 @@
-// Status macros and the check for our own bugs. Errors that a user, file, peer or device can cause are absl::Status with
-// one of these codes: InvalidArgument = bad input, FailedPrecondition = wrong state, Unavailable = retry, DataLoss =
-// corrupt, ResourceExhausted = a limit, DeadlineExceeded, PermissionDenied, Unauthenticated, NotFound, Internal.
+// Status macros and the check for our own bugs. Errors that a user, file, peer or device can cause
+// are absl::Status with one of these codes: InvalidArgument = bad input, FailedPrecondition = wrong
+// state, Unavailable = retry, DataLoss = corrupt, ResourceExhausted = a limit, DeadlineExceeded,
+// PermissionDenied, Unauthenticated, NotFound, Internal.
 #pragma once
 
 #include <utility>
@@ -13,11 +14,11 @@
 #define R1_CONCAT_INNER(a, b) a##b
 #define R1_CONCAT(a, b) R1_CONCAT_INNER(a, b)
 
-#define R1_RETURN_IF_ERROR(expression)                             \
-  do {                                                             \
-    if (absl::Status r1_status = (expression); !r1_status.ok()) {  \
-      return r1_status;                                            \
-    }                                                              \
+#define R1_RETURN_IF_ERROR(expression)                            \
+  do {                                                            \
+    if (absl::Status r1_status = (expression); !r1_status.ok()) { \
+      return r1_status;                                           \
+    }                                                             \
   } while (false)
 
 #define R1_ASSIGN_OR_RETURN(target, expression) \
@@ -28,8 +29,8 @@
   target = *std::move(status_or)
 
 // For our own bugs only, kept on in release: prints the condition and aborts.
-#define R1_CHECK(condition)                                          \
-  do {                                                               \
+#define R1_CHECK(condition)                                              \
+  do {                                                                   \
     if (!(condition)) ::r1::CheckFailed(__FILE__, __LINE__, #condition); \
   } while (false)
 

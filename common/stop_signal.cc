@@ -21,7 +21,8 @@ void StopSignal::Raise() {
 
 bool StopSignal::WaitFor(double seconds) const {
   std::unique_lock<std::mutex> lock(mutex_);
-  return changed_.wait_for(lock, std::chrono::duration<double>(seconds), [this] { return raised(); });
+  return changed_.wait_for(lock, std::chrono::duration<double>(seconds),
+                           [this] { return raised(); });
 }
 
 StopSignal& ProcessStopSignal() {

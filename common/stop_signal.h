@@ -1,5 +1,5 @@
-// "Please stop": raised by SIGINT or SIGTERM, or by code. Waits all over the program wake up from it. A second signal ends
-// the process at once with exit code 130.
+// "Please stop": raised by SIGINT or SIGTERM, or by code. Waits all over the program wake up from
+// it. A second signal ends the process at once with exit code 130.
 #pragma once
 
 #include <atomic>
@@ -24,8 +24,8 @@ class StopSignal {
 
 // The process's own, raised by SIGINT and SIGTERM after InstallSignalHandlers.
 StopSignal& ProcessStopSignal();
-// Handles SIGINT and SIGTERM on a thread of its own (so that waits wake up), ignores SIGPIPE. Call once, before any other
-// thread is started.
+// Handles SIGINT and SIGTERM on a thread of its own (so that waits wake up), ignores SIGPIPE. Call
+// once, before any other thread is started.
 void InstallSignalHandlers();
 
 }  // namespace r1

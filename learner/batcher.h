@@ -1,5 +1,5 @@
-// Sequences to micro-batches: which sequences an update trains, and how they are packed. Torch-free; every rank computes
-// the same global plan and keeps its own sequences.
+// Sequences to micro-batches: which sequences an update trains, and how they are packed.
+// Torch-free; every rank computes the same global plan and keeps its own sequences.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,9 @@ struct TrainSequence {
   uint32_t sample_index = 0;
   std::vector<int32_t> tokens = {};
   int first_target = 1;
-  double advantage = 0;                 // of a policy update
-  std::vector<float> old_logprobs = {};  // [targets], of the learner before the step's first update; empty: use the forward's
+  double advantage = 0;  // of a policy update
+  std::vector<float> old_logprobs =
+      {};  // [targets], of the learner before the step's first update; empty: use the forward's
   std::vector<float> reference_logprobs = {};  // [targets]; empty: no reference
 
   int64_t target_count() const { return static_cast<int64_t>(tokens.size()) - first_target; }
@@ -30,9 +31,12 @@ struct SequenceId {
   auto operator<=>(const SequenceId&) const = default;
 };
 
-// The mini-batches of an inner epoch: a Philox shuffle of all ids, cut into `per_update` each (the last may be shorter).
-std::vector<std::vector<SequenceId>> ShuffleIntoMinibatches(std::vector<SequenceId> ids, int per_update, uint64_t run_seed,
-                                                            uint32_t stage_index, uint64_t step, int epoch);
+// The mini-batches of an inner epoch: a Philox shuffle of all ids, cut into `per_update` each (the
+// last may be shorter).
+std::vector<std::vector<SequenceId>> ShuffleIntoMinibatches(std::vector<SequenceId> ids,
+                                                            int per_update, uint64_t run_seed,
+                                                            uint32_t stage_index, uint64_t step,
+                                                            int epoch);
 
 // A packed micro-batch; `sequences[s]` is the index in the input of packed sequence s.
 struct MicroBatch {
@@ -40,9 +44,10 @@ struct MicroBatch {
   std::vector<int> sequences;
 };
 
-// Packs this rank's sequences, sorted by (length, id), into micro-batches of nearly equal size under tokens_max; a single
-// longer sequence forms one. Their number is a multiple of `threads` where there are enough sequences, so that every
-// thread of the rank has the same work.
-std::vector<MicroBatch> PackMicroBatches(std::span<const TrainSequence> sequences, int64_t tokens_max, int threads);
+// Packs this rank's sequences, sorted by (length, id), into micro-batches of nearly equal size
+// under tokens_max; a single longer sequence forms one. Their number is a multiple of `threads`
+// where there are enough sequences, so that every thread of the rank has the same work.
+std::vector<MicroBatch> PackMicroBatches(std::span<const TrainSequence> sequences,
+                                         int64_t tokens_max, int threads);
 
 }  // namespace r1::learner

@@ -60,7 +60,8 @@ class MpiRanks : public Collectives {
     MPI_Bcast(&bytes, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
     value.resize(bytes);
     for (uint64_t done = 0; done < bytes; done += kBlockBytes) {
-      MPI_Bcast(value.data() + done, static_cast<int>(std::min(kBlockBytes, bytes - done)), MPI_BYTE, 0, MPI_COMM_WORLD);
+      MPI_Bcast(value.data() + done, static_cast<int>(std::min(kBlockBytes, bytes - done)),
+                MPI_BYTE, 0, MPI_COMM_WORLD);
     }
   }
   void Barrier() override { MPI_Barrier(MPI_COMM_WORLD); }
@@ -72,8 +73,8 @@ class MpiRanks : public Collectives {
  private:
   static constexpr uint64_t kBlockBytes = 64 << 20;
 
-  // MPI_Allreduce leaves the order of the sum to the library. Here every rank sums one slice of each block over all ranks
-  // in rank order, and the slices are gathered again.
+  // MPI_Allreduce leaves the order of the sum to the library. Here every rank sums one slice of
+  // each block over all ranks in rank order, and the slices are gathered again.
   template <typename T>
   void OrderedSum(std::span<T> values) {
     const size_t block = std::max<size_t>(kBlockBytes / sizeof(T) / static_cast<size_t>(size_), 1) *
@@ -90,13 +91,13 @@ class MpiRanks : public Collectives {
     std::vector<T> padded(slice * ranks);
     std::copy(values.begin(), values.end(), padded.begin());
     std::vector<T> parts(slice * ranks);
-    MPI_Alltoall(padded.data(), static_cast<int>(slice), TypeOf<T>(), parts.data(), static_cast<int>(slice), TypeOf<T>(),
-                 MPI_COMM_WORLD);
+    MPI_Alltoall(padded.data(), static_cast<int>(slice), TypeOf<T>(), parts.data(),
+                 static_cast<int>(slice), TypeOf<T>(), MPI_COMM_WORLD);
     for (size_t rank = 1; rank < ranks; ++rank) {
       for (size_t i = 0; i < slice; ++i) parts[i] += parts[rank * slice + i];
     }
-    MPI_Allgather(parts.data(), static_cast<int>(slice), TypeOf<T>(), padded.data(), static_cast<int>(slice), TypeOf<T>(),
-                  MPI_COMM_WORLD);
+    MPI_Allgather(parts.data(), static_cast<int>(slice), TypeOf<T>(), padded.data(),
+                  static_cast<int>(slice), TypeOf<T>(), MPI_COMM_WORLD);
     std::copy_n(padded.begin(), values.size(), values.begin());
   }
 
@@ -120,7 +121,8 @@ absl::StatusOr<std::unique_ptr<Collectives>> Collectives::Create() {
     return absl::UnavailableError("MPI_Init_thread failed");
   }
   if (provided < MPI_THREAD_FUNNELED) {
-    return absl::FailedPreconditionError("this MPI library cannot be used beside other threads (MPI_THREAD_FUNNELED)");
+    return absl::FailedPreconditionError(
+        "this MPI library cannot be used beside other threads (MPI_THREAD_FUNNELED)");
   }
   return std::make_unique<MpiRanks>();
 }

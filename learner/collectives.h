@@ -1,8 +1,8 @@
-// Collective operations between the learner's ranks; the only place that knows MPI. Sums are taken in rank order, so that
-// equal inputs give equal bits.
+// Collective operations between the learner's ranks; the only place that knows MPI. Sums are taken
+// in rank order, so that equal inputs give equal bits.
 //
-// Every rank must make the same calls in the same order, from one thread. Errors of MPI itself end the job: all ranks exit
-// together.
+// Every rank must make the same calls in the same order, from one thread. Errors of MPI itself end
+// the job: all ranks exit together.
 #pragma once
 
 #include <cstdint>

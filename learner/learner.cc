@@ -28,7 +28,8 @@ constexpr double kFarewellSeconds = 3;
 
 class Learner {
  public:
-  Learner(const LoadedConfig& loaded, const LearnerOptions& options, const StopSignal& stop, Collectives& collectives)
+  Learner(const LoadedConfig& loaded, const LearnerOptions& options, const StopSignal& stop,
+          Collectives& collectives)
       : config_(loaded.config), options_(options), stop_(stop), collectives_(collectives) {}
   ~Learner() {
     // The status page asks the pool, and outlives it.
@@ -51,7 +52,8 @@ class Learner {
   absl::Status RunStages();
   absl::Status RunStage(uint32_t index, bool resumed);
   absl::Status EvaluateAtEnd(StageContext& context);
-  v1::StageSpec MakeStageSpec(const v1::StageConfig& stage, uint32_t index, const Stage& implementation) const;
+  v1::StageSpec MakeStageSpec(const v1::StageConfig& stage, uint32_t index,
+                              const Stage& implementation) const;
   absl::Status FinishRun();
 
   const v1::Config& config_;
@@ -78,7 +80,8 @@ class Learner {
 };
 
 absl::Status Learner::Agree(absl::Status status) {
-  std::string message = status.ok() ? "" : absl::StrCat(static_cast<int>(status.code()), "\n", status.message());
+  std::string message =
+      status.ok() ? "" : absl::StrCat(static_cast<int>(status.code()), "\n", status.message());
   collectives_.Broadcast(message);
   if (is_main() || message.empty()) return status;
   const size_t end = message.find('\n');
@@ -94,37 +97,44 @@ absl::Status Learner::OpenRun() {
     R1_CHECK(identity_.ParseFromString(identity));
     return absl::OkStatus();
   }
-  absl::StatusOr<std::unique_ptr<RunDirectory>> directory = RunDirectory::Open(config_, options_.build_json);
+  absl::StatusOr<std::unique_ptr<RunDirectory>> directory =
+      RunDirectory::Open(config_, options_.build_json);
   R1_RETURN_IF_ERROR(Agree(directory.status()));
   directory_ = *std::move(directory);
   identity_.set_run_id(directory_->run_id());
   identity_.set_incarnation(directory_->incarnation());
   std::string identity = identity_.SerializeAsString();
   collectives_.Broadcast(identity);
-  R1_LOG(kInfo) << options_.build_line << " run " << directory_->path() << " id " << directory_->run_id() << " incarnation "
-                << directory_->incarnation() << " ranks " << collectives_.size();
+  R1_LOG(kInfo) << options_.build_line << " run " << directory_->path() << " id "
+                << directory_->run_id() << " incarnation " << directory_->incarnation() << " ranks "
+                << collectives_.size();
   return absl::OkStatus();
 }
 
 absl::Status Learner::LoadModel() {
   R1_ASSIGN_OR_RETURN(model_, LoadRunModel(config_.model()));
-  R1_ASSIGN_OR_RETURN(policy_, Policy::Create(model_.spec,
-                                              {.activation_recompute = config_.learner().activation_recompute(),
-                                               .isa = state_.numerics().isa()},
-                                              config_.run().seed()));
-  optimizer_ = std::make_unique<AdamW>(model_.spec, policy_->parameter_offsets(), policy_->parameters().size());
+  R1_ASSIGN_OR_RETURN(
+      policy_, Policy::Create(model_.spec,
+                              {.activation_recompute = config_.learner().activation_recompute(),
+                               .isa = state_.numerics().isa()},
+                              config_.run().seed()));
+  optimizer_ = std::make_unique<AdamW>(model_.spec, policy_->parameter_offsets(),
+                                       policy_->parameters().size());
   trainer_ = std::make_unique<Trainer>(
       *policy_, *optimizer_, collectives_,
-      Trainer::Options{.threads = config_.learner().threads(), .tokens_max = config_.learner().tokens_per_rank_max()});
+      Trainer::Options{.threads = config_.learner().threads(),
+                       .tokens_max = config_.learner().tokens_per_rank_max()});
   return checkpoint_ ? policy_->Load(*checkpoint_->contents.weights) : LoadInitialWeights();
 }
 
 // The model's own weights: the folder's, or the random ones of the run's seed.
 absl::Status Learner::LoadInitialWeights() {
-  R1_ASSIGN_OR_RETURN(const std::optional<WeightsSnapshot> weights, LoadRunWeights(config_.model(), model_.spec));
+  R1_ASSIGN_OR_RETURN(const std::optional<WeightsSnapshot> weights,
+                      LoadRunWeights(config_.model(), model_.spec));
   if (weights) return policy_->Load(*weights);
-  R1_ASSIGN_OR_RETURN(const std::unique_ptr<Policy> fresh,
-                      Policy::Create(model_.spec, {.isa = state_.numerics().isa()}, config_.run().seed()));
+  R1_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Policy> fresh,
+      Policy::Create(model_.spec, {.isa = state_.numerics().isa()}, config_.run().seed()));
   return policy_->Load(fresh->Snapshot(0));
 }
 
@@ -137,7 +147,8 @@ absl::Status Learner::Recover() {
   if (is_main()) {
     absl::StatusOr<LoadedCheckpoint> loaded = store.Recover();
     if (loaded.ok()) {
-      for (const std::string& problem : loaded->problems) R1_LOG(kError) << "damaged checkpoint: " << problem;
+      for (const std::string& problem : loaded->problems)
+        R1_LOG(kError) << "damaged checkpoint: " << problem;
       R1_LOG(kInfo) << "resuming from checkpoint " << loaded->name;
       name = loaded->name;
       checkpoint_ = *std::move(loaded);
@@ -154,7 +165,8 @@ absl::Status Learner::Recover() {
   return is_main() ? directory_->CutBack(checkpoint_ ? &state_ : nullptr) : absl::OkStatus();
 }
 
-// What decides the bits of the run is fixed at its start; a resumed run must be able to compute the same way.
+// What decides the bits of the run is fixed at its start; a resumed run must be able to compute the
+// same way.
 absl::Status Learner::ChooseNumerics() {
   const std::vector<kernels::IsaName> runnable = kernels::DetectIsas();
   v1::Numerics numerics;
@@ -166,13 +178,15 @@ absl::Status Learner::ChooseNumerics() {
   numerics.set_learner_threads(static_cast<uint32_t>(config_.learner().threads()));
   if (checkpoint_) {
     const v1::Numerics& saved = state_.numerics();
-    const bool can_run = std::any_of(runnable.begin(), runnable.end(),
-                                     [&](kernels::IsaName isa) { return saved.isa() == kernels::IsaText(isa); });
+    const bool can_run = std::any_of(runnable.begin(), runnable.end(), [&](kernels::IsaName isa) {
+      return saved.isa() == kernels::IsaText(isa);
+    });
     if (can_run) numerics.set_isa(saved.isa());
     if (saved.SerializeAsString() != numerics.SerializeAsString()) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "this run was started with numerics {", saved.ShortDebugString(), "}, this machine and build have {",
-          numerics.ShortDebugString(), "}: it would not end in the same weights; use a fresh run.dir"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("this run was started with numerics {", saved.ShortDebugString(),
+                       "}, this machine and build have {", numerics.ShortDebugString(),
+                       "}: it would not end in the same weights; use a fresh run.dir"));
     }
   }
   std::string agreed = numerics.SerializeAsString();
@@ -240,10 +254,12 @@ absl::Status Learner::StartServices() {
       pool_->Publish(checkpoint_->contents.weights);
     }
   }
-  return is_main() ? directory_->WriteEndpoint(pool_->address(), http_->address()) : absl::OkStatus();
+  return is_main() ? directory_->WriteEndpoint(pool_->address(), http_->address())
+                   : absl::OkStatus();
 }
 
-v1::StageSpec Learner::MakeStageSpec(const v1::StageConfig& stage, uint32_t index, const Stage& implementation) const {
+v1::StageSpec Learner::MakeStageSpec(const v1::StageConfig& stage, uint32_t index,
+                                     const Stage& implementation) const {
   v1::StageSpec spec;
   spec.set_stage_index(index);
   spec.set_stage_name(stage.name());
@@ -284,7 +300,8 @@ v1::StageSpec Learner::MakeStageSpec(const v1::StageConfig& stage, uint32_t inde
 absl::Status Learner::EvaluateAtEnd(StageContext& context) {
   context.Publish();
   R1_RETURN_IF_ERROR(context.Evaluate(context.Plan(kHeldOutSet, Split::kEval, false)).status());
-  // What the base can do in the form that its documents had: the line that GRPO is measured against.
+  // What the base can do in the form that its documents had: the line that GRPO is measured
+  // against.
   if (context.config().has_pretrain()) {
     R1_RETURN_IF_ERROR(context.Evaluate(context.Plan(kTextbookSet, Split::kEval, true)).status());
   }
@@ -327,7 +344,8 @@ absl::Status Learner::RunStage(uint32_t index, bool resumed) {
     board_->SetProgress(state_.step(), state_.update());
     R1_RETURN_IF_ERROR(pool_->BeginStage(MakeStageSpec(config, index, *stage)));
   }
-  R1_LOG(kInfo) << "stage " << config.name() << " (" << config.kind() << ") from step " << state_.step();
+  R1_LOG(kInfo) << "stage " << config.name() << " (" << config.kind() << ") from step "
+                << state_.step();
   absl::Status status = stage->Run(context);
   if (status.ok()) status = EvaluateAtEnd(context);
   if (absl::IsCancelled(status)) {
@@ -355,7 +373,8 @@ absl::Status Learner::RunStages() {
 absl::Status Learner::FinishRun() {
   if (!is_main()) return absl::OkStatus();
   R1_ASSIGN_OR_RETURN(const std::vector<MetricsRow> rows, recorder_->ReadRows());
-  return directory_->Finish(MakeReportJson(config_, identity_.run_id(), state_.seconds_total(), rows));
+  return directory_->Finish(
+      MakeReportJson(config_, identity_.run_id(), state_.seconds_total(), rows));
 }
 
 absl::StatusOr<RunOutcome> Learner::Run() {
@@ -375,7 +394,9 @@ absl::StatusOr<RunOutcome> Learner::Run() {
   if (status.ok()) status = FinishRun();
   const bool preempted = absl::IsCancelled(status);
   if (board_) {
-    board_->SetState(preempted ? RunState::kPreempted : status.ok() ? RunState::kFinished : RunState::kFailed,
+    board_->SetState(preempted     ? RunState::kPreempted
+                     : status.ok() ? RunState::kFinished
+                                   : RunState::kFailed,
                      status.ok() ? "" : std::string(status.message()));
   }
   if (status.ok()) pool_->Finish(kFarewellSeconds);
@@ -387,15 +408,18 @@ absl::StatusOr<RunOutcome> Learner::Run() {
 
 }  // namespace
 
-absl::StatusOr<RunOutcome> RunLearner(const LoadedConfig& loaded, const LearnerOptions& options, const StopSignal& stop) {
+absl::StatusOr<RunOutcome> RunLearner(const LoadedConfig& loaded, const LearnerOptions& options,
+                                      const StopSignal& stop) {
   R1_ASSIGN_OR_RETURN(const std::unique_ptr<Collectives> collectives, Collectives::Create());
   SetLogRole(absl::StrCat("learner/", collectives->rank()));
   if (collectives->rank() > 0 && !options.log_folder.empty()) {
-    R1_RETURN_IF_ERROR(SetLogFile(JoinPath(options.log_folder, absl::StrCat("learner_", collectives->rank(), ".log")), true));
+    R1_RETURN_IF_ERROR(SetLogFile(
+        JoinPath(options.log_folder, absl::StrCat("learner_", collectives->rank(), ".log")), true));
   }
   if (collectives->size() != loaded.config.learner().ranks()) {
-    return absl::InvalidArgumentError(absl::StrCat("learner.ranks is ", loaded.config.learner().ranks(),
-                                                   ", but this job has ", collectives->size(), " (mpirun -n N)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("learner.ranks is ", loaded.config.learner().ranks(), ", but this job has ",
+                     collectives->size(), " (mpirun -n N)"));
   }
   absl::StatusOr<RunOutcome> outcome = Learner(loaded, options, stop, *collectives).Run();
   if (!outcome.ok() && collectives->size() > 1) {

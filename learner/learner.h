@@ -1,5 +1,5 @@
-// The learner process: one rank of a run. Opens or resumes the run directory, loads the model, serves the workers, and runs
-// the stages one after the other.
+// The learner process: one rank of a run. Opens or resumes the run directory, loads the model,
+// serves the workers, and runs the stages one after the other.
 #pragma once
 
 #include <string>
@@ -22,7 +22,8 @@ struct LearnerOptions {
 enum class RunOutcome { kFinished, kPreempted };
 
 // Blocks until the run is finished, stopped (after a checkpoint) or failed.
-[[nodiscard]] absl::StatusOr<RunOutcome> RunLearner(const LoadedConfig& loaded, const LearnerOptions& options,
+[[nodiscard]] absl::StatusOr<RunOutcome> RunLearner(const LoadedConfig& loaded,
+                                                    const LearnerOptions& options,
                                                     const StopSignal& stop);
 
 }  // namespace r1::learner

@@ -20,17 +20,19 @@ double LearningRate(const v1::OptimizerConfig& config, int64_t update, int64_t t
     lr *= static_cast<double>(update + 1) / static_cast<double>(config.warmup_updates());
   }
   if (config.decay() == "constant" || update < config.decay_from_update()) return lr;
-  const int64_t length =
-      config.decay_updates() > 0 ? config.decay_updates() : total_updates - config.decay_from_update();
-  const double done =
-      std::clamp(static_cast<double>(update - config.decay_from_update()) / static_cast<double>(std::max<int64_t>(length, 1)),
-                 0.0, 1.0);
-  const double shape = config.decay() == "linear" ? 1 - done : 0.5 * (1 + std::cos(std::numbers::pi * done));
+  const int64_t length = config.decay_updates() > 0 ? config.decay_updates()
+                                                    : total_updates - config.decay_from_update();
+  const double done = std::clamp(static_cast<double>(update - config.decay_from_update()) /
+                                     static_cast<double>(std::max<int64_t>(length, 1)),
+                                 0.0, 1.0);
+  const double shape =
+      config.decay() == "linear" ? 1 - done : 0.5 * (1 + std::cos(std::numbers::pi * done));
   return lr * (config.decay_to_fraction() + (1 - config.decay_to_fraction()) * shape);
 }
 
 double GlobalNorm(std::span<const float> values) {
-  // Eight interleaved sums, which the compiler keeps in vector registers; the order is a function of the size alone.
+  // Eight interleaved sums, which the compiler keeps in vector registers; the order is a function
+  // of the size alone.
   double sums[8] = {};
   size_t i = 0;
   for (; i + 8 <= values.size(); i += 8) {
@@ -60,8 +62,8 @@ void AdamW::Reset() {
   updates_ = 0;
 }
 
-void AdamW::Update(const v1::OptimizerConfig& config, double lr, double gradient_scale, std::span<const float> gradient,
-                   std::span<float> parameters) {
+void AdamW::Update(const v1::OptimizerConfig& config, double lr, double gradient_scale,
+                   std::span<const float> gradient, std::span<float> parameters) {
   R1_CHECK(gradient.size() == first_moment_.size());
   R1_CHECK(parameters.size() == first_moment_.size());
   ++updates_;
@@ -78,7 +80,8 @@ void AdamW::Update(const v1::OptimizerConfig& config, double lr, double gradient
       const float g = gradient[i] * scale;
       const float m = first_moment_[i] = beta1 * first_moment_[i] + (1 - beta1) * g;
       const float v = second_moment_[i] = beta2 * second_moment_[i] + (1 - beta2) * g * g;
-      parameters[i] = parameters[i] * keep - rate * (m * correction1) / (std::sqrt(v * correction2) + epsilon);
+      parameters[i] =
+          parameters[i] * keep - rate * (m * correction1) / (std::sqrt(v * correction2) + epsilon);
     }
   }
 }

@@ -1,5 +1,6 @@
-// AdamW (Loshchilov & Hutter 2019) on the policy's flat fp32 buffer, the learning-rate schedule, and gradient clipping.
-// Deterministic: element-wise, or sums in a fixed order. State is replicated on every rank.
+// AdamW (Loshchilov & Hutter 2019) on the policy's flat fp32 buffer, the learning-rate schedule,
+// and gradient clipping. Deterministic: element-wise, or sums in a fixed order. State is replicated
+// on every rank.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,8 @@ namespace r1::learner {
 // The schedule's value at an update (counted from 0) of the stage.
 double ScheduleAt(const v1::Schedule& schedule, int64_t update);
 
-// Learning rate of an update: the schedule, times the linear warm-up, times the decay from decay_from_update on over
-// decay_updates (0 = up to total_updates).
+// Learning rate of an update: the schedule, times the linear warm-up, times the decay from
+// decay_from_update on over decay_updates (0 = up to total_updates).
 double LearningRate(const v1::OptimizerConfig& config, int64_t update, int64_t total_updates);
 
 // Euclidean norm, summed in float64 over fixed blocks in order.
@@ -32,8 +33,8 @@ class AdamW {
   void Reset();
 
   // One update. `gradient` is multiplied by `gradient_scale` (clipping) first.
-  void Update(const v1::OptimizerConfig& config, double lr, double gradient_scale, std::span<const float> gradient,
-              std::span<float> parameters);
+  void Update(const v1::OptimizerConfig& config, double lr, double gradient_scale,
+              std::span<const float> gradient, std::span<float> parameters);
 
   // For checkpoints.
   int64_t updates() const { return updates_; }

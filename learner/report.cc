@@ -16,30 +16,35 @@ using nlohmann::ordered_json;
 // A number of an evaluation, or "-" where it was not measured.
 std::string Share(const ordered_json& eval, const char* name) {
   const auto found = eval.find(name);
-  return found == eval.end() || !found->is_number() ? "-" : absl::StrFormat("%.3f", found->get<double>());
+  return found == eval.end() || !found->is_number() ? "-"
+                                                    : absl::StrFormat("%.3f", found->get<double>());
 }
 
 std::string EvalColumns(const ordered_json& eval) {
   const auto length = eval.find("length_mean");
-  return absl::StrFormat("%8s  [%s, %s]  %7s  %7s  %7s", Share(eval, "pass@1"), Share(eval, "pass@1_low"),
-                         Share(eval, "pass@1_high"), Share(eval, "greedy"), Share(eval, "format_frac"),
-                         length == eval.end() ? "-" : absl::StrFormat("%.1f", length->get<double>()));
+  return absl::StrFormat(
+      "%8s  [%s, %s]  %7s  %7s  %7s", Share(eval, "pass@1"), Share(eval, "pass@1_low"),
+      Share(eval, "pass@1_high"), Share(eval, "greedy"), Share(eval, "format_frac"),
+      length == eval.end() ? "-" : absl::StrFormat("%.1f", length->get<double>()));
 }
 
 std::string FormatStages(const ordered_json& report) {
-  std::string text = absl::StrFormat("%-16s %-9s %8s  %8s  %-14s  %7s  %7s  %7s\n", "stage", "kind", "updates",
-                                     "sampled", "95 % interval", "greedy", "format", "length");
+  std::string text =
+      absl::StrFormat("%-16s %-9s %8s  %8s  %-14s  %7s  %7s  %7s\n", "stage", "kind", "updates",
+                      "sampled", "95 % interval", "greedy", "format", "length");
   double prompts = 0;
   for (const ordered_json& stage : report.at("stages")) {
     const ordered_json& evals = stage.at("eval");
     const auto held_out = evals.find("held_out");
     const std::string columns = held_out == evals.end() ? "" : EvalColumns(*held_out);
     absl::StrAppendFormat(&text, "%-16s %-9s %8d  %s\n", stage.at("name").get<std::string>(),
-                          stage.at("kind").get<std::string>(), stage.at("updates").get<int64_t>(), columns);
+                          stage.at("kind").get<std::string>(), stage.at("updates").get<int64_t>(),
+                          columns);
     if (held_out != evals.end()) prompts = std::max(prompts, held_out->value("samples", 0.0));
     const auto textbook = evals.find("textbook");
     if (textbook != evals.end()) {
-      absl::StrAppendFormat(&text, "%-16s %-9s %8s  %s\n", "  its textbook", "", "", EvalColumns(*textbook));
+      absl::StrAppendFormat(&text, "%-16s %-9s %8s  %s\n", "  its textbook", "", "",
+                            EvalColumns(*textbook));
     }
   }
   absl::StrAppendFormat(&text, "accuracy on %.0f held-out samples; whole run %.0f s\n", prompts,
@@ -63,7 +68,8 @@ std::string MakeReportJson(const v1::Config& config, const std::string& run_id, 
       for (const auto& [key, value] : row.values) {
         if (!absl::StartsWith(key, "eval/")) continue;
         const size_t slash = key.find('/', 5);
-        if (slash != std::string::npos) evals[key.substr(5, slash - 5)][key.substr(slash + 1)] = value;
+        if (slash != std::string::npos)
+          evals[key.substr(5, slash - 5)][key.substr(slash + 1)] = value;
       }
     }
     stages.push_back({{"name", config.stage(i).name()},
@@ -72,7 +78,8 @@ std::string MakeReportJson(const v1::Config& config, const std::string& run_id, 
                       {"updates", updates},
                       {"eval", evals}});
   }
-  const ordered_json report = {{"run_id", run_id}, {"seconds", seconds}, {"stages", std::move(stages)}};
+  const ordered_json report = {
+      {"run_id", run_id}, {"seconds", seconds}, {"stages", std::move(stages)}};
   return report.dump(2) + "\n";
 }
 

@@ -1,4 +1,5 @@
-// The table at the end of a run: held-out accuracy, format and length after each stage, made from metrics.jsonl.
+// The table at the end of a run: held-out accuracy, format and length after each stage, made from
+// metrics.jsonl.
 #pragma once
 
 #include <string>
@@ -10,8 +11,8 @@
 
 namespace r1::learner {
 
-// report.json: the run, its wall-clock seconds, and for each stage the last evaluation on every set, as written in
-// metrics.jsonl ("eval/held_out/pass@1", …).
+// report.json: the run, its wall-clock seconds, and for each stage the last evaluation on every
+// set, as written in metrics.jsonl ("eval/held_out/pass@1", …).
 std::string MakeReportJson(const v1::Config& config, const std::string& run_id, double seconds,
                            const std::vector<MetricsRow>& rows);
 

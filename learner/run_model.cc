@@ -11,8 +11,9 @@ constexpr uint64_t kJsonBytesMax = 100 << 20;
 
 absl::Status CheckVocabulary(const RunModel& model) {
   if (model.tokenizer->vocab_size() <= model.spec.vocab) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat("the tokenizer has ", model.tokenizer->vocab_size(),
-                                                 " ids, but the model's vocab_size is ", model.spec.vocab));
+  return absl::InvalidArgumentError(
+      absl::StrCat("the tokenizer has ", model.tokenizer->vocab_size(),
+                   " ids, but the model's vocab_size is ", model.spec.vocab));
 }
 
 }  // namespace
@@ -20,11 +21,12 @@ absl::Status CheckVocabulary(const RunModel& model) {
 absl::StatusOr<RunModel> LoadRunModel(const v1::ModelConfig& config) {
   RunModel model;
   if (config.path().empty()) {
-    R1_ASSIGN_OR_RETURN(const std::string tokenizer_json, Tokenizer::BuiltinJson(config.tokenizer()));
+    R1_ASSIGN_OR_RETURN(const std::string tokenizer_json,
+                        Tokenizer::BuiltinJson(config.tokenizer()));
     R1_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Parse(tokenizer_json));
     R1_ASSIGN_OR_RETURN(const std::string config_json,
-                        PresetConfigJson(config.preset(), model.tokenizer->vocab_size(), model.tokenizer->bos_id(),
-                                         model.tokenizer->eos_id()));
+                        PresetConfigJson(config.preset(), model.tokenizer->vocab_size(),
+                                         model.tokenizer->bos_id(), model.tokenizer->eos_id()));
     R1_ASSIGN_OR_RETURN(model.spec, ParseModelSpec(config_json));
     return model;
   }
@@ -32,9 +34,10 @@ absl::StatusOr<RunModel> LoadRunModel(const v1::ModelConfig& config) {
   const std::string config_path = JoinPath(config.path(), "config.json");
   absl::StatusOr<std::string> config_json = files.Read(config_path, kJsonBytesMax);
   if (absl::IsNotFound(config_json.status())) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "model.path: ", config_path, " does not exist; expected a folder in Hugging Face layout (a hub id is not "
-        "downloaded: huggingface-cli download NAME --local-dir DIR)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("model.path: ", config_path,
+                     " does not exist; expected a folder in Hugging Face layout (a hub id is not "
+                     "downloaded: huggingface-cli download NAME --local-dir DIR)"));
   }
   R1_RETURN_IF_ERROR(config_json.status());
   absl::StatusOr<ModelSpec> spec = ParseModelSpec(*config_json);
@@ -49,7 +52,8 @@ absl::StatusOr<RunModel> LoadRunModel(const v1::ModelConfig& config) {
   return model;
 }
 
-absl::StatusOr<std::optional<WeightsSnapshot>> LoadRunWeights(const v1::ModelConfig& config, const ModelSpec& spec) {
+absl::StatusOr<std::optional<WeightsSnapshot>> LoadRunWeights(const v1::ModelConfig& config,
+                                                              const ModelSpec& spec) {
   if (config.path().empty()) return std::optional<WeightsSnapshot>();
   R1_ASSIGN_OR_RETURN(WeightsSnapshot weights, ReadModelFolder(config.path(), spec));
   return std::optional<WeightsSnapshot>(std::move(weights));

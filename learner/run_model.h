@@ -1,4 +1,5 @@
-// The model of a run as its config names it: a built-in preset or a Hugging Face folder, with its tokenizer. Torch-free.
+// The model of a run as its config names it: a built-in preset or a Hugging Face folder, with its
+// tokenizer. Torch-free.
 #pragma once
 
 #include <memory>
@@ -17,11 +18,12 @@ struct RunModel {
   std::unique_ptr<Tokenizer> tokenizer;
 };
 
-// InvalidArgument: the folder's config.json or tokenizer.json cannot be used, or the tokenizer has more ids than the model.
+// InvalidArgument: the folder's config.json or tokenizer.json cannot be used, or the tokenizer has
+// more ids than the model.
 [[nodiscard]] absl::StatusOr<RunModel> LoadRunModel(const v1::ModelConfig& config);
 
 // The folder's weights; nullopt for a preset, whose weights are random.
-[[nodiscard]] absl::StatusOr<std::optional<WeightsSnapshot>> LoadRunWeights(const v1::ModelConfig& config,
-                                                                            const ModelSpec& spec);
+[[nodiscard]] absl::StatusOr<std::optional<WeightsSnapshot>> LoadRunWeights(
+    const v1::ModelConfig& config, const ModelSpec& spec);
 
 }  // namespace r1::learner

@@ -12,21 +12,26 @@ void LogIfError(const absl::Status& status) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const v1::Config& config, const RunDirectory& directory,
+absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const v1::Config& config,
+                                                               const RunDirectory& directory,
                                                                StatusBoard& board) {
   FileSystem& filesystem = RealFileSystem();
   std::unique_ptr<RunRecorder> recorder(new RunRecorder(
-      directory, board, {.folder = directory.checkpoints_folder(), .keep = config.checkpoint().keep()}));
-  R1_ASSIGN_OR_RETURN(recorder->metrics_, MetricsWriter::Open(filesystem, directory.metrics_path()));
+      directory, board,
+      {.folder = directory.checkpoints_folder(), .keep = config.checkpoint().keep()}));
+  R1_ASSIGN_OR_RETURN(recorder->metrics_,
+                      MetricsWriter::Open(filesystem, directory.metrics_path()));
   R1_ASSIGN_OR_RETURN(const std::vector<MetricsRow> rows, recorder->ReadRows());
   board.RestoreRows(rows);
   R1_ASSIGN_OR_RETURN(recorder->tensorboard_,
-                      TensorboardWriter::Create(filesystem, directory.path(), directory.incarnation(), rows, RealClock()));
+                      TensorboardWriter::Create(filesystem, directory.path(),
+                                                directory.incarnation(), rows, RealClock()));
   R1_ASSIGN_OR_RETURN(
       recorder->samples_,
-      SampleWriter::Open(filesystem, {.folder = directory.samples_folder(),
-                                      .bytes_max = static_cast<uint64_t>(config.samples().bytes_max()),
-                                      .every_n = config.samples().every_n()}));
+      SampleWriter::Open(filesystem,
+                         {.folder = directory.samples_folder(),
+                          .bytes_max = static_cast<uint64_t>(config.samples().bytes_max()),
+                          .every_n = config.samples().every_n()}));
   return recorder;
 }
 

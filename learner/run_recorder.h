@@ -1,5 +1,5 @@
-// What rank 0 leaves behind as the run goes on: rows, samples and checkpoints, in files and on the status page. A full disk
-// or another error of these files is logged and never ends the run.
+// What rank 0 leaves behind as the run goes on: rows, samples and checkpoints, in files and on the
+// status page. A full disk or another error of these files is logged and never ends the run.
 #pragma once
 
 #include <memory>
@@ -21,14 +21,14 @@ namespace r1::learner {
 class RunRecorder {
  public:
   // After RunDirectory::CutBack. Puts the rows of earlier attempts on the board.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<RunRecorder>> Open(const v1::Config& config,
-                                                                         const RunDirectory& directory,
-                                                                         StatusBoard& board);
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<RunRecorder>> Open(
+      const v1::Config& config, const RunDirectory& directory, StatusBoard& board);
 
   void WriteRow(const MetricsRow& row);
   void WriteSamples(SampleBatch batch);
 
-  // Makes rows and samples durable and records their sizes in the state: before a checkpoint that will cut back to them.
+  // Makes rows and samples durable and records their sizes in the state: before a checkpoint that
+  // will cut back to them.
   [[nodiscard]] absl::Status Sync(v1::CheckpointState& state);
   CheckpointStore& checkpoints() { return checkpoints_; }
 
@@ -36,8 +36,11 @@ class RunRecorder {
   [[nodiscard]] absl::StatusOr<std::vector<MetricsRow>> ReadRows() const;
 
  private:
-  RunRecorder(const RunDirectory& directory, StatusBoard& board, CheckpointStore::Options checkpoints)
-      : directory_(directory), board_(board), checkpoints_(RealFileSystem(), std::move(checkpoints)) {}
+  RunRecorder(const RunDirectory& directory, StatusBoard& board,
+              CheckpointStore::Options checkpoints)
+      : directory_(directory),
+        board_(board),
+        checkpoints_(RealFileSystem(), std::move(checkpoints)) {}
 
   const RunDirectory& directory_;
   StatusBoard& board_;

@@ -25,7 +25,8 @@ at::Tensor ToTensor(const std::vector<float>& values) {
 }
 
 bool AllFinite(std::span<const float> values) {
-  // Adding up is enough: infinities and NaN survive any sum of finite numbers that does not itself overflow.
+  // Adding up is enough: infinities and NaN survive any sum of finite numbers that does not itself
+  // overflow.
   float sum = 0;
   for (const float value : values) sum += value * 0.0f;
   return sum == 0;
@@ -81,7 +82,8 @@ absl::Status Trainer::ForEachMicroBatch(const std::vector<MicroBatch>& micro_bat
   threads_.ParallelFor(options_.threads, 1, [&](int, int begin, int end) {
     at::set_num_threads(1);  // a thread-local setting of the calling thread
     for (int thread = begin; thread < end; ++thread) {
-      for (size_t i = static_cast<size_t>(thread); i < micro_batches.size(); i += static_cast<size_t>(options_.threads)) {
+      for (size_t i = static_cast<size_t>(thread); i < micro_batches.size();
+           i += static_cast<size_t>(options_.threads)) {
         statuses[i] = body(i, *states_[static_cast<size_t>(thread)]);
       }
     }
@@ -106,81 +108,93 @@ absl::StatusOr<UpdateMetrics> Trainer::TrainNextToken(std::span<const TrainSeque
   const std::vector<int64_t> counts = GlobalCounts(sequences);
   if (counts[1] == 0) return UpdateMetrics();
   const double weight = 1 / static_cast<double>(counts[1]);
-  const std::vector<MicroBatch> micro_batches = PackMicroBatches(sequences, options_.tokens_max, options_.threads);
+  const std::vector<MicroBatch> micro_batches =
+      PackMicroBatches(sequences, options_.tokens_max, options_.threads);
   for (auto& state : states_) state->Reset();
-  absl::Status computed = ForEachMicroBatch(micro_batches, [&](size_t i, ThreadState& state) -> absl::Status {
-    ForwardStats stats;
-    R1_ASSIGN_OR_RETURN(const double loss, policy_.ForwardBackward(
-                                               micro_batches[i].batch, 1.0,
-                                               [&](const at::Tensor& logprobs) { return logprobs.sum() * -weight; },
-                                               state.gradient, &stats));
-    state.loss += loss;
-    state.Count(micro_batches[i].batch, stats, true);
-    return absl::OkStatus();
-  });
+  absl::Status computed =
+      ForEachMicroBatch(micro_batches, [&](size_t i, ThreadState& state) -> absl::Status {
+        ForwardStats stats;
+        R1_ASSIGN_OR_RETURN(const double loss, policy_.ForwardBackward(
+                                                   micro_batches[i].batch, 1.0,
+                                                   [&](const at::Tensor& logprobs) {
+                                                     return logprobs.sum() * -weight;
+                                                   },
+                                                   state.gradient, &stats));
+        state.loss += loss;
+        state.Count(micro_batches[i].batch, stats, true);
+        return absl::OkStatus();
+      });
   return FinishUpdate(settings, counts[0], std::move(computed));
 }
 
-absl::StatusOr<UpdateMetrics> Trainer::TrainPolicy(std::span<TrainSequence> sequences, const PolicyLoss& loss,
+absl::StatusOr<UpdateMetrics> Trainer::TrainPolicy(std::span<TrainSequence> sequences,
+                                                   const PolicyLoss& loss,
                                                    const UpdateSettings& settings) {
   const std::vector<int64_t> counts = GlobalCounts(sequences);
   if (counts[1] == 0) return UpdateMetrics();
   const LossDenominators denominators{
       .sequences = counts[0], .tokens = counts[1], .response_tokens_max = loss.response_tokens_max};
-  const std::vector<MicroBatch> micro_batches = PackMicroBatches(sequences, options_.tokens_max, options_.threads);
+  const std::vector<MicroBatch> micro_batches =
+      PackMicroBatches(sequences, options_.tokens_max, options_.threads);
   for (auto& state : states_) state->Reset();
-  absl::Status computed = ForEachMicroBatch(micro_batches, [&](size_t i, ThreadState& state) -> absl::Status {
-    const MicroBatch& micro_batch = micro_batches[i];
-    std::vector<float> weights, advantages, old_logprobs, reference_logprobs;
-    for (const int s : micro_batch.sequences) {
-      const TrainSequence& sequence = sequences[static_cast<size_t>(s)];
-      const auto n = static_cast<size_t>(sequence.target_count());
-      weights.insert(weights.end(), n, static_cast<float>(TokenWeight(loss.aggregation, sequence.target_count(), denominators)));
-      advantages.insert(advantages.end(), n, static_cast<float>(sequence.advantage));
-      old_logprobs.insert(old_logprobs.end(), sequence.old_logprobs.begin(), sequence.old_logprobs.end());
-      reference_logprobs.insert(reference_logprobs.end(), sequence.reference_logprobs.begin(),
-                                sequence.reference_logprobs.end());
-    }
-    const bool has_old = old_logprobs.size() == weights.size();
-    R1_CHECK(has_old || old_logprobs.empty());
-    R1_CHECK(reference_logprobs.empty() || reference_logprobs.size() == weights.size());
-    std::vector<float> forward_logprobs;
-    const auto loss_function = [&](const at::Tensor& logprobs) {
-      const at::Tensor detached = logprobs.detach();
-      if (!has_old) {
-        const float* values = detached.contiguous().data_ptr<float>();
-        forward_logprobs.assign(values, values + detached.numel());
-      }
-      TokenLossInputs inputs{.logprobs = logprobs,
-                             .old_logprobs = has_old ? ToTensor(old_logprobs) : detached,
-                             .advantages = ToTensor(advantages),
-                             .kl_coef = loss.kl_coef};
-      if (!reference_logprobs.empty()) inputs.reference_logprobs = ToTensor(reference_logprobs);
-      inputs.sequences = at::empty({logprobs.numel()}, at::kLong);
-      std::copy(micro_batch.batch.target_sequences.begin(), micro_batch.batch.target_sequences.end(),
-                inputs.sequences.data_ptr<int64_t>());
-      return (loss.algorithm.TokenLoss(inputs, &state.sums) * ToTensor(weights)).sum();
-    };
-    ForwardStats stats;
-    R1_ASSIGN_OR_RETURN(const double value, policy_.ForwardBackward(micro_batch.batch, settings.temperature, loss_function,
-                                                                    state.gradient, &stats));
-    state.loss += value;
-    state.Count(micro_batch.batch, stats, loss.count_expert_load);
-    const float* next = forward_logprobs.data();
-    for (const int s : micro_batch.sequences) {
-      if (has_old) break;
-      TrainSequence& sequence = sequences[static_cast<size_t>(s)];
-      sequence.old_logprobs.assign(next, next + sequence.target_count());
-      next += sequence.target_count();
-    }
-    return absl::OkStatus();
-  });
+  absl::Status computed =
+      ForEachMicroBatch(micro_batches, [&](size_t i, ThreadState& state) -> absl::Status {
+        const MicroBatch& micro_batch = micro_batches[i];
+        std::vector<float> weights, advantages, old_logprobs, reference_logprobs;
+        for (const int s : micro_batch.sequences) {
+          const TrainSequence& sequence = sequences[static_cast<size_t>(s)];
+          const auto n = static_cast<size_t>(sequence.target_count());
+          weights.insert(weights.end(), n,
+                         static_cast<float>(
+                             TokenWeight(loss.aggregation, sequence.target_count(), denominators)));
+          advantages.insert(advantages.end(), n, static_cast<float>(sequence.advantage));
+          old_logprobs.insert(old_logprobs.end(), sequence.old_logprobs.begin(),
+                              sequence.old_logprobs.end());
+          reference_logprobs.insert(reference_logprobs.end(), sequence.reference_logprobs.begin(),
+                                    sequence.reference_logprobs.end());
+        }
+        const bool has_old = old_logprobs.size() == weights.size();
+        R1_CHECK(has_old || old_logprobs.empty());
+        R1_CHECK(reference_logprobs.empty() || reference_logprobs.size() == weights.size());
+        std::vector<float> forward_logprobs;
+        const auto loss_function = [&](const at::Tensor& logprobs) {
+          const at::Tensor detached = logprobs.detach();
+          if (!has_old) {
+            const float* values = detached.contiguous().data_ptr<float>();
+            forward_logprobs.assign(values, values + detached.numel());
+          }
+          TokenLossInputs inputs{.logprobs = logprobs,
+                                 .old_logprobs = has_old ? ToTensor(old_logprobs) : detached,
+                                 .advantages = ToTensor(advantages),
+                                 .kl_coef = loss.kl_coef};
+          if (!reference_logprobs.empty()) inputs.reference_logprobs = ToTensor(reference_logprobs);
+          inputs.sequences = at::empty({logprobs.numel()}, at::kLong);
+          std::copy(micro_batch.batch.target_sequences.begin(),
+                    micro_batch.batch.target_sequences.end(), inputs.sequences.data_ptr<int64_t>());
+          return (loss.algorithm.TokenLoss(inputs, &state.sums) * ToTensor(weights)).sum();
+        };
+        ForwardStats stats;
+        R1_ASSIGN_OR_RETURN(const double value,
+                            policy_.ForwardBackward(micro_batch.batch, settings.temperature,
+                                                    loss_function, state.gradient, &stats));
+        state.loss += value;
+        state.Count(micro_batch.batch, stats, loss.count_expert_load);
+        const float* next = forward_logprobs.data();
+        for (const int s : micro_batch.sequences) {
+          if (has_old) break;
+          TrainSequence& sequence = sequences[static_cast<size_t>(s)];
+          sequence.old_logprobs.assign(next, next + sequence.target_count());
+          next += sequence.target_count();
+        }
+        return absl::OkStatus();
+      });
   return FinishUpdate(settings, counts[0], std::move(computed));
 }
 
-absl::StatusOr<UpdateMetrics> Trainer::FinishUpdate(const UpdateSettings& settings, int64_t sequences,
-                                                    absl::Status computed) {
-  // A rank whose own part is not finite must still take part in the sums: its gradient says so to the others.
+absl::StatusOr<UpdateMetrics> Trainer::FinishUpdate(const UpdateSettings& settings,
+                                                    int64_t sequences, absl::Status computed) {
+  // A rank whose own part is not finite must still take part in the sums: its gradient says so to
+  // the others.
   const bool non_finite = absl::IsDataLoss(computed);
   if (!computed.ok() && !non_finite) return computed;
   std::vector<float>& gradient = states_[0]->gradient;
@@ -195,9 +209,15 @@ absl::StatusOr<UpdateMetrics> Trainer::FinishUpdate(const UpdateSettings& settin
   double ratio_max = 0;
   for (const auto& state : states_) {
     const TokenLossSums& token = state->sums;
-    const double parts[] = {state->loss,        state->entropy,     static_cast<double>(state->target_tokens),
-                            static_cast<double>(state->tokens), token.tokens, token.clipped_low,
-                            token.clipped_high, token.kl_ref,       token.kl_old};
+    const double parts[] = {state->loss,
+                            state->entropy,
+                            static_cast<double>(state->target_tokens),
+                            static_cast<double>(state->tokens),
+                            token.tokens,
+                            token.clipped_low,
+                            token.clipped_high,
+                            token.kl_ref,
+                            token.kl_old};
     for (size_t i = 0; i < std::size(parts); ++i) sums[i] += parts[i];
     ratio_max = std::max(ratio_max, token.ratio_max);
     CountLoad(state->expert_load);
@@ -220,11 +240,13 @@ absl::StatusOr<UpdateMetrics> Trainer::FinishUpdate(const UpdateSettings& settin
     metrics.skipped = true;
     ++skipped_updates_;
     ++skipped_in_a_row_;
-    const std::string reason = non_finite ? std::string(computed.message()) : "a gradient is not finite";
+    const std::string reason =
+        non_finite ? std::string(computed.message()) : "a gradient is not finite";
     R1_LOG(kError) << "update skipped: " << reason;
     if (skipped_in_a_row_ >= kSkippedInARowMax) {
-      return absl::DataLossError(absl::StrCat(skipped_in_a_row_, " updates in a row were not finite, the last because ",
-                                              reason, "; the weights of the last good update are in the checkpoint"));
+      return absl::DataLossError(
+          absl::StrCat(skipped_in_a_row_, " updates in a row were not finite, the last because ",
+                       reason, "; the weights of the last good update are in the checkpoint"));
     }
     return metrics;
   }
@@ -235,23 +257,27 @@ absl::StatusOr<UpdateMetrics> Trainer::FinishUpdate(const UpdateSettings& settin
   return metrics;
 }
 
-absl::StatusOr<std::vector<std::vector<float>>> Trainer::Logprobs(Policy& policy, std::span<const TrainSequence> sequences,
-                                                                  double temperature, bool count_expert_load) {
-  const std::vector<MicroBatch> micro_batches = PackMicroBatches(sequences, options_.tokens_max, options_.threads);
+absl::StatusOr<std::vector<std::vector<float>>> Trainer::Logprobs(
+    Policy& policy, std::span<const TrainSequence> sequences, double temperature,
+    bool count_expert_load) {
+  const std::vector<MicroBatch> micro_batches =
+      PackMicroBatches(sequences, options_.tokens_max, options_.threads);
   std::vector<std::vector<float>> logprobs(sequences.size());
   for (auto& state : states_) state->Reset();
-  R1_RETURN_IF_ERROR(ForEachMicroBatch(micro_batches, [&](size_t i, ThreadState& state) -> absl::Status {
-    ForwardStats stats;
-    R1_ASSIGN_OR_RETURN(const std::vector<float> values, policy.Logprobs(micro_batches[i].batch, temperature, &stats));
-    const float* next = values.data();
-    for (const int s : micro_batches[i].sequences) {
-      const int64_t n = sequences[static_cast<size_t>(s)].target_count();
-      logprobs[static_cast<size_t>(s)].assign(next, next + n);
-      next += n;
-    }
-    state.Count(micro_batches[i].batch, stats, count_expert_load);
-    return absl::OkStatus();
-  }));
+  R1_RETURN_IF_ERROR(
+      ForEachMicroBatch(micro_batches, [&](size_t i, ThreadState& state) -> absl::Status {
+        ForwardStats stats;
+        R1_ASSIGN_OR_RETURN(const std::vector<float> values,
+                            policy.Logprobs(micro_batches[i].batch, temperature, &stats));
+        const float* next = values.data();
+        for (const int s : micro_batches[i].sequences) {
+          const int64_t n = sequences[static_cast<size_t>(s)].target_count();
+          logprobs[static_cast<size_t>(s)].assign(next, next + n);
+          next += n;
+        }
+        state.Count(micro_batches[i].batch, stats, count_expert_load);
+        return absl::OkStatus();
+      }));
   for (const auto& state : states_) CountLoad(state->expert_load);
   return logprobs;
 }
@@ -266,7 +292,8 @@ ExpertLoad Trainer::UpdateCorrectionBias(double rate) {
   for (const LayerSpec& layer : policy_.spec().layers) {
     if (!layer.moe) continue;
     const auto experts = static_cast<size_t>(layer.moe->experts);
-    const std::span<const int64_t> load = std::span<const int64_t>(expert_load_).subspan(begin, experts);
+    const std::span<const int64_t> load =
+        std::span<const int64_t>(expert_load_).subspan(begin, experts);
     int64_t total = 0;
     for (const int64_t tokens : load) total += tokens;
     begin += experts;
@@ -278,7 +305,9 @@ ExpertLoad Trainer::UpdateCorrectionBias(double rate) {
       biases[begin - experts + e] += static_cast<float>(rate * ((tokens < mean) - (tokens > mean)));
       summary.max_over_mean = std::max(summary.max_over_mean, tokens / mean);
       summary.min_over_mean = std::min(summary.min_over_mean, tokens / mean);
-      if (tokens > 0) entropy -= tokens / static_cast<double>(total) * std::log(tokens / static_cast<double>(total));
+      if (tokens > 0)
+        entropy -=
+            tokens / static_cast<double>(total) * std::log(tokens / static_cast<double>(total));
     }
     summary.entropy += entropy / std::log(static_cast<double>(experts));
     ++layers;

@@ -1,9 +1,9 @@
-// One optimizer update over this rank's sequences: forward and backward of micro-batches on several threads, gradients
-// summed thread by thread and then rank by rank in a fixed order, clipping, AdamW. Two users: next-token training and
-// policy gradients.
+// One optimizer update over this rank's sequences: forward and backward of micro-batches on several
+// threads, gradients summed thread by thread and then rank by rank in a fixed order, clipping,
+// AdamW. Two users: next-token training and policy gradients.
 //
-// Gradients or losses that are not finite never reach the weights: the update is skipped and counted, and the third in a
-// row is an error (DataLoss).
+// Gradients or losses that are not finite never reach the weights: the update is skipped and
+// counted, and the third in a row is an error (DataLoss).
 #pragma once
 
 #include <cstdint>
@@ -46,9 +46,9 @@ struct UpdateMetrics {
   double lr = 0;
   bool skipped = false;
   int64_t sequences = 0;
-  int64_t tokens = 0;         // computed, prompts included
+  int64_t tokens = 0;  // computed, prompts included
   int64_t target_tokens = 0;
-  double entropy = 0;         // mean over target tokens, nats
+  double entropy = 0;  // mean over target tokens, nats
   // Policy updates: means over target tokens.
   double clip_low_frac = 0;
   double clip_high_frac = 0;
@@ -74,32 +74,36 @@ class Trainer {
   ~Trainer();
 
   // Mean cross-entropy over all target tokens. Collective.
-  [[nodiscard]] absl::StatusOr<UpdateMetrics> TrainNextToken(std::span<const TrainSequence> sequences,
-                                                             const UpdateSettings& settings);
+  [[nodiscard]] absl::StatusOr<UpdateMetrics> TrainNextToken(
+      std::span<const TrainSequence> sequences, const UpdateSettings& settings);
 
-  // A policy-gradient update. Fills old_logprobs of sequences that have none with the forward's own. Collective; ranks
-  // without sequences take part. No sequence on any rank: nothing happens.
-  [[nodiscard]] absl::StatusOr<UpdateMetrics> TrainPolicy(std::span<TrainSequence> sequences, const PolicyLoss& loss,
+  // A policy-gradient update. Fills old_logprobs of sequences that have none with the forward's
+  // own. Collective; ranks without sequences take part. No sequence on any rank: nothing happens.
+  [[nodiscard]] absl::StatusOr<UpdateMetrics> TrainPolicy(std::span<TrainSequence> sequences,
+                                                          const PolicyLoss& loss,
                                                           const UpdateSettings& settings);
 
-  // Logprobs of every sequence's targets under a policy (this one or the reference); no gradient, not collective.
-  [[nodiscard]] absl::StatusOr<std::vector<std::vector<float>>> Logprobs(Policy& policy,
-                                                                         std::span<const TrainSequence> sequences,
-                                                                         double temperature, bool count_expert_load);
+  // Logprobs of every sequence's targets under a policy (this one or the reference); no gradient,
+  // not collective.
+  [[nodiscard]] absl::StatusOr<std::vector<std::vector<float>>> Logprobs(
+      Policy& policy, std::span<const TrainSequence> sequences, double temperature,
+      bool count_expert_load);
 
-  // Once a step, after its last update: bias += rate * sign(mean load - load), from the loads counted since the last call,
-  // summed over ranks. Collective.
+  // Once a step, after its last update: bias += rate * sign(mean load - load), from the loads
+  // counted since the last call, summed over ranks. Collective.
   ExpertLoad UpdateCorrectionBias(double rate);
 
   int64_t skipped_updates() const { return skipped_updates_; }
 
  private:
   struct ThreadState;
-  // Runs body(micro_batch_index, state) for every micro-batch, thread by thread. The first error by index wins.
+  // Runs body(micro_batch_index, state) for every micro-batch, thread by thread. The first error by
+  // index wins.
   template <typename Body>
   absl::Status ForEachMicroBatch(const std::vector<MicroBatch>& micro_batches, Body body);
   // Sums gradients and statistics over threads and ranks, checks, clips, updates.
-  absl::StatusOr<UpdateMetrics> FinishUpdate(const UpdateSettings& settings, int64_t sequences, absl::Status computed);
+  absl::StatusOr<UpdateMetrics> FinishUpdate(const UpdateSettings& settings, int64_t sequences,
+                                             absl::Status computed);
   std::vector<int64_t> GlobalCounts(std::span<const TrainSequence> sequences);
   void CountLoad(const std::vector<int64_t>& load);
 

@@ -11,7 +11,8 @@ constexpr int kThreads = 512;
 constexpr int kAtOnce = 8;
 
 // Each block reads runs of kThreads * kAtOnce * 16 bytes.
-__global__ void __launch_bounds__(kThreads) ReadKernel(const uint4* data, int64_t runs, uint32_t* result) {
+__global__ void __launch_bounds__(kThreads)
+    ReadKernel(const uint4* data, int64_t runs, uint32_t* result) {
   uint32_t bits = 0;
   for (int64_t run = blockIdx.x; run < runs; run += gridDim.x) {
     const uint4* const first = data + run * kThreads * kAtOnce + threadIdx.x;
@@ -32,11 +33,14 @@ void Run(const BenchReport& report) {
   R1_CHECK_CUDA(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0));
   const int64_t runs = bytes / (16 * kThreads * kAtOnce);
   const double microseconds = MedianMicroseconds(2, [&](int, cudaStream_t stream) {
-    ReadKernel<<<multiprocessors * 4, kThreads, 0, stream>>>(reinterpret_cast<const uint4*>(data.data()), runs,
-                                                             result.data());
+    ReadKernel<<<multiprocessors * 4, kThreads, 0, stream>>>(
+        reinterpret_cast<const uint4*>(data.data()), runs, result.data());
     R1_CHECK_CUDA(cudaGetLastError());
   });
-  report.Add({.kernel = "read", .shape = "8 GiB", .microseconds = microseconds, .bytes = static_cast<double>(bytes)});
+  report.Add({.kernel = "read",
+              .shape = "8 GiB",
+              .microseconds = microseconds,
+              .bytes = static_cast<double>(bytes)});
 }
 
 }  // namespace

@@ -23,7 +23,8 @@ BenchReport::BenchReport(int argc, char** argv) {
   cudaDeviceProp properties;
   R1_CHECK_CUDA(cudaGetDeviceProperties(&properties, 0));
   std::printf("%s, %d multiprocessors\n%-22s %-30s %9s %8s %8s %7s  %s\n", properties.name,
-              properties.multiProcessorCount, "kernel", "shape", "us", "GB/s", "TFLOP/s", "floor", "peer us (ratio)");
+              properties.multiProcessorCount, "kernel", "shape", "us", "GB/s", "TFLOP/s", "floor",
+              "peer us (ratio)");
 }
 
 bool BenchReport::Wants(const std::string& shape) const {
@@ -34,10 +35,12 @@ bool BenchReport::Wants(const std::string& shape) const {
 void BenchReport::Add(const BenchRow& row) const {
   const double seconds = row.microseconds * 1e-6;
   const double floor_seconds = std::max(row.bytes / kBytesPerSecond, row.flops / kFlopsPerSecond);
-  std::printf("%-22s %-30s %9.2f %8.0f %8.1f %6.1f%%", row.kernel.c_str(), row.shape.c_str(), row.microseconds,
-              row.bytes / seconds * 1e-9, row.flops / seconds * 1e-12, 100 * floor_seconds / seconds);
+  std::printf("%-22s %-30s %9.2f %8.0f %8.1f %6.1f%%", row.kernel.c_str(), row.shape.c_str(),
+              row.microseconds, row.bytes / seconds * 1e-9, row.flops / seconds * 1e-12,
+              100 * floor_seconds / seconds);
   if (row.peer_microseconds > 0) {
-    std::printf("  %s %.1f (%.2fx)", row.peer.c_str(), row.peer_microseconds, row.peer_microseconds / row.microseconds);
+    std::printf("  %s %.1f (%.2fx)", row.peer.c_str(), row.peer_microseconds,
+                row.peer_microseconds / row.microseconds);
   }
   std::printf("\n");
   if (json_path_.empty()) return;
@@ -46,15 +49,17 @@ void BenchReport::Add(const BenchRow& row) const {
     std::fprintf(stderr, "cannot append to %s\n", json_path_.c_str());
     std::exit(1);
   }
-  std::fprintf(file,
-               "{\"kernel\": \"%s\", \"shape\": \"%s\", \"us\": %.3f, \"bytes\": %.0f, \"flops\": %.0f, "
-               "\"floor_fraction\": %.4f, \"peer\": \"%s\", \"peer_us\": %.2f}\n",
-               row.kernel.c_str(), row.shape.c_str(), row.microseconds, row.bytes, row.flops, floor_seconds / seconds,
-               row.peer.c_str(), row.peer_microseconds);
+  std::fprintf(
+      file,
+      "{\"kernel\": \"%s\", \"shape\": \"%s\", \"us\": %.3f, \"bytes\": %.0f, \"flops\": %.0f, "
+      "\"floor_fraction\": %.4f, \"peer\": \"%s\", \"peer_us\": %.2f}\n",
+      row.kernel.c_str(), row.shape.c_str(), row.microseconds, row.bytes, row.flops,
+      floor_seconds / seconds, row.peer.c_str(), row.peer_microseconds);
   std::fclose(file);
 }
 
-double MedianMicroseconds(int calls, const std::function<void(int call, cudaStream_t stream)>& call) {
+double MedianMicroseconds(int calls,
+                          const std::function<void(int call, cudaStream_t stream)>& call) {
   constexpr int kWarmUps = 3;
   constexpr int kReplays = 15;
   cudaStream_t stream;

@@ -1,6 +1,7 @@
-// Timing of CUDA kernels and the table that every CUDA benchmark prints: time, bytes and operations counted by hand, the
-// floor that they imply on an H200, and the fraction of it that was reached. With --json FILE each row is also appended to
-// FILE as a line of JSON; with --only TEXT only the rows whose shape ends in TEXT are measured.
+// Timing of CUDA kernels and the table that every CUDA benchmark prints: time, bytes and operations
+// counted by hand, the floor that they imply on an H200, and the fraction of it that was reached.
+// With --json FILE each row is also appended to FILE as a line of JSON; with --only TEXT only the
+// rows whose shape ends in TEXT are measured.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -10,7 +11,8 @@
 
 namespace r1::kernels {
 
-// Ceilings of an H200: reading memory (bandwidth_cuda_bench measures it), and bf16 products on random data.
+// Ceilings of an H200: reading memory (bandwidth_cuda_bench measures it), and bf16 products on
+// random data.
 inline constexpr double kBytesPerSecond = 4.48e12;
 inline constexpr double kFlopsPerSecond = 790e12;
 
@@ -37,8 +39,9 @@ class BenchReport {
   std::string only_;
 };
 
-// Time of one call, from graphs of `calls` calls: the median of 15 replays after 3. `call` gets 0 … calls - 1, so that it
-// can take turns with its inputs and none of them stays in the cache.
-double MedianMicroseconds(int calls, const std::function<void(int call, cudaStream_t stream)>& call);
+// Time of one call, from graphs of `calls` calls: the median of 15 replays after 3. `call` gets 0 …
+// calls - 1, so that it can take turns with its inputs and none of them stays in the cache.
+double MedianMicroseconds(int calls,
+                          const std::function<void(int call, cudaStream_t stream)>& call);
 
 }  // namespace r1::kernels

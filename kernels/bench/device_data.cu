@@ -1,9 +1,8 @@
-#include "kernels/bench/device_data.h"
-
 #include <cstdio>
 #include <cstdlib>
 
 #include "common/rng.h"
+#include "kernels/bench/device_data.h"
 
 namespace r1::kernels {
 namespace {
@@ -11,8 +10,9 @@ namespace {
 // Box-Muller on one Philox block: four numbers a thread.
 __global__ void FillNormalKernel(__nv_bfloat16* data, int64_t size, float std, uint64_t seed) {
   const int64_t block = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  const auto bits = Philox4x32({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), 0, 0},
-                               {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  const auto bits =
+      Philox4x32({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32), 0, 0},
+                 {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   for (int pair = 0; pair < 2; ++pair) {
     const float uniform = (static_cast<float>(bits[2 * pair]) + 1) * 0x1p-32f;
     const float radius = std * sqrtf(-2 * logf(uniform < 1 ? uniform : 1));
@@ -36,7 +36,8 @@ void CheckCuda(cudaError_t error, const char* expression, const char* file, int 
 void FillNormal(__nv_bfloat16* data, int64_t size, float std, uint64_t seed) {
   constexpr int kThreads = 256;
   const int64_t threads = (size + 3) / 4;
-  FillNormalKernel<<<static_cast<unsigned>((threads + kThreads - 1) / kThreads), kThreads>>>(data, size, std, seed);
+  FillNormalKernel<<<static_cast<unsigned>((threads + kThreads - 1) / kThreads), kThreads>>>(
+      data, size, std, seed);
   R1_CHECK_CUDA(cudaGetLastError());
 }
 

@@ -1,5 +1,5 @@
-// Device memory and random device data for the CUDA tests and benchmarks. Errors end the program with a message: a test or
-// a benchmark cannot go on without its device.
+// Device memory and random device data for the CUDA tests and benchmarks. Errors end the program
+// with a message: a test or a benchmark cannot go on without its device.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -11,9 +11,11 @@
 
 namespace r1::kernels {
 
-// Prints the expression, the error's name and place, and exits with 1, unless `error` is cudaSuccess.
+// Prints the expression, the error's name and place, and exits with 1, unless `error` is
+// cudaSuccess.
 void CheckCuda(cudaError_t error, const char* expression, const char* file, int line);
-#define R1_CHECK_CUDA(expression) ::r1::kernels::CheckCuda((expression), #expression, __FILE__, __LINE__)
+#define R1_CHECK_CUDA(expression) \
+  ::r1::kernels::CheckCuda((expression), #expression, __FILE__, __LINE__)
 
 // Owns `size` elements of device memory. Movable, not copyable.
 template <typename T>
@@ -23,7 +25,8 @@ class DeviceBuffer {
   explicit DeviceBuffer(int64_t size) : size_(size) {
     R1_CHECK_CUDA(cudaMalloc(reinterpret_cast<void**>(&data_), bytes() > 0 ? bytes() : 1));
   }
-  explicit DeviceBuffer(const std::vector<T>& values) : DeviceBuffer(static_cast<int64_t>(values.size())) {
+  explicit DeviceBuffer(const std::vector<T>& values)
+      : DeviceBuffer(static_cast<int64_t>(values.size())) {
     R1_CHECK_CUDA(cudaMemcpy(data_, values.data(), bytes(), cudaMemcpyHostToDevice));
   }
   DeviceBuffer(DeviceBuffer&& other) noexcept : data_(other.data_), size_(other.size_) {

@@ -1,5 +1,6 @@
-// Latent attention of M16 (16 heads) over a paged cache on the GPU. Bytes are those of the cache, a shared prefix counted
-// once a group; peers are FlashAttention-3 and FlashMLA on the same kind of GPU.
+// Latent attention of M16 (16 heads) over a paged cache on the GPU. Bytes are those of the cache, a
+// shared prefix counted once a group; peers are FlashAttention-3 and FlashMLA on the same kind of
+// GPU.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -36,7 +37,8 @@ constexpr Point kPoints[] = {{1, 8192, 1, 0, "", 0},
                              {256, 5120, 16, 4096, "", 0}};
 
 void Bench(const BenchReport& report, const Point& point, bool strict) {
-  std::string label = std::string(strict ? "strict " : "") + "B " + std::to_string(point.sequences) + " context " + std::to_string(point.context);
+  std::string label = std::string(strict ? "strict " : "") + "B " +
+                      std::to_string(point.sequences) + " context " + std::to_string(point.context);
   if (point.group_size > 1) {
     label += " G " + std::to_string(point.group_size) + " prefix " + std::to_string(point.prefix);
   }
@@ -53,7 +55,8 @@ void Bench(const BenchReport& report, const Point& point, bool strict) {
     for (int s = 0; s < point.sequences; ++s) {
       for (int b = 0; b < table_stride; ++b) {
         const bool shared = b < prefix_blocks && s % point.group_size != 0;
-        table.push_back(shared ? table[s / point.group_size * point.group_size * table_stride + b] : blocks++);
+        table.push_back(shared ? table[s / point.group_size * point.group_size * table_stride + b]
+                               : blocks++);
       }
     }
     tables.emplace_back(table);
@@ -61,11 +64,14 @@ void Bench(const BenchReport& report, const Point& point, bool strict) {
   const auto cache = NormalBf16(int64_t{blocks} * kCacheBlockBytes / 2, 1, 1);
   const auto q = NormalBf16(int64_t{point.sequences} * kHeads * kCacheChannels, 1, 2);
   const DeviceBuffer<int32_t> contexts(std::vector<int32_t>(point.sequences, point.context));
-  const DeviceBuffer<int32_t> prefixes(std::vector<int32_t>(point.sequences / point.group_size, point.prefix));
+  const DeviceBuffer<int32_t> prefixes(
+      std::vector<int32_t>(point.sequences / point.group_size, point.prefix));
   const DeviceBuffer<__nv_bfloat16> out(int64_t{point.sequences} * kHeads * kLatentChannels);
-  const int split_tokens =
-      strict ? kMlaStrictSplitTokens : MlaDecodeBf16Sm90FastSplit(point.sequences, kHeads, point.context);
-  const DeviceBuffer<uint8_t> workspace(MlaDecodeBf16Sm90WorkspaceBytes(point.sequences, kHeads, point.context, split_tokens));
+  const int split_tokens = strict
+                               ? kMlaStrictSplitTokens
+                               : MlaDecodeBf16Sm90FastSplit(point.sequences, kHeads, point.context);
+  const DeviceBuffer<uint8_t> workspace(
+      MlaDecodeBf16Sm90WorkspaceBytes(point.sequences, kHeads, point.context, split_tokens));
   const double microseconds = MedianMicroseconds(kCalls, [&](int call, cudaStream_t stream) {
     R1_CHECK_CUDA(MlaDecodeBf16Sm90({.sequences = point.sequences,
                                      .heads = kHeads,
@@ -83,13 +89,14 @@ void Bench(const BenchReport& report, const Point& point, bool strict) {
                                      .workspace = workspace.data()},
                                     stream));
   });
-  report.Add({.kernel = "mla_decode",
-              .shape = label,
-              .microseconds = microseconds,
-              .bytes = static_cast<double>(blocks) / sets * kCacheBlockBytes,
-              .flops = 2.0 * point.sequences * kHeads * point.context * (kCacheChannels + kLatentChannels),
-              .peer = point.peer,
-              .peer_microseconds = point.peer_microseconds});
+  report.Add(
+      {.kernel = "mla_decode",
+       .shape = label,
+       .microseconds = microseconds,
+       .bytes = static_cast<double>(blocks) / sets * kCacheBlockBytes,
+       .flops = 2.0 * point.sequences * kHeads * point.context * (kCacheChannels + kLatentChannels),
+       .peer = point.peer,
+       .peer_microseconds = point.peer_microseconds});
 }
 
 }  // namespace
@@ -98,7 +105,8 @@ void Bench(const BenchReport& report, const Point& point, bool strict) {
 int main(int argc, char** argv) {
   const r1::kernels::BenchReport report(argc, argv);
   for (const bool strict : {false, true}) {
-    for (const r1::kernels::Point& point : r1::kernels::kPoints) r1::kernels::Bench(report, point, strict);
+    for (const r1::kernels::Point& point : r1::kernels::kPoints)
+      r1::kernels::Bench(report, point, strict);
   }
   return 0;
 }

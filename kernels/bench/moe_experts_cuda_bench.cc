@@ -1,5 +1,6 @@
-// The expert layer of M16 (a 16B DeepSeek-V3-shaped model) and its router on the GPU. Bytes are those of the experts that
-// the drawn routing touches, counted; peers are vLLM 0.26's fused_experts on the same kind of GPU (without the router).
+// The expert layer of M16 (a 16B DeepSeek-V3-shaped model) and its router on the GPU. Bytes are
+// those of the experts that the drawn routing touches, counted; peers are vLLM 0.26's fused_experts
+// on the same kind of GPU (without the router).
 #include <numeric>
 #include <set>
 #include <string>
@@ -16,15 +17,17 @@ namespace {
 
 constexpr int kTokensMax = 8192;
 constexpr int kCalls = 12;
-// Weight sets in turn: of one token's 6 experts, too few bytes would change between calls to empty the cache.
+// Weight sets in turn: of one token's 6 experts, too few bytes would change between calls to empty
+// the cache.
 constexpr int kWeightSets = 3;
 
 struct Point {
   int tokens;
   double peer_microseconds;
 };
-constexpr Point kPoints[] = {{1, 36.9}, {2, 0},       {4, 0},       {8, 0},     {16, 232.5}, {32, 0},   {64, 285.4},
-                             {128, 0},  {256, 296.9}, {512, 313.0}, {1024, 0}, {2048, 0},   {4096, 951}, {8192, 0}};
+constexpr Point kPoints[] = {{1, 36.9}, {2, 0},      {4, 0},      {8, 0},       {16, 232.5},
+                             {32, 0},   {64, 285.4}, {128, 0},    {256, 296.9}, {512, 313.0},
+                             {1024, 0}, {2048, 0},   {4096, 951}, {8192, 0}};
 
 std::vector<int32_t> UniformExperts(const MoeExpertsBf16Shape& shape, int tokens, uint32_t call) {
   Rng rng(17, 0, RngPurpose::kTest, call, static_cast<uint32_t>(tokens));
@@ -40,8 +43,8 @@ std::vector<int32_t> UniformExperts(const MoeExpertsBf16Shape& shape, int tokens
   return experts;
 }
 
-void BenchExperts(const BenchReport& report, const MoeExpertsBf16Shape& shape, const std::string& name,
-                  bool has_peer) {
+void BenchExperts(const BenchReport& report, const MoeExpertsBf16Shape& shape,
+                  const std::string& name, bool has_peer) {
   const int all = shape.experts + shape.shared_experts;
   const int64_t gate_up_bytes = PackedBytes(2 * shape.intermediate, shape.hidden);
   const int64_t down_bytes = PackedBytes(shape.hidden, shape.intermediate);
@@ -67,25 +70,27 @@ void BenchExperts(const BenchReport& report, const MoeExpertsBf16Shape& shape, c
     }
     const double microseconds = MedianMicroseconds(kCalls, [&](int call, cudaStream_t stream) {
       const int set = call % kWeightSets;
-      R1_CHECK_CUDA(MoeExpertsBf16Sm90({.shape = shape,
-                                        .tokens = point.tokens,
-                                        .x = x.data(),
-                                        .x_stride = shape.hidden,
-                                        .experts = experts[call].data(),
-                                        .weights = weights.data(),
-                                        .gate_up = reinterpret_cast<const uint8_t*>(gate_up[set].data()),
-                                        .down = reinterpret_cast<const uint8_t*>(down[set].data()),
-                                        .out = out.data(),
-                                        .out_stride = shape.hidden,
-                                        .workspace = workspace.data(),
-                                        .workspace_tokens = kTokensMax},
-                                       stream));
+      R1_CHECK_CUDA(
+          MoeExpertsBf16Sm90({.shape = shape,
+                              .tokens = point.tokens,
+                              .x = x.data(),
+                              .x_stride = shape.hidden,
+                              .experts = experts[call].data(),
+                              .weights = weights.data(),
+                              .gate_up = reinterpret_cast<const uint8_t*>(gate_up[set].data()),
+                              .down = reinterpret_cast<const uint8_t*>(down[set].data()),
+                              .out = out.data(),
+                              .out_stride = shape.hidden,
+                              .workspace = workspace.data(),
+                              .workspace_tokens = kTokensMax},
+                             stream));
     });
     const double rows = static_cast<double>(point.tokens) * (shape.active + shape.shared_experts);
     report.Add({.kernel = "moe_experts",
                 .shape = label,
                 .microseconds = microseconds,
-                .bytes = (touched + shape.shared_experts) * static_cast<double>(gate_up_bytes + down_bytes),
+                .bytes = (touched + shape.shared_experts) *
+                         static_cast<double>(gate_up_bytes + down_bytes),
                 .flops = rows * 6 * shape.hidden * shape.intermediate,
                 .peer = has_peer && point.peer_microseconds > 0 ? "vLLM" : "",
                 .peer_microseconds = has_peer ? point.peer_microseconds : 0});

@@ -1,4 +1,5 @@
-// The fused head, softmax, sampling and logprob of M16 on the GPU. Bytes are those of the head's weights.
+// The fused head, softmax, sampling and logprob of M16 on the GPU. Bytes are those of the head's
+// weights.
 #include <string>
 #include <vector>
 
@@ -15,7 +16,8 @@ constexpr int kRowsMax = 512;
 void Bench(const BenchReport& report, int hidden, int vocab, const std::string& name) {
   const int64_t head_bytes = PackedBytes(vocab, hidden);
   // Two heads in turn, each several times the cache.
-  const DeviceBuffer<__nv_bfloat16> heads[] = {NormalBf16(head_bytes / 2, 0.02f, 1), NormalBf16(head_bytes / 2, 0.02f, 2)};
+  const DeviceBuffer<__nv_bfloat16> heads[] = {NormalBf16(head_bytes / 2, 0.02f, 1),
+                                               NormalBf16(head_bytes / 2, 0.02f, 2)};
   const auto x = NormalBf16(int64_t{kRowsMax} * hidden, 1, 3);
   const DeviceBuffer<float> temperatures(std::vector<float>(kRowsMax, 1));
   std::vector<Rng> rngs;
@@ -29,19 +31,20 @@ void Bench(const BenchReport& report, int hidden, int vocab, const std::string& 
     const std::string label = name + " M " + std::to_string(rows);
     if (!report.Wants(label)) continue;
     const double microseconds = MedianMicroseconds(kCalls, [&](int call, cudaStream_t stream) {
-      R1_CHECK_CUDA(SampleHeadBf16Sm90({.rows = rows,
-                                        .hidden = hidden,
-                                        .vocab = vocab,
-                                        .x = x.data(),
-                                        .x_stride = hidden,
-                                        .head = reinterpret_cast<const uint8_t*>(heads[call % 2].data()),
-                                        .temperatures = temperatures.data(),
-                                        .rngs = device_rngs.data(),
-                                        .positions = positions.data(),
-                                        .tokens = tokens.data(),
-                                        .logprobs = logprobs.data(),
-                                        .workspace = workspace.data()},
-                                       stream));
+      R1_CHECK_CUDA(
+          SampleHeadBf16Sm90({.rows = rows,
+                              .hidden = hidden,
+                              .vocab = vocab,
+                              .x = x.data(),
+                              .x_stride = hidden,
+                              .head = reinterpret_cast<const uint8_t*>(heads[call % 2].data()),
+                              .temperatures = temperatures.data(),
+                              .rngs = device_rngs.data(),
+                              .positions = positions.data(),
+                              .tokens = tokens.data(),
+                              .logprobs = logprobs.data(),
+                              .workspace = workspace.data()},
+                             stream));
     });
     report.Add({.kernel = "sample_head",
                 .shape = label,

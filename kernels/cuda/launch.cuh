@@ -1,5 +1,6 @@
-// Kernel launches of this folder: with programmatic dependent launch, so that a kernel's start overlaps the end of the one
-// before it. Every kernel launched so waits for its predecessors itself (sm90::WaitForPriorKernels).
+// Kernel launches of this folder: with programmatic dependent launch, so that a kernel's start
+// overlaps the end of the one before it. Every kernel launched so waits for its predecessors itself
+// (sm90::WaitForPriorKernels).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -13,14 +14,17 @@ inline int MultiprocessorCount() {
   int device = 0;
   int count = 0;
   if (cudaGetDevice(&device) != cudaSuccess) return 1;
-  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess) return 1;
+  if (cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device) != cudaSuccess)
+    return 1;
   return count;
 }
 
-// Blocks of a kernel that can run at the same time, one a multiprocessor, in clusters of `cluster`. What runs at once may
-// wait for each other. The answer is kept in *known, the kernel's own static: devices of a process are taken to be alike.
+// Blocks of a kernel that can run at the same time, one a multiprocessor, in clusters of `cluster`.
+// What runs at once may wait for each other. The answer is kept in *known, the kernel's own static:
+// devices of a process are taken to be alike.
 template <typename Args>
-int BlocksAtOnce(void (*kernel)(Args), int threads, int shared_bytes, int cluster, std::atomic<int>* known) {
+int BlocksAtOnce(void (*kernel)(Args), int threads, int shared_bytes, int cluster,
+                 std::atomic<int>* known) {
   if (cluster == 1) return MultiprocessorCount();
   if (known->load() == 0) {
     cudaLaunchAttribute attribute = {};
@@ -36,8 +40,10 @@ int BlocksAtOnce(void (*kernel)(Args), int threads, int shared_bytes, int cluste
     config.numAttrs = 1;
     int clusters = 0;
     const auto* function = reinterpret_cast<const void*>(kernel);
-    if (cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) != cudaSuccess ||
-        cudaOccupancyMaxActiveClusters(&clusters, function, &config) != cudaSuccess || clusters == 0) {
+    if (cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes) !=
+            cudaSuccess ||
+        cudaOccupancyMaxActiveClusters(&clusters, function, &config) != cudaSuccess ||
+        clusters == 0) {
       return cluster;  // slow, but never blocked
     }
     known->store(clusters * cluster);
@@ -50,8 +56,9 @@ template <typename Args>
 cudaError_t LaunchDependent(void (*kernel)(Args), dim3 grid, int threads, int shared_bytes,
                             cudaStream_t stream, const Args& args, int cluster = 1) {
   if (shared_bytes > 48 << 10) {
-    const cudaError_t error = cudaFuncSetAttribute(
-        reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
+    const cudaError_t error =
+        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                             cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes);
     if (error != cudaSuccess) return error;
   }
   cudaLaunchAttribute attributes[2] = {};

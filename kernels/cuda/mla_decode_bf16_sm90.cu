@@ -1,11 +1,11 @@
-// MlaAttend: cached latents are on the 64-wide side of wgmma, as keys and, transposed, as values, so that 16 query rows waste
-// no work. A warpgroup takes one item after the other: a split of the cache for 16 rows, the heads of one sequence. The two
-// warpgroups of a block work on different items whose cache blocks stream through shared memory in turn, so that one's
-// softmax hides behind the other's products. Over a shared prefix they work on the same split, each for 32 rows, of two
+// MlaAttend: cached latents are on the 64-wide side of wgmma, as keys and, transposed, as values,
+// so that 16 query rows waste no work. A warpgroup takes one item after the other: a split of the
+// cache for 16 rows, the heads of one sequence. The two warpgroups of a block work on different
+// items whose cache blocks stream through shared memory in turn, so that one's softmax hides behind
+// the other's products. Over a shared prefix they work on the same split, each for 32 rows, of two
 // sequences. MergeSplits puts the splits of a sequence together.
-#include "kernels/cuda/mla_decode_bf16_sm90.h"
-
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/mla_decode_bf16_sm90.h"
 #include "kernels/cuda/sm90.cuh"
 #include "kernels/cuda/warp.cuh"
 
@@ -32,13 +32,15 @@ struct RowState {
 
 struct KernelArgs {
   MlaDecodeBf16Args call;
-  float* sums;       // [B][splits_max][H, L], relative to each row's highest score and not yet divided by its mass
+  float* sums;  // [B][splits_max][H, L], relative to each row's highest score and not yet divided
+                // by its mass
   RowState* states;  // [B][splits_max][H]
   int splits_max;    // of a sequence, its prefix's included
 };
 
 __host__ __device__ constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
-// How a sequence is cut: its prefix into splits, then the rest. The same whether the prefix is shared or not.
+// How a sequence is cut: its prefix into splits, then the rest. The same whether the prefix is
+// shared or not.
 struct Cuts {
   int prefix;
   int context;
@@ -52,9 +54,11 @@ struct Cuts {
         splits(prefix_splits + DivideUp(context - prefix, call.split_tokens)) {}
 };
 
-// --- work ------------------------------------------------------------------------------------------------------------
+// --- work
+// -------------------------------------------------------------------------------------------------
 
-// Rows of a warpgroup: 16, each warpgroup with its own splits; or 32, both with the same splits of a shared prefix.
+// Rows of a warpgroup: 16, each warpgroup with its own splits; or 32, both with the same splits of
+// a shared prefix.
 template <int kRows>
 struct Shared {
   static constexpr bool kSameSplits = kRows == 32;
@@ -69,7 +73,8 @@ struct Shared {
   uint64_t empty[kSlots];
   uint64_t queries_full[2];
   uint64_t queries_empty[2];
-  int first_item[kMlaSequencesMax + 1];  // of each unit: a sequence, or a group with a shared prefix
+  int first_item[kMlaSequencesMax +
+                 1];  // of each unit: a sequence, or a group with a shared prefix
 };
 static_assert(sizeof(Shared<16>) <= kSharedBytesMax);
 static_assert(sizeof(Shared<32>) <= kSharedBytesMax);
@@ -78,12 +83,12 @@ static_assert(sizeof(Shared<32>) <= kSharedBytesMax);
 struct Item {
   const int32_t* blocks;  // of the split
   int tokens;             // of the split, at least 1
-  int row_block;          // first of kRows / 16 blocks of 16 rows; block r is of sequence r / (H / 16)
-  int split;              // its number among the splits of each of its sequences
+  int row_block;  // first of kRows / 16 blocks of 16 rows; block r is of sequence r / (H / 16)
+  int split;      // its number among the splits of each of its sequences
 };
 
-// A warpgroup's items. A unit has its splits times its groups of rows, the rows fastest, so that what runs at the same time
-// shares the cache's bytes in L2.
+// A warpgroup's items. A unit has its splits times its groups of rows, the rows fastest, so that
+// what runs at the same time shares the cache's bytes in L2.
 template <int kRows>
 class ItemCursor {
  public:
@@ -109,7 +114,9 @@ class ItemCursor {
   static __device__ int FirstSplit(const MlaDecodeBf16Args& call, const Cuts& cuts) {
     return !kSameSplits && call.group_size > 1 ? cuts.prefix_splits : 0;
   }
-  static __device__ int EndSplit(const Cuts& cuts) { return kSameSplits ? cuts.prefix_splits : cuts.splits; }
+  static __device__ int EndSplit(const Cuts& cuts) {
+    return kSameSplits ? cuts.prefix_splits : cuts.splits;
+  }
 
   __device__ bool Next(Item* item) {
     const int units = Units(call_);
@@ -124,12 +131,15 @@ class ItemCursor {
     const Cuts cuts(call_, sequence);
     item->split = FirstSplit(call_, cuts) + in_unit / RowGroups(call_);
     const bool of_prefix = item->split < cuts.prefix_splits;
-    const int first_token = of_prefix ? item->split * call_.split_tokens
-                                      : cuts.prefix + (item->split - cuts.prefix_splits) * call_.split_tokens;
+    const int first_token =
+        of_prefix ? item->split * call_.split_tokens
+                  : cuts.prefix + (item->split - cuts.prefix_splits) * call_.split_tokens;
     const int left = (of_prefix ? cuts.prefix : cuts.context) - first_token;
-    item->blocks = call_.block_tables + int64_t{sequence} * call_.table_stride + first_token / kLatentBlockTokens;
+    item->blocks = call_.block_tables + int64_t{sequence} * call_.table_stride +
+                   first_token / kLatentBlockTokens;
     item->tokens = left < call_.split_tokens ? left : call_.split_tokens;
-    const int row = in_unit % RowGroups(call_) * kRowsOfItem + (kSameSplits ? warpgroup_ * kRows : 0);
+    const int row =
+        in_unit % RowGroups(call_) * kRowsOfItem + (kSameSplits ? warpgroup_ * kRows : 0);
     item->row_block = (sequence * call_.heads + row) / kRowsOfBlock;
     next_ += gridDim.x * (kSameSplits ? 1 : 2);
     return true;
@@ -149,12 +159,15 @@ __device__ void CountItems(const MlaDecodeBf16Args& call, Shared<kRows>& shared)
   const int units = Cursor::Units(call);
   for (int unit = threadIdx.x; unit < units; unit += kThreads) {
     const Cuts cuts(call, Cursor::FirstSequence(call, unit));
-    shared.first_item[unit] = (Cursor::EndSplit(cuts) - Cursor::FirstSplit(call, cuts)) * Cursor::RowGroups(call);
+    shared.first_item[unit] =
+        (Cursor::EndSplit(cuts) - Cursor::FirstSplit(call, cuts)) * Cursor::RowGroups(call);
   }
   __syncthreads();
   if (threadIdx.x < 32) {
     const int share = DivideUp(units, 32);
-    const int begin = static_cast<int>(threadIdx.x) * share < units ? static_cast<int>(threadIdx.x) * share : units;
+    const int begin = static_cast<int>(threadIdx.x) * share < units
+                          ? static_cast<int>(threadIdx.x) * share
+                          : units;
     const int end = begin + share < units ? begin + share : units;
     int items = 0;
     for (int unit = begin; unit < end; ++unit) items += shared.first_item[unit];
@@ -170,8 +183,8 @@ __device__ void CountItems(const MlaDecodeBf16Args& call, Shared<kRows>& shared)
   __syncthreads();
 }
 
-// The order in which cache blocks stream through the slots, walked by every role: the warpgroups' items in turn, block by
-// block, and one warpgroup's alone when the other has no more.
+// The order in which cache blocks stream through the slots, walked by every role: the warpgroups'
+// items in turn, block by block, and one warpgroup's alone when the other has no more.
 template <int kRows>
 class BlockOrder {
  public:
@@ -213,7 +226,8 @@ class BlockOrder {
   int turn_ = 0;
 };
 
-// A role's position among the slots. A block of tokens takes nine of them: rotary channels first, then latent ones.
+// A role's position among the slots. A block of tokens takes nine of them: rotary channels first,
+// then latent ones.
 template <int kRows>
 class SlotCursor {
  public:
@@ -238,7 +252,8 @@ class SlotCursor {
   uint32_t phase_ = 0;
 };
 
-// --- producers -------------------------------------------------------------------------------------------------------
+// --- producers
+// -------------------------------------------------------------------------------------------------
 
 // Requests the tiles of all blocks. By the first warp.
 template <int kRows>
@@ -264,7 +279,8 @@ __device__ __forceinline__ void RequestTiles(const MlaDecodeBf16Args& call, Shar
         const int tile = i == 0 ? kLatentTiles : i - 1;
         slots.WaitEmpty();
         BarrierArriveExpectBytes(slots.full(), kCacheTileBytes);
-        BulkCopy(slots.tile(), block + tile * kCacheTileBytes, kCacheTileBytes, slots.full(), policy);
+        BulkCopy(slots.tile(), block + tile * kCacheTileBytes, kCacheTileBytes, slots.full(),
+                 policy);
         slots.Advance();
       }
     }
@@ -274,13 +290,15 @@ __device__ __forceinline__ void RequestTiles(const MlaDecodeBf16Args& call, Shar
 
 // Brings the query rows of every item of a warpgroup. By one warp.
 template <int kRows>
-__device__ __forceinline__ void RequestQueries(const MlaDecodeBf16Args& call, Shared<kRows>& shared, int warpgroup) {
+__device__ __forceinline__ void RequestQueries(const MlaDecodeBf16Args& call, Shared<kRows>& shared,
+                                               int warpgroup) {
   constexpr int kPieces = kCacheChannels / 8;
   ItemCursor<kRows> cursor(call, shared.first_item, warpgroup);
   Item item;
   for (uint32_t phase = 1; cursor.Next(&item); phase ^= 1) {
     BarrierWait(SharedAddress(&shared.queries_empty[warpgroup]), phase);
-    const __nv_bfloat16* const rows = call.q + int64_t{item.row_block} * kRowsOfBlock * kCacheChannels;
+    const __nv_bfloat16* const rows =
+        call.q + int64_t{item.row_block} * kRowsOfBlock * kCacheChannels;
     for (int i = threadIdx.x % 32; i < kRows * kPieces; i += 32) {
       const int row = i / kPieces;
       const int piece = i % kPieces;
@@ -291,10 +309,12 @@ __device__ __forceinline__ void RequestQueries(const MlaDecodeBf16Args& call, Sh
   }
 }
 
-// --- a warpgroup's run over an item ----------------------------------------------------------------------------------
+// --- a warpgroup's run over an item
+// ----------------------------------------------------------------------------------
 
-// Running sums: for each of a thread's columns (query rows) the highest score so far and this thread's part of the mass;
-// and sums[d] = latent channels 64 d … 64 d + 63 by query rows, laid out as Wgmma says.
+// Running sums: for each of a thread's columns (query rows) the highest score so far and this
+// thread's part of the mass; and sums[d] = latent channels 64 d … 64 d + 63 by query rows, laid out
+// as Wgmma says.
 template <int kRows>
 struct Run {
   float highest[kRows / 4];  // column i: 8 * (i / 2) + 2 * (lane % 4) + i % 2
@@ -317,7 +337,8 @@ struct Run {
 
 // The value of each of the thread's columns, combined over the rows of the warpgroup by `combine`.
 template <int kRows, typename Combine>
-__device__ __forceinline__ void CombineRows(float (&values)[kRows / 4], float (&warp_values)[4][kRows], int barrier,
+__device__ __forceinline__ void CombineRows(float (&values)[kRows / 4],
+                                            float (&warp_values)[4][kRows], int barrier,
                                             Combine combine) {
   const int warp = threadIdx.x / 32 % 4;
   const int lane = threadIdx.x % 32;
@@ -338,13 +359,16 @@ __device__ __forceinline__ void CombineRows(float (&values)[kRows / 4], float (&
   }
 }
 
-// Zeroes the values of tokens that do not exist, which may be anything: a probability of 0 would not silence them all.
+// Zeroes the values of tokens that do not exist, which may be anything: a probability of 0 would
+// not silence them all.
 template <int kRows>
-__device__ __forceinline__ void ClearMissingTokens(Shared<kRows>& shared, SlotCursor<kRows> slots, int tokens) {
+__device__ __forceinline__ void ClearMissingTokens(Shared<kRows>& shared, SlotCursor<kRows> slots,
+                                                   int tokens) {
   for (int tile = 0; tile < kLatentTiles; ++tile) {
     slots.Advance();
     auto* const pieces = reinterpret_cast<uint4*>(shared.slots[slots.slot()]);
-    for (int i = tokens * 8 + threadIdx.x % kGroupThreads; i < kLatentBlockTokens * 8; i += kGroupThreads) {
+    for (int i = tokens * 8 + threadIdx.x % kGroupThreads; i < kLatentBlockTokens * 8;
+         i += kGroupThreads) {
       pieces[i] = make_uint4(0, 0, 0, 0);
     }
   }
@@ -352,8 +376,8 @@ __device__ __forceinline__ void ClearMissingTokens(Shared<kRows>& shared, SlotCu
 
 // Adds a block of `tokens` tokens to the run. `slots` stands at the block's first slot.
 template <int kRows>
-__device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor<kRows>& slots, int tokens,
-                                         int warpgroup, float scale, Run<kRows>& run) {
+__device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor<kRows>& slots,
+                                         int tokens, int warpgroup, float scale, Run<kRows>& run) {
   const int warp = threadIdx.x / 32 % 4;
   const int lane = threadIdx.x % 32;
   const bool signals = lane == 0;
@@ -371,7 +395,8 @@ __device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor
     const uint32_t queries = TileDescriptor(SharedAddress(shared.queries[warpgroup][tile]));
     WgmmaFence();
 #pragma unroll
-    for (int k = 0; k < 4; ++k) Wgmma<kRows>(k % 2 == 0 ? scores : more_scores, keys + k * 2, queries + k * 2);
+    for (int k = 0; k < 4; ++k)
+      Wgmma<kRows>(k % 2 == 0 ? scores : more_scores, keys + k * 2, queries + k * 2);
     WgmmaCommit();
     position.Advance();
   }
@@ -395,7 +420,8 @@ __device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor
     second = token + 8 < tokens ? second * scale : kLowest;
     highest[i] = fmaxf(first, second);
   }
-  CombineRows<kRows>(highest, shared.warp_values[warpgroup], barrier, [](float a, float b) { return fmaxf(a, b); });
+  CombineRows<kRows>(highest, shared.warp_values[warpgroup], barrier,
+                     [](float a, float b) { return fmaxf(a, b); });
   float shrink[kRows / 4];
   bool shrinks = false;
 #pragma unroll
@@ -423,10 +449,11 @@ __device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor
   for (int j = 0; j < kRows / 8; ++j) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const uint32_t pair = TransposeFragment(PackBf16(scores[4 * j + 2 * half], scores[4 * j + 2 * half + 1]));
+      const uint32_t pair =
+          TransposeFragment(PackBf16(scores[4 * j + 2 * half], scores[4 * j + 2 * half + 1]));
       const int row = 8 * j + lane / 4;
-      *reinterpret_cast<uint32_t*>(rows + row * kPackedRowBytes + SwizzledPiece(row, warp * 2 + half) * 16 +
-                                   lane % 4 * 4) = pair;
+      *reinterpret_cast<uint32_t*>(rows + row * kPackedRowBytes +
+                                   SwizzledPiece(row, warp * 2 + half) * 16 + lane % 4 * 4) = pair;
     }
   }
   if (tokens < kLatentBlockTokens) ClearMissingTokens(shared, slots, tokens);
@@ -469,12 +496,14 @@ __device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor
   }
 }
 
-// --- results ---------------------------------------------------------------------------------------------------------
+// --- results
+// -------------------------------------------------------------------------------------------------
 
-// Writes an item's sums: the result itself when the sequence has no other split, otherwise for MergeSplits. run.mass is the
-// whole mass of each column.
+// Writes an item's sums: the result itself when the sequence has no other split, otherwise for
+// MergeSplits. run.mass is the whole mass of each column.
 template <int kRows>
-__device__ __forceinline__ void StoreItem(const KernelArgs& args, const Item& item, const Run<kRows>& run) {
+__device__ __forceinline__ void StoreItem(const KernelArgs& args, const Item& item,
+                                          const Run<kRows>& run) {
   const MlaDecodeBf16Args& call = args.call;
   const int warp = threadIdx.x / 32 % 4;
   const int lane = threadIdx.x % 32;
@@ -485,7 +514,8 @@ __device__ __forceinline__ void StoreItem(const KernelArgs& args, const Item& it
     const int sequence = row_block / blocks_of_sequence;
     const int head = row_block % blocks_of_sequence * kRowsOfBlock;
     if (Cuts(call, sequence).splits == 1) {
-      __nv_bfloat16* const out = call.out + (int64_t{sequence} * call.heads + head) * kLatentChannels;
+      __nv_bfloat16* const out =
+          call.out + (int64_t{sequence} * call.heads + head) * kLatentChannels;
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
         const int column = block * 4 + j * 2;
@@ -496,8 +526,8 @@ __device__ __forceinline__ void StoreItem(const KernelArgs& args, const Item& it
           const float* const sums = &run.sums[d][(block * 2 + j) * 4];
           const uint32_t first = TransposeFragment(PackBf16(sums[0] * low, sums[1] * high));
           const uint32_t second = TransposeFragment(PackBf16(sums[2] * low, sums[3] * high));
-          auto* const target = reinterpret_cast<uint32_t*>(out + (8 * j + lane / 4) * kLatentChannels + d * 64 +
-                                                           warp * 16 + lane % 4 * 2);
+          auto* const target = reinterpret_cast<uint32_t*>(
+              out + (8 * j + lane / 4) * kLatentChannels + d * 64 + warp * 16 + lane % 4 * 2);
           target[0] = first;
           target[4] = second;
         }
@@ -541,9 +571,11 @@ __device__ __forceinline__ void Attend(const KernelArgs& args, Shared<kRows>& sh
         queries_parity ^= 1;
         FenceAsyncProxy();  // queries arrive by ordinary asynchronous copies
       }
-      AddBlock(shared, slots, left < kLatentBlockTokens ? left : kLatentBlockTokens, own_warpgroup, scale, run);
+      AddBlock(shared, slots, left < kLatentBlockTokens ? left : kLatentBlockTokens, own_warpgroup,
+               scale, run);
       if (left <= kLatentBlockTokens) {
-        if (threadIdx.x % 32 == 0) BarrierArrive(SharedAddress(&shared.queries_empty[own_warpgroup]));
+        if (threadIdx.x % 32 == 0)
+          BarrierArrive(SharedAddress(&shared.queries_empty[own_warpgroup]));
         CombineRows<kRows>(run.mass, shared.warp_values[own_warpgroup], 1 + own_warpgroup,
                            [](float a, float b) { return a + b; });
         if (Shared<kRows>::kSameSplits) item.row_block += own_warpgroup * (kRows / kRowsOfBlock);
@@ -551,8 +583,8 @@ __device__ __forceinline__ void Attend(const KernelArgs& args, Shared<kRows>& sh
       }
       for (int i = 0; i < kCacheTiles; ++i) slots.Advance();
     } else {
-      // Not this warpgroup's, but seen full before it goes on: it could take a slot's use before the last for the last
-      // one, since barriers tell even from odd uses only.
+      // Not this warpgroup's, but seen full before it goes on: it could take a slot's use before
+      // the last for the last one, since barriers tell even from odd uses only.
       for (int i = 0; i < kCacheTiles; ++i) {
         slots.WaitFull();
         slots.Advance();
@@ -562,7 +594,8 @@ __device__ __forceinline__ void Attend(const KernelArgs& args, Shared<kRows>& sh
 }
 
 template <int kRows>
-__global__ void __launch_bounds__(kThreads, 1) MlaAttendKernel(const __grid_constant__ KernelArgs args) {
+__global__ void __launch_bounds__(kThreads, 1)
+    MlaAttendKernel(const __grid_constant__ KernelArgs args) {
   extern __shared__ __align__(1024) uint8_t shared_bytes[];
   auto& shared = *reinterpret_cast<Shared<kRows>*>(shared_bytes);
   if (threadIdx.x == 0) {
@@ -594,7 +627,8 @@ __global__ void __launch_bounds__(kThreads, 1) MlaAttendKernel(const __grid_cons
 }
 
 // out of a sequence with several splits: a warp a row, 16 channels a lane.
-__global__ void __launch_bounds__(kMergeThreads) MergeSplitsKernel(const __grid_constant__ KernelArgs args) {
+__global__ void __launch_bounds__(kMergeThreads)
+    MergeSplitsKernel(const __grid_constant__ KernelArgs args) {
   AllowDependentKernels();
   WaitForPriorKernels();
   const MlaDecodeBf16Args& call = args.call;
@@ -617,7 +651,8 @@ __global__ void __launch_bounds__(kMergeThreads) MergeSplitsKernel(const __grid_
     const RowState state = args.states[split_row];
     const float factor = exp2f(state.highest - highest);
     mass = fmaf(state.mass, factor, mass);
-    const auto* const values = reinterpret_cast<const float4*>(args.sums + split_row * kLatentChannels) + lane;
+    const auto* const values =
+        reinterpret_cast<const float4*>(args.sums + split_row * kLatentChannels) + lane;
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const float4 value = __ldcs(values + i * 32);
@@ -637,7 +672,9 @@ __global__ void __launch_bounds__(kMergeThreads) MergeSplitsKernel(const __grid_
 }
 
 // Of a sequence: a prefix and the rest may each end in a split that is not full.
-int SplitsMax(int contexts_max, int split_tokens) { return DivideUp(contexts_max, split_tokens) + 1; }
+int SplitsMax(int contexts_max, int split_tokens) {
+  return DivideUp(contexts_max, split_tokens) + 1;
+}
 
 template <int kRows>
 cudaError_t LaunchAttend(const KernelArgs& args, cudaStream_t stream) {
@@ -648,12 +685,14 @@ cudaError_t LaunchAttend(const KernelArgs& args, cudaStream_t stream) {
 }  // namespace
 
 int MlaDecodeBf16Sm90FastSplit(int sequences, int heads, int contexts_max) {
-  // In the time that a multiprocessor takes for one token: what comes with every item, and with every split to merge.
+  // In the time that a multiprocessor takes for one token: what comes with every item, and with
+  // every split to merge.
   constexpr int kItemTokens = 180;
   constexpr int kMergeTokens = 3;
   int best = kMlaSplitTokensMax;
   int64_t best_cost = INT64_MAX;
-  for (int split_tokens = kMlaSplitTokensMax; split_tokens >= 2 * kLatentBlockTokens; split_tokens /= 2) {
+  for (int split_tokens = kMlaSplitTokensMax; split_tokens >= 2 * kLatentBlockTokens;
+       split_tokens /= 2) {
     const int splits = DivideUp(contexts_max, split_tokens);
     const int rounds = DivideUp(sequences * (heads / kRowsOfBlock) * splits, MultiprocessorCount());
     const int64_t cost = int64_t{rounds} * (split_tokens + kItemTokens) + kMergeTokens * splits;
@@ -665,7 +704,8 @@ int MlaDecodeBf16Sm90FastSplit(int sequences, int heads, int contexts_max) {
   return best;
 }
 
-int64_t MlaDecodeBf16Sm90WorkspaceBytes(int sequences, int heads, int contexts_max, int split_tokens) {
+int64_t MlaDecodeBf16Sm90WorkspaceBytes(int sequences, int heads, int contexts_max,
+                                        int split_tokens) {
   const int64_t rows = int64_t{sequences} * SplitsMax(contexts_max, split_tokens) * heads;
   return rows * static_cast<int64_t>(kLatentChannels * sizeof(float) + sizeof(RowState));
 }
@@ -674,11 +714,14 @@ cudaError_t MlaDecodeBf16Sm90(const MlaDecodeBf16Args& call, cudaStream_t stream
   if (call.sequences < 1 || call.sequences > kMlaSequencesMax) return cudaErrorInvalidValue;
   if (call.heads < kRowsOfBlock || call.heads % kRowsOfBlock != 0) return cudaErrorInvalidValue;
   if (call.contexts_max < 1 || call.group_size < 1) return cudaErrorInvalidValue;
-  if (call.split_tokens < kLatentBlockTokens || call.split_tokens > kMlaSplitTokensMax) return cudaErrorInvalidValue;
+  if (call.split_tokens < kLatentBlockTokens || call.split_tokens > kMlaSplitTokensMax)
+    return cudaErrorInvalidValue;
   if (call.split_tokens % kLatentBlockTokens != 0) return cudaErrorInvalidValue;
   if (call.group_size > 1) {
-    if (call.group_size * call.heads % ItemCursor<2 * kRowsOfBlock>::kRowsOfItem != 0) return cudaErrorInvalidValue;
-    if (call.sequences % call.group_size != 0 || call.prefix_tokens == nullptr) return cudaErrorInvalidValue;
+    if (call.group_size * call.heads % ItemCursor<2 * kRowsOfBlock>::kRowsOfItem != 0)
+      return cudaErrorInvalidValue;
+    if (call.sequences % call.group_size != 0 || call.prefix_tokens == nullptr)
+      return cudaErrorInvalidValue;
   }
   const int splits_max = SplitsMax(call.contexts_max, call.split_tokens);
   auto* const sums = static_cast<float*>(call.workspace);

@@ -1,13 +1,13 @@
-// MoeExperts (one block a multiprocessor) walks the work list. A block that has finished its gate-up tiles goes on with
-// down tiles: their weights are requested at once, and only the token rows wait until the expert's tile of SwiGLU results
-// is complete in all columns. Whoever writes the last of a token's results in 64 columns adds that token's results up;
-// with many tokens a third kernel does.
-// The list is built by every block for itself when it is short, otherwise by a kernel of one block before.
-#include "kernels/cuda/moe_experts_bf16_sm90.h"
-
+// MoeExperts (one block a multiprocessor) walks the work list. A block that has finished its
+// gate-up tiles goes on with down tiles: their weights are requested at once, and only the token
+// rows wait until the expert's tile of SwiGLU results is complete in all columns. Whoever writes
+// the last of a token's results in 64 columns adds that token's results up; with many tokens a
+// third kernel does. The list is built by every block for itself when it is short, otherwise by a
+// kernel of one block before.
 #include <cmath>
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/moe_experts_bf16_sm90.h"
 #include "kernels/cuda/moe_plan.h"
 #include "kernels/cuda/warp.cuh"
 #include "kernels/cuda/weight_stream_sm90.cuh"
@@ -23,19 +23,21 @@ constexpr int kSumColumns = 64;  // columns of a token's sum that one warpgroup 
 // Up to this many places every block builds the work list itself, which saves a launch.
 constexpr int kOwnPlanPlaces = 2048;
 
-// Where memory sets the pace, the warpgroups take tiles in turn, which hides what follows a tile's product; low tiles where
-// they share out the work better. With many tokens an expert, arithmetic sets the pace, and tiles are as large as registers
-// allow.
+// Where memory sets the pace, the warpgroups take tiles in turn, which hides what follows a tile's
+// product; low tiles where they share out the work better. With many tokens an expert, arithmetic
+// sets the pace, and tiles are as large as registers allow.
 using Low = TileKind<1, true, 1>;
 using InTurn = TileKind<2, true, 1>;
 using Wide = TileKind<2, false, 2>;
 constexpr int kWideTokens = 1536;
 constexpr int kTileTokensMin = 8;
 
-// Where things lie in the workspace. The counters must be zero before the first use; each call leaves them so.
+// Where things lie in the workspace. The counters must be zero before the first use; each call
+// leaves them so.
 struct Workspace {
-  unsigned* arrivals;      // [T, D / 64]: results of a token that are written
-  unsigned* progress;      // [token tiles]: shares of the tile that are done, first of gate-up, then of down
+  unsigned* arrivals;  // [T, D / 64]: results of a token that are written
+  unsigned*
+      progress;  // [token tiles]: shares of the tile that are done, first of gate-up, then of down
   MoePlan plan;
   int* place_token;        // [places]: token of each place
   int* token_places;       // [T, A + S]: places of each token, routed first
@@ -51,7 +53,8 @@ Workspace PlaceWorkspace(const MoeExpertsBf16Shape& shape, int tokens, void* mem
     space.bytes += (count * static_cast<int64_t>(sizeof(T)) + 255) / 256 * 256;
   };
   const int64_t places = int64_t{tokens} * (shape.active + shape.shared_experts);
-  const int token_tiles_max = static_cast<int>(places / kTileTokensMin) + shape.experts + shape.shared_experts;
+  const int token_tiles_max =
+      static_cast<int>(places / kTileTokensMin) + shape.experts + shape.shared_experts;
   take(&space.arrivals, int64_t{tokens} * shape.hidden / kSumColumns);
   take(&space.progress, token_tiles_max);
   take(&space.plan.expert, kMoePlanEntriesMax);
@@ -74,7 +77,8 @@ struct KernelArgs {
   int own_places;           // places of the work list if every block builds it, otherwise 0
 };
 
-// --- work list -------------------------------------------------------------------------------------------------------
+// --- work list
+// -------------------------------------------------------------------------------------------------
 
 // The work list of a call, in memory or in shared memory.
 struct WorkList {
@@ -90,15 +94,18 @@ struct PlanScratch {
   int place_begin[kMoeExpertsMax];
 };
 
-// Writes the plan's entries from the number of tokens of each routed expert, and the routed experts' first places. By the
-// first warp.
+// Writes the plan's entries from the number of tokens of each routed expert, and the routed
+// experts' first places. By the first warp.
 template <int kWarps>
-__device__ void WriteEntries(const KernelArgs& args, const MoePlan& plan, PlanScratch<kWarps>& scratch) {
+__device__ void WriteEntries(const KernelArgs& args, const MoePlan& plan,
+                             PlanScratch<kWarps>& scratch) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int lane = threadIdx.x;
   const int all = shape.experts + shape.shared_experts;
   const int share = DivideUp(all, 32);
-  auto tokens_of = [&](int expert) { return expert < shape.experts ? scratch.tokens[expert] : args.call.tokens; };
+  auto tokens_of = [&](int expert) {
+    return expert < shape.experts ? scratch.tokens[expert] : args.call.tokens;
+  };
   int entries = 0;
   int places = 0;
   int tiles = 0;
@@ -132,7 +139,8 @@ __device__ void WriteEntries(const KernelArgs& args, const MoePlan& plan, PlanSc
   }
 }
 
-// The lanes with the same expert as this one's. (One vote a bit of the id: the instruction made for this is much slower.)
+// The lanes with the same expert as this one's. (One vote a bit of the id: the instruction made for
+// this is much slower.)
 __device__ __forceinline__ unsigned LanesWithSame(int expert, int expert_bits) {
   unsigned same = ~0u;
   for (int bit = 0; bit < expert_bits; ++bit) {
@@ -143,8 +151,9 @@ __device__ __forceinline__ unsigned LanesWithSame(int expert, int expert_bits) {
   return same;
 }
 
-// Calls visit(pair, expert, same) for this warp's run of the T * A pairs, 32 at a time, in order; `same` are the lanes with
-// the same expert. Lanes behind the end get no_expert. Ids are fetched ahead, so that their latency counts once.
+// Calls visit(pair, expert, same) for this warp's run of the T * A pairs, 32 at a time, in order;
+// `same` are the lanes with the same expert. Lanes behind the end get no_expert. Ids are fetched
+// ahead, so that their latency counts once.
 template <int kWarps, typename Visit>
 __device__ __forceinline__ void VisitPairs(const MoeExpertsBf16Args& call, Visit visit) {
   constexpr int kAhead = 8;
@@ -164,15 +173,17 @@ __device__ __forceinline__ void VisitPairs(const MoeExpertsBf16Args& call, Visit
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       if (base + i * 32 >= end) break;
-      visit(base + i * 32 + static_cast<int>(threadIdx.x % 32), experts[i], LanesWithSame(experts[i], expert_bits));
+      visit(base + i * 32 + static_cast<int>(threadIdx.x % 32), experts[i],
+            LanesWithSame(experts[i], expert_bits));
     }
   }
 }
 
-// By all threads of a block. Each warp owns a run of the pairs, so that places follow the order of tokens whatever the
-// timing, and all blocks that build a list build the same.
+// By all threads of a block. Each warp owns a run of the pairs, so that places follow the order of
+// tokens whatever the timing, and all blocks that build a list build the same.
 template <int kThreads>
-__device__ void BuildWorkList(const KernelArgs& args, const WorkList& list, PlanScratch<kThreads / 32>& scratch) {
+__device__ void BuildWorkList(const KernelArgs& args, const WorkList& list,
+                              PlanScratch<kThreads / 32>& scratch) {
   constexpr int kWarps = kThreads / 32;
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int slots = shape.active + shape.shared_experts;
@@ -208,7 +219,8 @@ __device__ void BuildWorkList(const KernelArgs& args, const WorkList& list, Plan
   __syncthreads();
   VisitPairs<kWarps>(args.call, [&](int pair, int expert, unsigned same) {
     if (expert < shape.experts) {
-      const int place = scratch.place_begin[expert] + own_pairs[expert] + __popc(same & ((1u << lane) - 1));
+      const int place =
+          scratch.place_begin[expert] + own_pairs[expert] + __popc(same & ((1u << lane) - 1));
       list.place_token[place] = pair / shape.active;
       list.token_places[pair / shape.active * slots + pair % shape.active] = place;
     }
@@ -218,7 +230,8 @@ __device__ void BuildWorkList(const KernelArgs& args, const WorkList& list, Plan
   });
 }
 
-__global__ void __launch_bounds__(kPlanThreads) BuildWorkListKernel(const __grid_constant__ KernelArgs args) {
+__global__ void __launch_bounds__(kPlanThreads)
+    BuildWorkListKernel(const __grid_constant__ KernelArgs args) {
   __shared__ PlanScratch<kPlanThreads / 32> scratch;
   AllowDependentKernels();
   WaitForPriorKernels();
@@ -226,33 +239,40 @@ __global__ void __launch_bounds__(kPlanThreads) BuildWorkListKernel(const __grid
   BuildWorkList<kPlanThreads>(args, list, scratch);
 }
 
-// --- epilogues -------------------------------------------------------------------------------------------------------
+// --- epilogues
+// -------------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ float Silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
 
 // silu(gate) * up of 32 columns a row tile, rounded, to hidden[place, column].
 template <typename Kind, int kN>
-__device__ __forceinline__ void StoreHidden(const KernelArgs& args, const MoeTile& tile, int warpgroup,
+__device__ __forceinline__ void StoreHidden(const KernelArgs& args, const MoeTile& tile,
+                                            int warpgroup,
                                             const float (&sums)[Kind::kRowTiles][kN / 2]) {
   const int warp = threadIdx.x / 32 % 4;
   const int lane = threadIdx.x % 32;
   const int width = args.call.shape.intermediate;
 #pragma unroll
   for (int r = 0; r < Kind::kRowTiles; ++r) {
-    const int column = tile.row_begin / 2 + Kind::RowTile(r, warpgroup) * 32 + warp * 8 + lane % 4 * 2;
-    __nv_bfloat16* const target = args.space.hidden + int64_t{tile.place + lane / 4} * width + column;
+    const int column =
+        tile.row_begin / 2 + Kind::RowTile(r, warpgroup) * 32 + warp * 8 + lane % 4 * 2;
+    __nv_bfloat16* const target =
+        args.space.hidden + int64_t{tile.place + lane / 4} * width + column;
 #pragma unroll
     for (int j = 0; j < kN / 8; ++j) {
       const float* sum = &sums[r][4 * j];
-      const uint32_t pair = TransposeFragment(PackBf16(Silu(sum[0]) * sum[2], Silu(sum[1]) * sum[3]));
-      if (8 * j + lane / 4 < tile.tokens) *reinterpret_cast<uint32_t*>(target + int64_t{8 * j} * width) = pair;
+      const uint32_t pair =
+          TransposeFragment(PackBf16(Silu(sum[0]) * sum[2], Silu(sum[1]) * sum[3]));
+      if (8 * j + lane / 4 < tile.tokens)
+        *reinterpret_cast<uint32_t*>(target + int64_t{8 * j} * width) = pair;
     }
   }
 }
 
 // Results of 64 columns a row tile, rounded, to results[place, column].
 template <typename Kind, int kN>
-__device__ __forceinline__ void StoreResults(const KernelArgs& args, const MoeTile& tile, int warpgroup,
+__device__ __forceinline__ void StoreResults(const KernelArgs& args, const MoeTile& tile,
+                                             int warpgroup,
                                              const float (&sums)[Kind::kRowTiles][kN / 2]) {
   const int warp = threadIdx.x / 32 % 4;
   const int lane = threadIdx.x % 32;
@@ -260,7 +280,8 @@ __device__ __forceinline__ void StoreResults(const KernelArgs& args, const MoeTi
 #pragma unroll
   for (int r = 0; r < Kind::kRowTiles; ++r) {
     const int column = tile.row_begin + Kind::RowTile(r, warpgroup) * 64 + warp * 16 + lane % 4 * 2;
-    __nv_bfloat16* const target = args.space.results + int64_t{tile.place + lane / 4} * width + column;
+    __nv_bfloat16* const target =
+        args.space.results + int64_t{tile.place + lane / 4} * width + column;
 #pragma unroll
     for (int j = 0; j < kN / 8; ++j) {
       const float* sum = &sums[r][4 * j];
@@ -276,7 +297,8 @@ __device__ __forceinline__ void StoreResults(const KernelArgs& args, const MoeTi
 }
 
 // out[token, 8 columns from `column`] = the weighted sum of the token's results, by one thread.
-__device__ __forceinline__ void SumResults(const KernelArgs& args, const WorkList& list, int token, int column) {
+__device__ __forceinline__ void SumResults(const KernelArgs& args, const WorkList& list, int token,
+                                           int column) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int slots = shape.active + shape.shared_experts;
   const int* const places = list.token_places + token * slots;
@@ -288,7 +310,8 @@ __device__ __forceinline__ void SumResults(const KernelArgs& args, const WorkLis
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
       if (first + i >= slots) continue;
-      const __nv_bfloat16* result = args.space.results + int64_t{places[first + i]} * shape.hidden + column;
+      const __nv_bfloat16* result =
+          args.space.results + int64_t{places[first + i]} * shape.hidden + column;
       results[i] = __ldcg(reinterpret_cast<const uint4*>(result));
     }
 #pragma unroll
@@ -304,28 +327,30 @@ __device__ __forceinline__ void SumResults(const KernelArgs& args, const WorkLis
       }
     }
   }
-  const uint4 packed = make_uint4(PackBf16(sums[0], sums[1]), PackBf16(sums[2], sums[3]), PackBf16(sums[4], sums[5]),
-                                  PackBf16(sums[6], sums[7]));
+  const uint4 packed = make_uint4(PackBf16(sums[0], sums[1]), PackBf16(sums[2], sums[3]),
+                                  PackBf16(sums[4], sums[5]), PackBf16(sums[6], sums[7]));
   *reinterpret_cast<uint4*>(args.call.out + token * args.call.out_stride + column) = packed;
 }
 
-// Counts the results that this warpgroup has just written, by token and 64 columns, and sums up those that are complete.
-// A warp counts 32 at a time and sums up four at a time.
+// Counts the results that this warpgroup has just written, by token and 64 columns, and sums up
+// those that are complete. A warp counts 32 at a time and sums up four at a time.
 template <typename Kind>
-__device__ __forceinline__ void SumFinishedTokens(const KernelArgs& args, const WorkList& list, const MoeTile& tile,
-                                                  int warpgroup) {
+__device__ __forceinline__ void SumFinishedTokens(const KernelArgs& args, const WorkList& list,
+                                                  const MoeTile& tile, int warpgroup) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int lane = threadIdx.x % 32;
   const unsigned last = shape.active + shape.shared_experts - 1;
   const int counts = tile.tokens * Kind::kRowTiles;
-  for (int base = static_cast<int>(threadIdx.x) / 32 % 4 * 32; base < counts; base += kWarpgroupThreads) {
+  for (int base = static_cast<int>(threadIdx.x) / 32 % 4 * 32; base < counts;
+       base += kWarpgroupThreads) {
     bool complete = false;
     int token = 0;
     int column = 0;
     if (base + lane < counts) {
       token = list.place_token[tile.place + (base + lane) % tile.tokens];
       column = tile.row_begin + Kind::RowTile((base + lane) / tile.tokens, warpgroup) * kSumColumns;
-      unsigned* const arrivals = args.space.arrivals + int64_t{token} * (shape.hidden / kSumColumns);
+      unsigned* const arrivals =
+          args.space.arrivals + int64_t{token} * (shape.hidden / kSumColumns);
       __threadfence();
       // Wraps to zero at the last arrival, ready for the next call.
       complete = atomicInc(&arrivals[column / kSumColumns], last) == last;
@@ -345,7 +370,8 @@ __device__ __forceinline__ void SumFinishedTokens(const KernelArgs& args, const 
 }
 
 // The sums of all tokens at once, where nothing would hide their latency at the end of a tile.
-__global__ void __launch_bounds__(kSumThreads) SumTokensKernel(const __grid_constant__ KernelArgs args) {
+__global__ void __launch_bounds__(kSumThreads)
+    SumTokensKernel(const __grid_constant__ KernelArgs args) {
   AllowDependentKernels();
   WaitForPriorKernels();
   const WorkList list = {args.space.plan, args.space.place_token, args.space.token_places};
@@ -354,9 +380,11 @@ __global__ void __launch_bounds__(kSumThreads) SumTokensKernel(const __grid_cons
   }
 }
 
-// --- roles -----------------------------------------------------------------------------------------------------------
+// --- roles
+// -------------------------------------------------------------------------------------------------
 
-// This block's part of the tile's tokens. A cluster's second block may get none; it still helps with the weights.
+// This block's part of the tile's tokens. A cluster's second block may get none; it still helps
+// with the weights.
 template <typename Kind>
 __device__ __forceinline__ void KeepOwnTokens(MoeTile* tile) {
   if constexpr (Kind::kBlocks == 2) {
@@ -371,8 +399,8 @@ __device__ __forceinline__ void KeepOwnTokens(MoeTile* tile) {
 }
 
 template <typename Kind, int kN>
-__device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const WorkList& list, const MoeTile& tile,
-                                             int warpgroup, Ring<Kind>& ring) {
+__device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const WorkList& list,
+                                             const MoeTile& tile, int warpgroup, Ring<Kind>& ring) {
   float sums[Kind::kRowTiles][kN / 2];
   const MoeExpertsBf16Shape& shape = args.call.shape;
   Multiply<Kind, kN>(ring, tile.down ? shape.intermediate : shape.hidden, warpgroup, sums);
@@ -391,8 +419,9 @@ __device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const WorkL
 }
 
 template <typename Kind, int kN, int... kLarger>
-__device__ __forceinline__ void MultiplyTileOfWidth(const KernelArgs& args, const WorkList& list, const MoeTile& tile,
-                                                    int warpgroup, Ring<Kind>& ring) {
+__device__ __forceinline__ void MultiplyTileOfWidth(const KernelArgs& args, const WorkList& list,
+                                                    const MoeTile& tile, int warpgroup,
+                                                    Ring<Kind>& ring) {
   if constexpr (sizeof...(kLarger) > 0) {
     if (tile.tokens > kN) {
       MultiplyTileOfWidth<Kind, kLarger...>(args, list, tile, warpgroup, ring);
@@ -403,8 +432,8 @@ __device__ __forceinline__ void MultiplyTileOfWidth(const KernelArgs& args, cons
 }
 
 template <typename Kind, int... kWidths>
-__device__ __forceinline__ void MultiplyTiles(const KernelArgs& args, const WorkList& list, MoePlanCursor cursor,
-                                              Ring<Kind> ring) {
+__device__ __forceinline__ void MultiplyTiles(const KernelArgs& args, const WorkList& list,
+                                              MoePlanCursor cursor, Ring<Kind> ring) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int warpgroup = threadIdx.x / kWarpgroupThreads - 1;
   MoeTile tile;
@@ -419,7 +448,8 @@ __device__ __forceinline__ void MultiplyTiles(const KernelArgs& args, const Work
 }
 
 template <typename Kind>
-__device__ __forceinline__ void RequestWeights(const KernelArgs& args, MoePlanCursor cursor, Ring<Kind> ring) {
+__device__ __forceinline__ void RequestWeights(const KernelArgs& args, MoePlanCursor cursor,
+                                               Ring<Kind> ring) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const uint64_t policy = Kind::kInTurn ? PolicyEvictFirst() : PolicyEvictNormal();
   MoeTile tile;
@@ -427,14 +457,14 @@ __device__ __forceinline__ void RequestWeights(const KernelArgs& args, MoePlanCu
     const int rows = tile.down ? shape.hidden : 2 * shape.intermediate;
     const int columns = tile.down ? shape.intermediate : shape.hidden;
     const uint8_t* const matrices = tile.down ? args.call.down : args.call.gate_up;
-    StreamWeights(ring, matrices + tile.expert * PackedBytes(rows, columns), columns, tile.row_begin,
-                  tile.row_begin + Kind::kRows, policy);
+    StreamWeights(ring, matrices + tile.expert * PackedBytes(rows, columns), columns,
+                  tile.row_begin, tile.row_begin + Kind::kRows, policy);
   }
 }
 
 template <typename Kind>
-__device__ __forceinline__ void GatherTokens(const KernelArgs& args, const WorkList& list, MoePlanCursor cursor,
-                                             Ring<Kind> ring) {
+__device__ __forceinline__ void GatherTokens(const KernelArgs& args, const WorkList& list,
+                                             MoePlanCursor cursor, Ring<Kind> ring) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int thread = threadIdx.x - 32;
   MoeTile tile;
@@ -447,8 +477,9 @@ __device__ __forceinline__ void GatherTokens(const KernelArgs& args, const WorkL
       }
       __syncwarp();
       const uint32_t row_pieces = shape.intermediate / 8;
-      StreamTokens(ring, args.space.hidden + int64_t{tile.place} * shape.intermediate, shape.intermediate, tile.tokens,
-                   thread, [&](int row) { return row * row_pieces; });
+      StreamTokens(ring, args.space.hidden + int64_t{tile.place} * shape.intermediate,
+                   shape.intermediate, tile.tokens, thread,
+                   [&](int row) { return row * row_pieces; });
     } else {
       const uint32_t row_pieces = static_cast<uint32_t>(args.call.x_stride / 8);
       const int* const tokens = list.place_token + tile.place;
@@ -459,7 +490,8 @@ __device__ __forceinline__ void GatherTokens(const KernelArgs& args, const WorkL
 }
 
 template <typename Kind>
-__device__ __forceinline__ void HandTokensOver(const KernelArgs& args, MoePlanCursor cursor, Ring<Kind> ring) {
+__device__ __forceinline__ void HandTokensOver(const KernelArgs& args, MoePlanCursor cursor,
+                                               Ring<Kind> ring) {
   MoeTile tile;
   while (cursor.Next(&tile)) {
     PublishTokens(ring, tile.down ? args.call.shape.intermediate : args.call.shape.hidden);
@@ -475,12 +507,15 @@ struct ListMemory {
 };
 
 template <typename Kind, int... kWidths>
-__global__ void __launch_bounds__(kStreamThreads, 1) MoeExpertsKernel(const __grid_constant__ KernelArgs args) {
+__global__ void __launch_bounds__(kStreamThreads, 1)
+    MoeExpertsKernel(const __grid_constant__ KernelArgs args) {
   extern __shared__ __align__(1024) uint8_t shared[];
   uint8_t* const barriers = shared + args.stream.bytes();
   const Ring<Kind> ring(args.stream, SharedAddress(shared), SharedAddress(barriers));
   auto& memory = *reinterpret_cast<ListMemory*>(barriers + kRingBarrierBytes);
-  WorkList list = {.plan = {.expert = memory.expert, .place_begin = memory.place_begin, .tile_begin = memory.tile_begin},
+  WorkList list = {.plan = {.expert = memory.expert,
+                            .place_begin = memory.place_begin,
+                            .tile_begin = memory.tile_begin},
                    .place_token = memory.own_places,
                    .token_places = memory.own_places + args.own_places};
   const MoeExpertsBf16Shape& shape = args.call.shape;
@@ -490,7 +525,8 @@ __global__ void __launch_bounds__(kStreamThreads, 1) MoeExpertsKernel(const __gr
   AllowDependentKernels();
   if (args.own_places > 0) {
     // The stages are not in use yet.
-    BuildWorkList<kStreamThreads>(args, list, *reinterpret_cast<PlanScratch<kStreamThreads / 32>*>(shared));
+    BuildWorkList<kStreamThreads>(args, list,
+                                  *reinterpret_cast<PlanScratch<kStreamThreads / 32>*>(shared));
     FenceAsyncProxy();
   } else {
     for (int i = threadIdx.x; i <= entries; i += kStreamThreads) {
@@ -504,8 +540,8 @@ __global__ void __launch_bounds__(kStreamThreads, 1) MoeExpertsKernel(const __gr
   __syncthreads();
   if constexpr (Kind::kBlocks == 2) ClusterSync();
 
-  const MoePlanCursor cursor(list.plan, list.plan.tile_begin[entries], args.tiling, blockIdx.x / Kind::kBlocks,
-                             gridDim.x / Kind::kBlocks);
+  const MoePlanCursor cursor(list.plan, list.plan.tile_begin[entries], args.tiling,
+                             blockIdx.x / Kind::kBlocks, gridDim.x / Kind::kBlocks);
   if (threadIdx.x < kWarpgroupThreads) {
     DecreaseRegisters<88>();
     if (threadIdx.x == 0) {
@@ -524,13 +560,14 @@ __global__ void __launch_bounds__(kStreamThreads, 1) MoeExpertsKernel(const __gr
   if constexpr (Kind::kBlocks == 2) ClusterSync();
 }
 
-// Room for the tokens of an expert in a tile: for most experts' under even routing, so that more of shared memory holds
-// weights under way. Experts with more tokens get several tiles.
+// Room for the tokens of an expert in a tile: for most experts' under even routing, so that more of
+// shared memory holds weights under way. Experts with more tokens get several tiles.
 int TileTokens(const MoeExpertsBf16Shape& shape, int tokens) {
   const double mean = static_cast<double>(tokens) * shape.active / shape.experts;
   const double room = shape.shared_experts > 0 ? tokens : mean + 2 * std::sqrt(mean);
   int tile_tokens = kTileTokensMin;
-  while (tile_tokens < room && tile_tokens < tokens && tile_tokens < kTileTokensMax) tile_tokens *= 2;
+  while (tile_tokens < room && tile_tokens < tokens && tile_tokens < kTileTokensMax)
+    tile_tokens *= 2;
   return tile_tokens;
 }
 
@@ -551,15 +588,18 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
   args.gate_up_shares = args.tiling.gate_up_row_tiles * kSharesOfTile;
   args.all_shares = args.gate_up_shares + args.tiling.down_row_tiles * kSharesOfTile;
   if (args.own_places == 0) {
-    const cudaError_t error = LaunchDependent(BuildWorkListKernel, 1, kPlanThreads, 0, stream, args);
+    const cudaError_t error =
+        LaunchDependent(BuildWorkListKernel, 1, kPlanThreads, 0, stream, args);
     if (error != cudaSuccess) return error;
   }
   // No more blocks than run at once: they wait for each other's results.
   static std::atomic<int> known_blocks = 0;
   const int shared_bytes = args.stream.bytes() + reserved;
   const auto kernel = MoeExpertsKernel<Kind, kWidths...>;
-  const int blocks = BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
-  const cudaError_t error = LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args, Kind::kBlocks);
+  const int blocks =
+      BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
+  const cudaError_t error =
+      LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args, Kind::kBlocks);
   if (error != cudaSuccess || Kind::kInTurn) return error;
   return LaunchDependent(SumTokensKernel, args.call.tokens, kSumThreads, 0, stream, args);
 }
@@ -568,10 +608,12 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
 
 const char* MoeExpertsBf16Sm90Unsupported(const MoeExpertsBf16Shape& shape) {
   if (shape.hidden < 128 || shape.hidden % 128 != 0) return "hidden must be a multiple of 128";
-  if (shape.intermediate < 64 || shape.intermediate % 64 != 0) return "intermediate must be a multiple of 64";
+  if (shape.intermediate < 64 || shape.intermediate % 64 != 0)
+    return "intermediate must be a multiple of 64";
   if (shape.experts < 1 || shape.experts > kMoeExpertsMax) return "experts must be 1 to 256";
   if (shape.active < 1 || shape.active > shape.experts) return "active must be 1 to experts";
-  if (shape.shared_experts < 0 || shape.shared_experts > kMoeSharedExpertsMax) return "shared_experts must be 0 to 8";
+  if (shape.shared_experts < 0 || shape.shared_experts > kMoeSharedExpertsMax)
+    return "shared_experts must be 0 to 8";
   return nullptr;
 }
 
@@ -581,7 +623,8 @@ int64_t MoeExpertsBf16Sm90WorkspaceBytes(const MoeExpertsBf16Shape& shape, int t
 
 cudaError_t MoeExpertsBf16Sm90(const MoeExpertsBf16Args& call, cudaStream_t stream) {
   const MoeExpertsBf16Shape& shape = call.shape;
-  if (MoeExpertsBf16Sm90Unsupported(shape) != nullptr || call.tokens < 1) return cudaErrorInvalidValue;
+  if (MoeExpertsBf16Sm90Unsupported(shape) != nullptr || call.tokens < 1)
+    return cudaErrorInvalidValue;
   if (call.x_stride % 8 != 0 || call.out_stride % 8 != 0) return cudaErrorInvalidValue;
   if (call.workspace_tokens < call.tokens) return cudaErrorInvalidValue;
   const KernelArgs args = {.call = call,
@@ -591,12 +634,16 @@ cudaError_t MoeExpertsBf16Sm90(const MoeExpertsBf16Args& call, cudaStream_t stre
                            .gate_up_shares = 0,
                            .all_shares = 0,
                            .own_places = 0};
-  const bool can_be_wide = shape.hidden % Wide::kRows == 0 && 2 * shape.intermediate % Wide::kRows == 0;
-  if (call.tokens >= kWideTokens && can_be_wide) return Launch<Wide, 64, 80, 96, 104, 112, 128>(args, stream);
+  const bool can_be_wide =
+      shape.hidden % Wide::kRows == 0 && 2 * shape.intermediate % Wide::kRows == 0;
+  if (call.tokens >= kWideTokens && can_be_wide)
+    return Launch<Wide, 64, 80, 96, 104, 112, 128>(args, stream);
   // Between one and two rounds of tiles, some blocks would have twice the work of others.
-  const int tiles_max = (call.tokens * shape.active + shape.shared_experts) * (2 * shape.intermediate / InTurn::kRows);
+  const int tiles_max = (call.tokens * shape.active + shape.shared_experts) *
+                        (2 * shape.intermediate / InTurn::kRows);
   const int blocks = MultiprocessorCount();
-  if (call.tokens <= 8 && tiles_max > blocks && tiles_max < 2 * blocks) return Launch<Low, 8>(args, stream);
+  if (call.tokens <= 8 && tiles_max > blocks && tiles_max < 2 * blocks)
+    return Launch<Low, 8>(args, stream);
   return Launch<InTurn, 8, 16, 32, 64, 128>(args, stream);
 }
 

@@ -1,9 +1,9 @@
-// The work of an expert layer as a list that every block walks by itself: which rows of which expert for which tokens.
-// Built on the device from the router's choice (BuildMoePlan), read by MoePlanCursor. The cursor is plain arithmetic and
-// is tested on the CPU.
+// The work of an expert layer as a list that every block walks by itself: which rows of which
+// expert for which tokens. Built on the device from the router's choice (BuildMoePlan), read by
+// MoePlanCursor. The cursor is plain arithmetic and is tested on the CPU.
 //
-// A place is a row of an (expert, token) pair: the pairs are sorted by expert, then by token; the shared experts' pairs
-// come last. Experts without tokens do not appear.
+// A place is a row of an (expert, token) pair: the pairs are sorted by expert, then by token; the
+// shared experts' pairs come last. Experts without tokens do not appear.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,9 @@ struct MoePlan {
 R1_HOST_DEVICE constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
 
 // Tokens of each of `parts` parts but the last: equal shares in multiples of 8.
-R1_HOST_DEVICE constexpr int EqualShare(int tokens, int parts) { return DivideUp(DivideUp(tokens, parts), 8) * 8; }
+R1_HOST_DEVICE constexpr int EqualShare(int tokens, int parts) {
+  return DivideUp(DivideUp(tokens, parts), 8) * 8;
+}
 
 // What tiles look like; the host's choice, by shape and number of tokens.
 struct MoeTiling {
@@ -37,7 +39,7 @@ struct MoeTiling {
 };
 
 struct MoeTile {
-  bool down;       // second half of the layer
+  bool down;  // second half of the layer
   int expert;
   int row_begin;   // first of tile_rows rows of the packed matrix
   int place;       // first place
@@ -45,11 +47,13 @@ struct MoeTile {
   int token_tile;  // number of the token tile among all, the same in both halves
 };
 
-// Walks tiles first, first + step, … of: all gate-up tiles, then all down tiles; inside each, by expert, then by row, the
-// expert's token tiles fastest, so that blocks that run at the same time share weights.
+// Walks tiles first, first + step, … of: all gate-up tiles, then all down tiles; inside each, by
+// expert, then by row, the expert's token tiles fastest, so that blocks that run at the same time
+// share weights.
 class MoePlanCursor {
  public:
-  R1_HOST_DEVICE MoePlanCursor(const MoePlan& plan, int token_tiles, const MoeTiling& tiling, int first, int step)
+  R1_HOST_DEVICE MoePlanCursor(const MoePlan& plan, int token_tiles, const MoeTiling& tiling,
+                               int first, int step)
       : plan_(plan), token_tiles_(token_tiles), tiling_(tiling), step_(step), next_(first) {}
 
   // False at the end.

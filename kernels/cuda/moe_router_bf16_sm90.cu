@@ -1,13 +1,13 @@
-// Logits are summed in up to 8 shares of the columns, which are then added in order. With few tokens a cluster takes 16 of
-// them, a block a share; the blocks exchange partial logits through their shared memories, and each chooses for some of the
-// tokens, one warp a token. With many, a block takes 16 tokens and all shares, with the same bits.
-#include "kernels/cuda/moe_router_bf16_sm90.h"
-
+// Logits are summed in up to 8 shares of the columns, which are then added in order. With few
+// tokens a cluster takes 16 of them, a block a share; the blocks exchange partial logits through
+// their shared memories, and each chooses for some of the tokens, one warp a token. With many, a
+// block takes 16 tokens and all shares, with the same bits.
 #include <cooperative_groups.h>
 
 #include <cmath>
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/moe_router_bf16_sm90.h"
 #include "kernels/cuda/sm90.cuh"
 #include "kernels/cuda/warp.cuh"
 
@@ -18,7 +18,7 @@ namespace cg = cooperative_groups;
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
-constexpr int kTokens = 16;          // of a cluster: the rows of a matrix instruction
+constexpr int kTokens = 16;  // of a cluster: the rows of a matrix instruction
 constexpr int kExpertsMax = 256;
 constexpr int kActiveMax = 32;
 constexpr int kSharesMax = 8;
@@ -43,21 +43,25 @@ struct Scratch {
   float taken[kWarps][kActiveMax];
 };
 
-// d[16, 8] += a[16, 16] * b[8, 16]^T. Lane l holds columns 2 * (l % 4), the next, and the same + 8, of a's rows l / 4 and
-// l / 4 + 8 and of b's row l / 4; and columns 2 * (l % 4) and the next of d's rows l / 4 (d[0], d[1]) and l / 4 + 8.
-__device__ __forceinline__ void MultiplyAdd(float (&d)[4], uint32_t a_low, uint32_t a_low_8, uint32_t a_high,
-                                            uint32_t a_high_8, uint32_t b_low, uint32_t b_high) {
+// d[16, 8] += a[16, 16] * b[8, 16]^T. Lane l holds columns 2 * (l % 4), the next, and the same + 8,
+// of a's rows l / 4 and l / 4 + 8 and of b's row l / 4; and columns 2 * (l % 4) and the next of d's
+// rows l / 4 (d[0], d[1]) and l / 4 + 8.
+__device__ __forceinline__ void MultiplyAdd(float (&d)[4], uint32_t a_low, uint32_t a_low_8,
+                                            uint32_t a_high, uint32_t a_high_8, uint32_t b_low,
+                                            uint32_t b_high) {
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, "
       "{%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a_low), "r"(a_low_8), "r"(a_high), "r"(a_high_8), "r"(b_low), "r"(b_high));
 }
 
-// Logits of `shares` shares from `share` on, for all experts and `count` tokens from `first` on; a warp takes 8 experts.
-// Which columns a lane holds does not matter as long as both operands agree: each lane loads 8 neighbouring ones, which
-// serve two instructions.
-__device__ void SumShares(const KernelArgs& args, int first, int count, int share, int shares, Scratch& scratch) {
+// Logits of `shares` shares from `share` on, for all experts and `count` tokens from `first` on; a
+// warp takes 8 experts. Which columns a lane holds does not matter as long as both operands agree:
+// each lane loads 8 neighbouring ones, which serve two instructions.
+__device__ void SumShares(const KernelArgs& args, int first, int count, int share, int shares,
+                          Scratch& scratch) {
   const MoeRouterBf16Args& call = args.call;
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
@@ -70,7 +74,8 @@ __device__ void SumShares(const KernelArgs& args, int first, int count, int shar
   const __nv_bfloat16* const x = call.x + (first + token) * call.x_stride + column;
   const __nv_bfloat16* const x_8 = call.x + (first + token_8) * call.x_stride + column;
   for (int expert = warp * 8; expert < call.shape.experts; expert += kWarps * 8) {
-    const __nv_bfloat16* const weights = call.router + int64_t{expert + row} * call.shape.hidden + column;
+    const __nv_bfloat16* const weights =
+        call.router + int64_t{expert + row} * call.shape.hidden + column;
     float totals[4] = {};
     for (int begin = 0; begin < shares * columns; begin += columns) {
       float sums[4] = {};
@@ -86,12 +91,15 @@ __device__ void SumShares(const KernelArgs& args, int first, int count, int shar
       for (int i = 0; i < 4; ++i) totals[i] += sums[i];
     }
     const int own_expert = expert + lane % 4 * 2;
-    *reinterpret_cast<float2*>(&scratch.logits[row][own_expert]) = make_float2(totals[0], totals[1]);
-    *reinterpret_cast<float2*>(&scratch.logits[row + 8][own_expert]) = make_float2(totals[2], totals[3]);
+    *reinterpret_cast<float2*>(&scratch.logits[row][own_expert]) =
+        make_float2(totals[0], totals[1]);
+    *reinterpret_cast<float2*>(&scratch.logits[row + 8][own_expert]) =
+        make_float2(totals[2], totals[3]);
   }
 }
 
-// Bits of the groups to keep: those with the highest sums of their two best choices, lower number first among equals.
+// Bits of the groups to keep: those with the highest sums of their two best choices, lower number
+// first among equals.
 __device__ unsigned KeptGroups(const MoeRouterBf16Shape& shape, const float* choice) {
   const int lane = threadIdx.x % 32;
   const int size = shape.experts / shape.groups;
@@ -114,8 +122,9 @@ __device__ unsigned KeptGroups(const MoeRouterBf16Shape& shape, const float* cho
 }
 
 // Chooses a token's experts from its logits, lane l holding experts l, l + 32, …; by one warp.
-__device__ void Choose(const MoeRouterBf16Args& args, int token, const float (&logits)[kExpertsMax / 32],
-                       float* choice, float* score, float* taken) {
+__device__ void Choose(const MoeRouterBf16Args& args, int token,
+                       const float (&logits)[kExpertsMax / 32], float* choice, float* score,
+                       float* taken) {
   const MoeRouterBf16Shape& shape = args.shape;
   const int lane = threadIdx.x % 32;
   const int rounds = shape.experts / 32;
@@ -137,7 +146,8 @@ __device__ void Choose(const MoeRouterBf16Args& args, int token, const float (&l
   for (int j = 0; j < kExpertsMax / 32; ++j) {
     if (j >= rounds) break;
     const int expert = lane + 32 * j;
-    const float own = shape.softmax ? expf(logits[j] - highest) / total : 1 / (1 + expf(-logits[j]));
+    const float own =
+        shape.softmax ? expf(logits[j] - highest) / total : 1 / (1 + expf(-logits[j]));
     const float biased = args.bias == nullptr ? own : own + args.bias[expert];
     score[expert] = own;
     choice[expert] = biased == biased ? biased : -INFINITY;
@@ -183,7 +193,8 @@ __device__ void Choose(const MoeRouterBf16Args& args, int token, const float (&l
   }
 }
 
-__global__ void __launch_bounds__(kThreads, 4) MoeRouterKernel(const __grid_constant__ KernelArgs args) {
+__global__ void __launch_bounds__(kThreads, 4)
+    MoeRouterKernel(const __grid_constant__ KernelArgs args) {
   __shared__ __align__(16) Scratch scratch;
   const cg::cluster_group cluster = cg::this_cluster();
   const int rank = static_cast<int>(cluster.block_rank());
@@ -207,14 +218,16 @@ __global__ void __launch_bounds__(kThreads, 4) MoeRouterKernel(const __grid_cons
       float parts[kSharesMax];
 #pragma unroll
       for (int block = 0; block < kSharesMax; ++block) {
-        if (block < blocks) parts[block] = *cluster.map_shared_rank(&scratch.logits[token][lane + 32 * j], block);
+        if (block < blocks)
+          parts[block] = *cluster.map_shared_rank(&scratch.logits[token][lane + 32 * j], block);
       }
 #pragma unroll
       for (int block = 0; block < kSharesMax; ++block) {
         if (block < blocks) logits[j] += parts[block];
       }
     }
-    Choose(call, first + token, logits, scratch.choice[warp], scratch.score[warp], scratch.taken[warp]);
+    Choose(call, first + token, logits, scratch.choice[warp], scratch.score[warp],
+           scratch.taken[warp]);
     __syncwarp();
   }
   cluster.sync();  // nobody leaves while others read its logits

@@ -1,5 +1,5 @@
-// Where an element of a matrix lies in the packed layout that packed_weights.h describes. Plain arithmetic, so that tests
-// without a GPU check it and CPU code can read packed weights.
+// Where an element of a matrix lies in the packed layout that packed_weights.h describes. Plain
+// arithmetic, so that tests without a GPU check it and CPU code can read packed weights.
 #pragma once
 
 #include <cstdint>

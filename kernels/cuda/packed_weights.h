@@ -1,7 +1,8 @@
-// Layout of bf16 weight matrices for the sm_90a kernels. A matrix [rows, columns] is cut into blocks of 128 rows and 64
-// columns; a block is 16 KiB in one piece, row after row of 128 bytes, with the eight 16-byte pieces of row r permuted by
-// r modulo 8. So one bulk copy brings a block, or any run of 8 rows of it, from memory to shared memory in the very order
-// that the tensor cores read without bank conflicts, and the blocks of one row range follow each other: a kernel reads
+// Layout of bf16 weight matrices for the sm_90a kernels. A matrix [rows, columns] is cut into
+// blocks of 128 rows and 64 columns; a block is 16 KiB in one piece, row after row of 128 bytes,
+// with the eight 16-byte pieces of row r permuted by r modulo 8. So one bulk copy brings a block,
+// or any run of 8 rows of it, from memory to shared memory in the very order that the tensor cores
+// read without bank conflicts, and the blocks of one row range follow each other: a kernel reads
 // weights as long streams and needs no tensor map.
 //
 // Blocks are ordered by row, then by column. Rows beyond the last one are zero.
@@ -20,9 +21,9 @@ namespace r1::kernels {
 [[nodiscard]] cudaError_t PackRowsBf16Sm90(const __nv_bfloat16* weights, int matrices, int rows,
                                            int columns, uint8_t* packed, cudaStream_t stream);
 
-// gate and up [matrices][intermediate, columns] -> packed [matrices] of 2 * intermediate rows, eight rows of gate and
-// eight of up in turn (PackedGateRow, PackedUpRow), so that one thread ends up with a gate and its up.
-// intermediate is a multiple of 8.
+// gate and up [matrices][intermediate, columns] -> packed [matrices] of 2 * intermediate rows,
+// eight rows of gate and eight of up in turn (PackedGateRow, PackedUpRow), so that one thread ends
+// up with a gate and its up. intermediate is a multiple of 8.
 [[nodiscard]] cudaError_t PackGateUpBf16Sm90(const __nv_bfloat16* gate, const __nv_bfloat16* up,
                                              int matrices, int intermediate, int columns,
                                              uint8_t* packed, cudaStream_t stream);

@@ -1,4 +1,5 @@
-// Packing of weight matrices, one thread a 16-byte piece of the result. Runs once a policy version, at memory speed.
+// Packing of weight matrices, one thread a 16-byte piece of the result. Runs once a policy version,
+// at memory speed.
 #include "kernels/cuda/packed_weights.h"
 
 namespace r1::kernels {

@@ -1,6 +1,5 @@
-#include "kernels/cuda/sample_head_bf16_sm90.h"
-
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/sample_head_bf16_sm90.h"
 #include "kernels/cuda/warp.cuh"
 #include "kernels/cuda/weight_stream_sm90.cuh"
 
@@ -16,8 +15,8 @@ constexpr float kLn2 = 0.6931471805599453f;
 // Stands for minus infinity, so that differences of two of them are numbers.
 constexpr float kLowest = -1e30f;
 
-// Where memory sets the pace, the warpgroups take tiles in turn, which hides what follows a tile's product; from 129 rows on
-// arithmetic does, and two blocks share the weights of large tiles.
+// Where memory sets the pace, the warpgroups take tiles in turn, which hides what follows a tile's
+// product; from 129 rows on arithmetic does, and two blocks share the weights of large tiles.
 using InTurn = TileKind<2, true, 1>;
 using Wide = TileKind<2, false, 2>;
 
@@ -36,7 +35,8 @@ struct KernelArgs {
   int row_tiles;
 };
 
-// --- product: masses of every 16 ids ---------------------------------------------------------------------------------
+// --- product: masses of every 16 ids
+// ---------------------------------------------------------------------------------
 
 struct HeadTile {
   int id_begin;
@@ -44,12 +44,13 @@ struct HeadTile {
   int rows;
 };
 
-// Tiles first, first + step, …; row tiles fastest, so that blocks that run at the same time share weights. In a cluster of
-// two, each block gets its half of the rows; the second may get none.
+// Tiles first, first + step, …; row tiles fastest, so that blocks that run at the same time share
+// weights. In a cluster of two, each block gets its half of the rows; the second may get none.
 template <typename Kind>
 class HeadCursor {
  public:
-  __device__ explicit HeadCursor(const KernelArgs& args) : args_(args), next_(blockIdx.x / Kind::kBlocks) {}
+  __device__ explicit HeadCursor(const KernelArgs& args)
+      : args_(args), next_(blockIdx.x / Kind::kBlocks) {}
 
   __device__ bool Next(HeadTile* tile) {
     if (next_ >= args_.vocab_tiles * args_.row_tiles) return false;
@@ -83,8 +84,9 @@ __device__ __forceinline__ Mass Merge(Mass a, Mass b) {
   return make_float2(high, scaled_a + scaled_b);
 }
 
-// One step of a reduction over the lanes that differ in bit `distance`: with more than one mass, each lane keeps one half
-// of them and gives the other half away; with one, both lanes keep the result.
+// One step of a reduction over the lanes that differ in bit `distance`: with more than one mass,
+// each lane keeps one half of them and gives the other half away; with one, both lanes keep the
+// result.
 template <int kCount>
 __device__ __forceinline__ void Exchange(Mass (&masses)[kCount], int distance) {
   const bool upper = (threadIdx.x & distance) != 0;
@@ -107,10 +109,11 @@ __device__ __forceinline__ void Exchange(Mass (&masses)[kCount], int distance) {
 template <int kFrom>
 constexpr int kHalved = kFrom > 1 ? kFrom / 2 : 1;
 
-// Masses of this warp's 16 ids for the kChunks * 8 rows from `row` on, whose logits are `sums`, laid out as Wgmma says.
+// Masses of this warp's 16 ids for the kChunks * 8 rows from `row` on, whose logits are `sums`,
+// laid out as Wgmma says.
 template <int kChunks>
-__device__ __forceinline__ void StoreMasses(const KernelArgs& args, const float* scales, const float* sums, int id,
-                                            int row, int row_end) {
+__device__ __forceinline__ void StoreMasses(const KernelArgs& args, const float* scales,
+                                            const float* sums, int id, int row, int row_end) {
   constexpr int kCount = 2 * kChunks;
   const int lane = threadIdx.x % 32;
   const bool first_exists = id + lane / 4 < args.call.vocab;
@@ -142,8 +145,8 @@ __device__ __forceinline__ void StoreMasses(const KernelArgs& args, const float*
 }
 
 template <typename Kind, int kN>
-__device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const HeadTile& tile, int warpgroup,
-                                             const float* scales, Ring<Kind>& ring) {
+__device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const HeadTile& tile,
+                                             int warpgroup, const float* scales, Ring<Kind>& ring) {
   float sums[Kind::kRowTiles][kN / 2];
   Multiply<Kind, kN>(ring, args.call.hidden, warpgroup, sums);
   const int warp = threadIdx.x / 32 % 4;
@@ -163,8 +166,9 @@ __device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const HeadT
 }
 
 template <typename Kind, int kN, int... kLarger>
-__device__ __forceinline__ void MultiplyTileOfWidth(const KernelArgs& args, const HeadTile& tile, int warpgroup,
-                                                    const float* scales, Ring<Kind>& ring) {
+__device__ __forceinline__ void MultiplyTileOfWidth(const KernelArgs& args, const HeadTile& tile,
+                                                    int warpgroup, const float* scales,
+                                                    Ring<Kind>& ring) {
   if constexpr (sizeof...(kLarger) > 0) {
     if (tile.rows > kN) {
       MultiplyTileOfWidth<Kind, kLarger...>(args, tile, warpgroup, scales, ring);
@@ -175,7 +179,8 @@ __device__ __forceinline__ void MultiplyTileOfWidth(const KernelArgs& args, cons
 }
 
 template <typename Kind, int... kWidths>
-__global__ void __launch_bounds__(kStreamThreads, 1) HeadMassesKernel(const __grid_constant__ KernelArgs args) {
+__global__ void __launch_bounds__(kStreamThreads, 1)
+    HeadMassesKernel(const __grid_constant__ KernelArgs args) {
   extern __shared__ __align__(1024) uint8_t shared[];
   uint8_t* const barriers = shared + args.stream.bytes();
   Ring<Kind> ring(args.stream, SharedAddress(shared), SharedAddress(barriers));
@@ -198,7 +203,8 @@ __global__ void __launch_bounds__(kStreamThreads, 1) HeadMassesKernel(const __gr
       const int vocab_end = (args.call.vocab + 7) / 8 * 8;
       while (cursor.Next(&tile)) {
         const int end = tile.id_begin + args.tile_ids;
-        StreamWeights(ring, args.call.head, args.call.hidden, tile.id_begin, end < vocab_end ? end : vocab_end, policy);
+        StreamWeights(ring, args.call.head, args.call.hidden, tile.id_begin,
+                      end < vocab_end ? end : vocab_end, policy);
       }
     } else if (threadIdx.x == 32 + kGatherThreads) {
       while (cursor.Next(&tile)) PublishTokens(ring, args.call.hidden);
@@ -225,10 +231,11 @@ __global__ void __launch_bounds__(kStreamThreads, 1) HeadMassesKernel(const __gr
   if constexpr (Kind::kBlocks == 2) ClusterSync();
 }
 
-// --- finish: one block a row -----------------------------------------------------------------------------------------
+// --- finish: one block a row
+// -----------------------------------------------------------------------------------------
 
-// Sums of the values of all threads before this one, and with it: a thread's `after` has the bits of the next one's
-// `before`, so that exactly one thread holds a number below `total`.
+// Sums of the values of all threads before this one, and with it: a thread's `after` has the bits
+// of the next one's `before`, so that exactly one thread holds a number below `total`.
 struct Prefix {
   double before;
   double after;
@@ -274,7 +281,8 @@ __device__ void SegmentLogits(const SampleHeadBf16Args& args, int row, int segme
     const auto* const x = reinterpret_cast<const uint4*>(args.x + row * args.x_stride);
 #pragma unroll 8
     for (int piece = threadIdx.x % 32; piece < args.hidden / 8; piece += 32) {
-      const uint4 weights = __ldg(reinterpret_cast<const uint4*>(args.head + PackedOffset(id, piece * 8, args.hidden)));
+      const uint4 weights = __ldg(
+          reinterpret_cast<const uint4*>(args.head + PackedOffset(id, piece * 8, args.hidden)));
       const uint4 values = __ldg(x + piece);
       const auto* weight_pairs = reinterpret_cast<const __nv_bfloat162*>(&weights);
       const auto* value_pairs = reinterpret_cast<const __nv_bfloat162*>(&values);
@@ -290,8 +298,8 @@ __device__ void SegmentLogits(const SampleHeadBf16Args& args, int row, int segme
   if (threadIdx.x % 32 == 0) logits[threadIdx.x / 32] = sum;
 }
 
-// Which lane's share of the masses a target falls into, the lanes' masses being in order. The last lane with mass, should
-// rounding leave the target behind the sum; 0 when none has any. By a warp.
+// Which lane's share of the masses a target falls into, the lanes' masses being in order. The last
+// lane with mass, should rounding leave the target behind the sum; 0 when none has any. By a warp.
 __device__ int LaneAtTarget(double mass, double target) {
   const int lane = threadIdx.x % 32;
   double sum = mass;
@@ -313,7 +321,8 @@ __device__ int LaneOfHighest(float value) {
 
 // Each thread has 2 * kPairs neighbouring segments, in vocabulary order.
 template <int kPairs>
-__global__ void __launch_bounds__(kFinishThreads, kPairs <= 7 ? 2 : 1) FinishRowKernel(const __grid_constant__ KernelArgs args) {
+__global__ void __launch_bounds__(kFinishThreads, kPairs <= 7 ? 2 : 1)
+    FinishRowKernel(const __grid_constant__ KernelArgs args) {
   __shared__ float warp_max[kFinishThreads / 32];
   __shared__ double warp_sum[kFinishThreads / 32];
   __shared__ float logits[kSegmentIds];
@@ -325,13 +334,16 @@ __global__ void __launch_bounds__(kFinishThreads, kPairs <= 7 ? 2 : 1) FinishRow
   const int row = blockIdx.x;
   const int begin = static_cast<int>(threadIdx.x) * 2 * kPairs;
   const SampleHeadBf16Args& call = args.call;
-  const auto* const pairs = reinterpret_cast<const float4*>(args.masses + int64_t{row} * args.row_masses + begin);
+  const auto* const pairs =
+      reinterpret_cast<const float4*>(args.masses + int64_t{row} * args.row_masses + begin);
   Mass masses[2 * kPairs];
 #pragma unroll
   for (int p = 0; p < kPairs; ++p) {
-    const float4 pair = begin + 2 * p < args.segments ? pairs[p] : make_float4(kLowest, 0, kLowest, 0);
+    const float4 pair =
+        begin + 2 * p < args.segments ? pairs[p] : make_float4(kLowest, 0, kLowest, 0);
     masses[2 * p] = make_float2(pair.x, pair.y);
-    masses[2 * p + 1] = begin + 2 * p + 1 < args.segments ? make_float2(pair.z, pair.w) : make_float2(kLowest, 0);
+    masses[2 * p + 1] =
+        begin + 2 * p + 1 < args.segments ? make_float2(pair.z, pair.w) : make_float2(kLowest, 0);
   }
   const float temperature = call.temperatures[row];
   const bool greedy = temperature == 0;
@@ -356,7 +368,8 @@ __global__ void __launch_bounds__(kFinishThreads, kPairs <= 7 ? 2 : 1) FinishRow
   const Prefix prefix = BlockPrefix(own_sum, warp_sum);
   const double target = uniform * prefix.total;
   if (!greedy && prefix.before <= target && target < prefix.after) {
-    // The first segment whose end lies beyond the target; the last with mass, should rounding leave the target behind.
+    // The first segment whose end lies beyond the target; the last with mass, should rounding leave
+    // the target behind.
     double sum = prefix.before;
     int segment = args.segments;
     double below = 0;
@@ -374,7 +387,8 @@ __global__ void __launch_bounds__(kFinishThreads, kPairs <= 7 ? 2 : 1) FinishRow
     fraction = below / mass;
   }
   __syncthreads();
-  // Not below only when no numbers could be compared: a logit is not a number, and the logprob will say so.
+  // Not below only when no numbers could be compared: a logit is not a number, and the logprob will
+  // say so.
   const int segment = chosen_segment < args.segments ? chosen_segment : 0;
   SegmentLogits(call, row, segment, logits);
   __syncthreads();
@@ -383,7 +397,8 @@ __global__ void __launch_bounds__(kFinishThreads, kPairs <= 7 ? 2 : 1) FinishRow
   const bool exists = lane < kSegmentIds && segment * kSegmentIds + lane < call.vocab;
   const float logit = exists ? logits[lane] : kLowest;
   const float mass = exists ? exp2f(logit * scale - highest) : 0;
-  const int chosen = greedy ? LaneOfHighest(logit) : LaneAtTarget(mass, fraction * WarpSum<double>(mass));
+  const int chosen =
+      greedy ? LaneOfHighest(logit) : LaneAtTarget(mass, fraction * WarpSum<double>(mass));
   if (lane == chosen) {
     call.tokens[row] = segment * kSegmentIds + chosen;
     call.logprobs[row] = (logit * scale - highest - log2f(static_cast<float>(prefix.total))) * kLn2;
@@ -394,17 +409,21 @@ constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
 
 template <typename Kind, int... kWidths>
 cudaError_t LaunchMasses(KernelArgs args, cudaStream_t stream) {
-  constexpr int kReserved = kRingBarrierBytes + (kSampleHeadRowsMax + kTileTokensMax) * static_cast<int>(sizeof(float));
+  constexpr int kReserved =
+      kRingBarrierBytes + (kSampleHeadRowsMax + kTileTokensMax) * static_cast<int>(sizeof(float));
   constexpr int kTileRowsMax = kTileTokensMax * Kind::kBlocks;
   static std::atomic<int> known_blocks = 0;
   const SampleHeadBf16Args& call = args.call;
   args.row_tiles = DivideUp(call.rows, kTileRowsMax);
-  args.tile_rows = DivideUp(DivideUp(call.rows, args.row_tiles), 8 * Kind::kBlocks) * 8 * Kind::kBlocks;
+  args.tile_rows =
+      DivideUp(DivideUp(call.rows, args.row_tiles), 8 * Kind::kBlocks) * 8 * Kind::kBlocks;
   args.stream = FitStream<Kind>(args.tile_rows / Kind::kBlocks, kReserved);
   const int shared_bytes = args.stream.bytes() + kReserved;
   const auto kernel = HeadMassesKernel<Kind, kWidths...>;
-  const int blocks = BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
-  // Where memory sets the pace: equal shares of the vocabulary for all blocks, in as few rounds as full tiles allow.
+  const int blocks =
+      BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
+  // Where memory sets the pace: equal shares of the vocabulary for all blocks, in as few rounds as
+  // full tiles allow.
   const int rounds = DivideUp(call.vocab, Kind::kRows * blocks);
   const int share = DivideUp(DivideUp(call.vocab, rounds * blocks), kSegmentIds) * kSegmentIds;
   args.tile_ids = Kind::kBlocks == 2 ? Kind::kRows : share;
@@ -433,7 +452,8 @@ int64_t SampleHeadBf16Sm90WorkspaceBytes(int vocab, int rows_max) {
 cudaError_t SampleHeadBf16Sm90(const SampleHeadBf16Args& call, cudaStream_t stream) {
   if (call.rows < 1 || call.rows > kSampleHeadRowsMax) return cudaErrorInvalidValue;
   if (call.vocab < 1 || call.vocab > kSampleHeadVocabMax) return cudaErrorInvalidValue;
-  if (call.hidden < 128 || call.hidden % 128 != 0 || call.x_stride % 8 != 0) return cudaErrorInvalidValue;
+  if (call.hidden < 128 || call.hidden % 128 != 0 || call.x_stride % 8 != 0)
+    return cudaErrorInvalidValue;
   const KernelArgs args = {.call = call,
                            .masses = static_cast<Mass*>(call.workspace),
                            .segments = DivideUp(call.vocab, kSegmentIds),
@@ -443,8 +463,9 @@ cudaError_t SampleHeadBf16Sm90(const SampleHeadBf16Args& call, cudaStream_t stre
                            .vocab_tiles = 0,
                            .tile_rows = 0,
                            .row_tiles = 0};
-  const cudaError_t error = call.rows <= kTileTokensMax ? LaunchMasses<InTurn, 8, 16, 32, 64, 96, 128>(args, stream)
-                                                        : LaunchMasses<Wide, 96, 128>(args, stream);
+  const cudaError_t error = call.rows <= kTileTokensMax
+                                ? LaunchMasses<InTurn, 8, 16, 32, 64, 96, 128>(args, stream)
+                                : LaunchMasses<Wide, 96, 128>(args, stream);
   if (error != cudaSuccess) return error;
   return LaunchFinish<1, 2, 4, 7, 10, 16>(args, stream);
 }

@@ -1,6 +1,7 @@
-// Hopper (sm_90a) instructions as functions: mbarriers, bulk and asynchronous copies into shared memory, matrix
-// multiply-add by a warpgroup, programmatic dependent launch. One function an instruction (PTX ISA 8.0, sections 9.7.8,
-// 9.7.12, 9.7.14), no policy. Shared-memory addresses are the 32-bit ones of the shared window.
+// Hopper (sm_90a) instructions as functions: mbarriers, bulk and asynchronous copies into shared
+// memory, matrix multiply-add by a warpgroup, programmatic dependent launch. One function an
+// instruction (PTX ISA 8.0, sections 9.7.8, 9.7.12, 9.7.14), no policy. Shared-memory addresses are
+// the 32-bit ones of the shared window.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -13,13 +14,15 @@ __device__ __forceinline__ uint32_t SharedAddress(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-// --- mbarrier: counts arrivals and bytes of one phase after the other -------------------------------------------------
+// --- mbarrier: counts arrivals and bytes of one phase after the other
+// -------------------------------------------------
 
 __device__ __forceinline__ void BarrierInit(uint32_t barrier, uint32_t arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }
 
-// Makes initialised barriers visible to the copy engine; call before the block's first __syncthreads.
+// Makes initialised barriers visible to the copy engine; call before the block's first
+// __syncthreads.
 __device__ __forceinline__ void BarrierInitFence() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 }
@@ -28,8 +31,9 @@ __device__ __forceinline__ void BarrierArrive(uint32_t barrier) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 
-// On the barrier at the same place in the shared memory of block `rank` of the cluster. Relaxed: it says that this thread
-// is done reading, and publishes nothing (a release to the cluster costs a fence of the whole GPU).
+// On the barrier at the same place in the shared memory of block `rank` of the cluster. Relaxed: it
+// says that this thread is done reading, and publishes nothing (a release to the cluster costs a
+// fence of the whole GPU).
 __device__ __forceinline__ void BarrierArriveAt(uint32_t barrier, uint32_t rank) {
   asm volatile(
       "{\n.reg .b32 remote;\n"
@@ -57,18 +61,21 @@ __device__ __forceinline__ bool BarrierTryWait(uint32_t barrier, uint32_t parity
   return done != 0;
 }
 
-// Returns when the phase of this parity is complete. A fresh barrier counts as having completed parity 1.
+// Returns when the phase of this parity is complete. A fresh barrier counts as having completed
+// parity 1.
 __device__ __forceinline__ void BarrierWait(uint32_t barrier, uint32_t parity) {
   while (!BarrierTryWait(barrier, parity)) {
   }
 }
 
-// Synchronises `threads` threads of the block on one of the 16 hardware barriers; 0 is __syncthreads.
+// Synchronises `threads` threads of the block on one of the 16 hardware barriers; 0 is
+// __syncthreads.
 __device__ __forceinline__ void NamedBarrierSync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
-// --- copies into shared memory ---------------------------------------------------------------------------------------
+// --- copies into shared memory
+// ---------------------------------------------------------------------------------------
 
 // L2 policy for bytes that are read once: they are the first to go.
 __device__ __forceinline__ uint64_t PolicyEvictFirst() {
@@ -93,10 +100,11 @@ __device__ __forceinline__ void BulkCopy(uint32_t target, const void* source, ui
       : "memory");
 }
 
-// The same into the shared memories of all blocks of `mask` in the cluster, at the same place, completing on the barrier at
-// the same place of each.
-__device__ __forceinline__ void BulkCopyToCluster(uint32_t target, const void* source, uint32_t bytes,
-                                                  uint32_t barrier, uint16_t mask, uint64_t policy) {
+// The same into the shared memories of all blocks of `mask` in the cluster, at the same place,
+// completing on the barrier at the same place of each.
+__device__ __forceinline__ void BulkCopyToCluster(uint32_t target, const void* source,
+                                                  uint32_t bytes, uint32_t barrier, uint16_t mask,
+                                                  uint64_t policy) {
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
       ".L2::cache_hint [%0], [%1], %2, [%3], %4, %5;" ::"r"(target),
@@ -109,14 +117,17 @@ __device__ __forceinline__ void CopyAsync16(uint32_t target, const void* source)
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(target), "l"(source) : "memory");
 }
 
-__device__ __forceinline__ void CopyAsyncCommit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void CopyAsyncCommit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
 // Waits until at most kPending committed groups of this thread are unfinished.
 template <int kPending>
 __device__ __forceinline__ void CopyAsyncWait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
-// This thread's arrival on `barrier` once all its CopyAsync16 so far have landed; counted in the barrier's arrivals.
+// This thread's arrival on `barrier` once all its CopyAsync16 so far have landed; counted in the
+// barrier's arrivals.
 __device__ __forceinline__ void CopyAsyncArrive(uint32_t barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
@@ -126,7 +137,8 @@ __device__ __forceinline__ void FenceAsyncProxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// --- clusters --------------------------------------------------------------------------------------------------------
+// --- clusters
+// -------------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ uint32_t ClusterRank() {
   uint32_t rank;
@@ -136,10 +148,12 @@ __device__ __forceinline__ uint32_t ClusterRank() {
 
 // By all threads of all blocks of the cluster.
 __device__ __forceinline__ void ClusterSync() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
+                   : "memory");
 }
 
-// --- dependent launches ----------------------------------------------------------------------------------------------
+// --- dependent launches
+// -------------------------------------------------------------------------------------------------
 
 // Waits until the kernels this launch depends on have finished and their writes are visible.
 __device__ __forceinline__ void WaitForPriorKernels() {
@@ -151,7 +165,8 @@ __device__ __forceinline__ void AllowDependentKernels() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 }
 
-// --- memory between blocks -------------------------------------------------------------------------------------------
+// --- memory between blocks
+// -------------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ unsigned LoadAcquire(const unsigned* pointer) {
   unsigned value;
@@ -159,7 +174,8 @@ __device__ __forceinline__ unsigned LoadAcquire(const unsigned* pointer) {
   return value;
 }
 
-// --- registers -------------------------------------------------------------------------------------------------------
+// --- registers
+// -------------------------------------------------------------------------------------------------
 
 template <int kRegisters>
 __device__ __forceinline__ void IncreaseRegisters() {
@@ -170,8 +186,8 @@ __device__ __forceinline__ void DecreaseRegisters() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
 }
 
-// Transposes an 8x8 matrix of 16-bit values held by a warp in the layout of matrix fragments: thread i holds the
-// columns 2 * (i % 4) and the next of row i / 4.
+// Transposes an 8x8 matrix of 16-bit values held by a warp in the layout of matrix fragments:
+// thread i holds the columns 2 * (i % 4) and the next of row i / 4.
 __device__ __forceinline__ uint32_t TransposeFragment(uint32_t pair) {
   uint32_t transposed;
   asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(pair));
@@ -183,9 +199,12 @@ __device__ __forceinline__ uint32_t PackBf16(float low, float high) {
   return *reinterpret_cast<const uint32_t*>(&pair);
 }
 
-// --- wgmma -----------------------------------------------------------------------------------------------------------
+// --- wgmma
+// -------------------------------------------------------------------------------------------------
 
-__device__ __forceinline__ void WgmmaFence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void WgmmaFence() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
 __device__ __forceinline__ void WgmmaCommit() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
@@ -198,9 +217,9 @@ __device__ __forceinline__ void WgmmaWait() {
 // Keeps the compiler from reading a sum before the wait in front of this.
 __device__ __forceinline__ void UseAfterWait(float& sum) { asm volatile("" : "+f"(sum)::"memory"); }
 
-// Low word of the descriptor of a tile in shared memory: rows of 64 bf16 (128 bytes), their 16-byte pieces permuted by
-// SwizzledPiece, at a multiple of 1024 bytes. Adding 2 * k addresses the columns from 16 * k on, adding bytes / 16 a tile
-// further on.
+// Low word of the descriptor of a tile in shared memory: rows of 64 bf16 (128 bytes), their 16-byte
+// pieces permuted by SwizzledPiece, at a multiple of 1024 bytes. Adding 2 * k addresses the columns
+// from 16 * k on, adding bytes / 16 a tile further on.
 __device__ __forceinline__ uint32_t TileDescriptor(uint32_t shared_address) {
   constexpr uint32_t kLeadingUnused = 1u << 16;
   return kLeadingUnused | shared_address >> 4;
@@ -208,14 +227,14 @@ __device__ __forceinline__ uint32_t TileDescriptor(uint32_t shared_address) {
 // High word of all of them: 128-byte swizzle, 1024 bytes from 8 rows to the next 8.
 inline constexpr uint32_t kTileDescriptorHigh = 1u << 30 | 1024 >> 4;
 
-// D[64, N] += A[64, 16] * B[N, 16]^T, bf16 inputs from shared memory, fp32 sums in registers. Thread t of the
-// warpgroup holds rows r = 16 * (t / 32) + t % 32 / 4 and r + 8: d[4j], d[4j + 1] are row r, columns
-// 8j + 2 * (t % 4) and the next; d[4j + 2], d[4j + 3] are row r + 8.
+// D[64, N] += A[64, 16] * B[N, 16]^T, bf16 inputs from shared memory, fp32 sums in registers.
+// Thread t of the warpgroup holds rows r = 16 * (t / 32) + t % 32 / 4 and r + 8: d[4j], d[4j + 1]
+// are row r, columns 8j + 2 * (t % 4) and the next; d[4j + 2], d[4j + 3] are row r + 8.
 template <int kN>
 __device__ __forceinline__ void Wgmma(float (&d)[kN / 2], uint32_t a, uint32_t b);
 
-// The same, A being stored the other way round: its tile has 64 of A's rows in a row of 128 bytes. Adding 128 * k addresses
-// A's columns from 16 * k on.
+// The same, A being stored the other way round: its tile has 64 of A's rows in a row of 128 bytes.
+// Adding 128 * k addresses A's columns from 16 * k on.
 template <int kN>
 __device__ __forceinline__ void WgmmaTransposedA(float (&d)[kN / 2], uint32_t a, uint32_t b);
 
@@ -233,15 +252,18 @@ __device__ __forceinline__ void WgmmaTransposedA(float (&d)[kN / 2], uint32_t a,
 #define R1_P48_HALF ", %48, %49, %50, %51"
 #define R1_P56 ", %56, %57, %58, %59, %60, %61, %62, %63"
 // The operands after the sums are numbered a, b and high.
-#define R1_WGMMA_AS(name, n, transposed_a, a_index, b_index, high, places, ...)                      \
-  template <>                                                                                        \
-  __device__ __forceinline__ void name<n>(float(&d)[n / 2], uint32_t a, uint32_t b) {                \
-    asm volatile("{\n.reg .pred add;\n.reg .b64 a, b;\nsetp.eq.b32 add, 0, 0;\n"                   \
-                 "mov.b64 a, {%" #a_index ", %" #high "};\nmov.b64 b, {%" #b_index ", %" #high "};\n" \
-                 "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" places "}, a, b, "     \
-                 "add, 1, 1, " #transposed_a ", 0;\n}"                                               \
-                 : __VA_ARGS__                                                                       \
-                 : "r"(a), "r"(b), "n"(kTileDescriptorHigh));                                        \
+#define R1_WGMMA_AS(name, n, transposed_a, a_index, b_index, high, places, ...)       \
+  template <>                                                                         \
+  __device__ __forceinline__ void name<n>(float(&d)[n / 2], uint32_t a, uint32_t b) { \
+    asm volatile(                                                                     \
+        "{\n.reg .pred add;\n.reg .b64 a, b;\nsetp.eq.b32 add, 0, 0;\n"               \
+        "mov.b64 a, {%" #a_index ", %" #high "};\nmov.b64 b, {%" #b_index ", %" #high \
+        "};\n"                                                                        \
+        "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" places           \
+        "}, a, b, "                                                                   \
+        "add, 1, 1, " #transposed_a ", 0;\n}"                                         \
+        : __VA_ARGS__                                                                 \
+        : "r"(a), "r"(b), "n"(kTileDescriptorHigh));                                  \
   }
 #define R1_WGMMA(n, ...) R1_WGMMA_AS(Wgmma, n, 0, __VA_ARGS__)
 R1_WGMMA_AS(WgmmaTransposedA, 16, 1, 8, 9, 10, R1_P0 R1_P4, R1_D8(0))
@@ -256,8 +278,8 @@ R1_WGMMA(96, 48, 49, 50, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40, R1_D16(0
          R1_D16(32))
 R1_WGMMA(104, 52, 53, 54, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48_HALF, R1_D16(0),
          R1_D16(16), R1_D16(32), R1_D4(48))
-R1_WGMMA(112, 56, 57, 58, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48, R1_D16(0), R1_D16(16),
-         R1_D16(32), R1_D8(48))
+R1_WGMMA(112, 56, 57, 58, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48, R1_D16(0),
+         R1_D16(16), R1_D16(32), R1_D8(48))
 R1_WGMMA(128, 64, 65, 66, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48 R1_P56, R1_D16(0),
          R1_D16(16), R1_D16(32), R1_D16(48))
 #undef R1_WGMMA

@@ -26,7 +26,8 @@ __device__ __forceinline__ float WarpMax(float value) {
 template <typename T>
 __device__ __forceinline__ T WarpSum(T value) {
 #pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(~0u, value, distance);
+  for (int distance = 16; distance > 0; distance /= 2)
+    value += __shfl_xor_sync(~0u, value, distance);
   return value;
 }
 

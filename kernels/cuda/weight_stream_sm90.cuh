@@ -1,13 +1,14 @@
-// The core that the matrix kernels for decoding share: packed weights stream through a ring of shared-memory stages while
-// two warpgroups multiply them with the rows of a few tokens, weight rows on the 64-wide side of wgmma and tokens on the
-// other, so that one token wastes no bandwidth and 128 tokens keep the tensor cores busy.
+// The core that the matrix kernels for decoding share: packed weights stream through a ring of
+// shared-memory stages while two warpgroups multiply them with the rows of a few tokens, weight
+// rows on the 64-wide side of wgmma and tokens on the other, so that one token wastes no bandwidth
+// and 128 tokens keep the tensor cores busy.
 //
-// A block has 384 threads: warp 0 requests weights, warps 1 and 2 gather token rows, warp 3 hands them over, warpgroups 1
-// and 2 multiply. Each role walks the same list of tiles by itself, so weights of the next tile are requested while the
-// last one is finished.
+// A block has 384 threads: warp 0 requests weights, warps 1 and 2 gather token rows, warp 3 hands
+// them over, warpgroups 1 and 2 multiply. Each role walks the same list of tiles by itself, so
+// weights of the next tile are requested while the last one is finished.
 //
-// Every output element is one chain over the columns in steps of 16, whatever the number of tokens in the tile, the place
-// of its token and the kind of tile: bits do not depend on the batch.
+// Every output element is one chain over the columns in steps of 16, whatever the number of tokens
+// in the tile, the place of its token and the kind of tile: bits do not depend on the batch.
 #pragma once
 
 #include "kernels/cuda/packed_layout.h"
@@ -26,9 +27,11 @@ inline constexpr int kRingBarrierBytes = (3 * kStagesMax + 2) * 8;
 
 // A kind of tile. A thread's sums are kRowTiles * tokens / 2 registers, at most 128.
 //   kRowTilesOfGroup  64-row tiles that one warpgroup multiplies, at most 2
-//   kInTurn           the warpgroups take whole tiles in turn, so that one stores its results while the other multiplies.
+//   kInTurn           the warpgroups take whole tiles in turn, so that one stores its results while
+//   the other multiplies.
 //                     Otherwise they share the rows of each tile.
-//   kBlocks           blocks of a cluster, 1 or 2: two share each tile's weights, each with other tokens
+//   kBlocks           blocks of a cluster, 1 or 2: two share each tile's weights, each with other
+//   tokens
 template <int kRowTilesOfGroup, bool kInTurn_, int kBlocks_>
 struct TileKind {
   static constexpr int kRowTiles = kRowTilesOfGroup;
@@ -38,7 +41,9 @@ struct TileKind {
   static constexpr int kWarpgroupsOfTile = kInTurn ? 1 : 2;
 
   // Which 64-row tile of the tile is sums[r].
-  static __device__ constexpr int RowTile(int r, int warpgroup) { return kInTurn ? r : 2 * r + warpgroup; }
+  static __device__ constexpr int RowTile(int r, int warpgroup) {
+    return kInTurn ? r : 2 * r + warpgroup;
+  }
 };
 
 // One stage holds 64 columns: `weight_bytes` of weight rows, then `token_bytes` of token rows.
@@ -65,7 +70,8 @@ StreamShape FitStream(int token_rows, int reserved) {
 template <typename Kind>
 class Ring {
  public:
-  // The stages begin at `stages`, a multiple of 1024; the barriers at `barriers`, kRingBarrierBytes of them.
+  // The stages begin at `stages`, a multiple of 1024; the barriers at `barriers`, kRingBarrierBytes
+  // of them.
   __device__ Ring(const StreamShape& shape, uint32_t stages, uint32_t barriers)
       : shape_(shape), stages_(stages), barriers_(barriers) {}
 
@@ -73,7 +79,8 @@ class Ring {
   __device__ void InitBarriers() const {
     for (int stage = 0; stage < shape_.stages; ++stage) {
       BarrierInit(barriers_ + stage * 8, 2);
-      BarrierInit(barriers_ + (kStagesMax + stage) * 8, 4 * Kind::kWarpgroupsOfTile * Kind::kBlocks);
+      BarrierInit(barriers_ + (kStagesMax + stage) * 8,
+                  4 * Kind::kWarpgroupsOfTile * Kind::kBlocks);
       BarrierInit(barriers_ + (2 * kStagesMax + stage) * 8, kGatherThreads);
     }
     BarrierInit(turn(0), 4);
@@ -106,8 +113,9 @@ class Ring {
     phase_ ^= next / shape_.stages & 1;
   }
 
-  // A warpgroup waits here before its tile, and passes the turn on when it has seen all of the tile's stages full. Without
-  // that it could take a stage's use before the last for its own: barriers tell even from odd uses only.
+  // A warpgroup waits here before its tile, and passes the turn on when it has seen all of the
+  // tile's stages full. Without that it could take a stage's use before the last for its own:
+  // barriers tell even from odd uses only.
   __device__ void WaitTurn(int warpgroup) {
     BarrierWait(turn(warpgroup), turn_phase_ ^ (warpgroup == 0 ? 1 : 0));
     turn_phase_ ^= 1;
@@ -122,7 +130,9 @@ class Ring {
   }
 
  private:
-  __device__ uint32_t turn(int warpgroup) const { return barriers_ + (3 * kStagesMax + warpgroup) * 8; }
+  __device__ uint32_t turn(int warpgroup) const {
+    return barriers_ + (3 * kStagesMax + warpgroup) * 8;
+  }
 
   const StreamShape shape_;
   const uint32_t stages_;
@@ -132,13 +142,14 @@ class Ring {
   uint32_t turn_phase_ = 0;
 };
 
-// Requests the rows [row_begin, row_end) of a packed matrix, both multiples of 8, row_begin of the tile's height in a
-// cluster, where each block requests one half for both. By one thread.
+// Requests the rows [row_begin, row_end) of a packed matrix, both multiples of 8, row_begin of the
+// tile's height in a cluster, where each block requests one half for both. By one thread.
 template <typename Kind>
-__device__ __forceinline__ void StreamWeights(Ring<Kind>& ring, const uint8_t* packed, int columns, int row_begin,
-                                              int row_end, uint64_t policy) {
+__device__ __forceinline__ void StreamWeights(Ring<Kind>& ring, const uint8_t* packed, int columns,
+                                              int row_begin, int row_end, uint64_t policy) {
   const int own_rows = Kind::kRows / Kind::kBlocks;
-  const int own_begin = Kind::kBlocks == 1 ? row_begin : row_begin + static_cast<int>(ClusterRank()) * own_rows;
+  const int own_begin =
+      Kind::kBlocks == 1 ? row_begin : row_begin + static_cast<int>(ClusterRank()) * own_rows;
   const int own_end = row_end < own_begin + own_rows ? row_end : own_begin + own_rows;
   for (int block = 0; block < columns / kPackedBlockColumns; ++block) {
     ring.WaitEmpty();
@@ -160,11 +171,12 @@ __device__ __forceinline__ void StreamWeights(Ring<Kind>& ring, const uint8_t* p
   }
 }
 
-// Gathers rows of `columns` bf16 into the ring: row i is at rows + row_offset(i) * 16 bytes. By kGatherThreads threads,
-// thread = 0 … kGatherThreads - 1. Stages keep stale rows from `tokens` on: they only reach columns that nobody stores.
+// Gathers rows of `columns` bf16 into the ring: row i is at rows + row_offset(i) * 16 bytes. By
+// kGatherThreads threads, thread = 0 … kGatherThreads - 1. Stages keep stale rows from `tokens` on:
+// they only reach columns that nobody stores.
 template <typename Kind, typename RowOffset>
-__device__ __forceinline__ void StreamTokens(Ring<Kind>& ring, const void* rows, int columns, int tokens, int thread,
-                                             RowOffset row_offset) {
+__device__ __forceinline__ void StreamTokens(Ring<Kind>& ring, const void* rows, int columns,
+                                             int tokens, int thread, RowOffset row_offset) {
   constexpr int kPieces = kPackedRowBytes / 16;
   constexpr int kRowsAtOnce = kGatherThreads / kPieces;
   constexpr int kPasses = kTileTokensMax / kRowsAtOnce;
@@ -193,8 +205,9 @@ __device__ __forceinline__ void StreamTokens(Ring<Kind>& ring, const void* rows,
   }
 }
 
-// Hands gathered token rows over to the tensor cores, which need a fence between ordinary copies and their own reads. By
-// one thread that has nothing else under way: there the fence costs nothing.
+// Hands gathered token rows over to the tensor cores, which need a fence between ordinary copies
+// and their own reads. By one thread that has nothing else under way: there the fence costs
+// nothing.
 template <typename Kind>
 __device__ __forceinline__ void PublishTokens(Ring<Kind>& ring, int columns) {
   for (int block = 0; block < columns / kPackedBlockColumns; ++block) {
@@ -205,8 +218,9 @@ __device__ __forceinline__ void PublishTokens(Ring<Kind>& ring, int columns) {
   }
 }
 
-// sums[r] = the 64 weight rows of row tile Kind::RowTile(r, warpgroup), times kN token rows, over all columns. By the
-// warpgroup that the tile belongs to, or by both; warpgroup = 0 or 1. Sums are laid out as Wgmma says.
+// sums[r] = the 64 weight rows of row tile Kind::RowTile(r, warpgroup), times kN token rows, over
+// all columns. By the warpgroup that the tile belongs to, or by both; warpgroup = 0 or 1. Sums are
+// laid out as Wgmma says.
 template <typename Kind, int kN>
 __device__ __forceinline__ void Multiply(Ring<Kind>& ring, int columns, int warpgroup,
                                          float (&sums)[Kind::kRowTiles][kN / 2]) {
@@ -227,7 +241,8 @@ __device__ __forceinline__ void Multiply(Ring<Kind>& ring, int columns, int warp
     for (int k = 0; k < kPackedBlockColumns / 16; ++k) {
 #pragma unroll
       for (int r = 0; r < Kind::kRowTiles; ++r) {
-        Wgmma<kN>(sums[r], weights + Kind::RowTile(r, warpgroup) * (kRowTileBytes >> 4) + k * 2, tokens + k * 2);
+        Wgmma<kN>(sums[r], weights + Kind::RowTile(r, warpgroup) * (kRowTileBytes >> 4) + k * 2,
+                  tokens + k * 2);
       }
     }
     WgmmaCommit();

@@ -1,6 +1,7 @@
-// How token losses become one number (config grpo.loss_aggregation; the names are verl's). Every aggregation is a weighted
-// sum over all tokens of the update, on all ranks; the weight of a token depends on its sequence's length and on global
-// denominators, so micro-batches and ranks may be cut in any way. Torch-free.
+// How token losses become one number (config grpo.loss_aggregation; the names are verl's). Every
+// aggregation is a weighted sum over all tokens of the update, on all ranks; the weight of a token
+// depends on its sequence's length and on global denominators, so micro-batches and ranks may be
+// cut in any way. Torch-free.
 //
 // With S sequences of n_s tokens, T = sum n_s, L = response_tokens_max:
 //   token-mean              sum_s sum_t loss / T                  (DAPO)
@@ -16,7 +17,12 @@
 
 namespace r1::learner {
 
-enum class LossAggregation { kTokenMean, kSeqMeanTokenSum, kSeqMeanTokenMean, kSeqMeanTokenSumNorm };
+enum class LossAggregation {
+  kTokenMean,
+  kSeqMeanTokenSum,
+  kSeqMeanTokenMean,
+  kSeqMeanTokenSumNorm
+};
 
 // InvalidArgument lists the names.
 [[nodiscard]] absl::StatusOr<LossAggregation> ParseLossAggregation(const std::string& name);
@@ -29,6 +35,7 @@ struct LossDenominators {
 };
 
 // Weight of each token of a sequence of `tokens` target tokens.
-double TokenWeight(LossAggregation aggregation, int64_t tokens, const LossDenominators& denominators);
+double TokenWeight(LossAggregation aggregation, int64_t tokens,
+                   const LossDenominators& denominators);
 
 }  // namespace r1::learner

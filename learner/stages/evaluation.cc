@@ -9,7 +9,8 @@ namespace {
 
 int GroupsPerPrompt(const EvalPlan& plan) { return plan.greedy ? 2 : 1; }
 
-v1::Lease MakeLease(const EvalPlan& plan, const PromptRow& row, const std::vector<int32_t>& prompt_ids, int32_t eos_id) {
+v1::Lease MakeLease(const EvalPlan& plan, const PromptRow& row,
+                    const std::vector<int32_t>& prompt_ids, int32_t eos_id) {
   v1::Lease lease;
   lease.set_purpose(v1::PURPOSE_EVAL);
   lease.set_prompt_id(row.prompt_id);
@@ -28,7 +29,8 @@ EvaluatedSample Evaluate(const v1::Sample& sample) {
   EvaluatedSample evaluated{.tokens = sample.token_ids_size()};
   if (sample.masked()) return evaluated;
   for (const v1::RewardPart& part : sample.parts()) {
-    if (part.name() == "exact_match" || part.name() == "textbook") evaluated.correct = part.value() == 1;
+    if (part.name() == "exact_match" || part.name() == "textbook")
+      evaluated.correct = part.value() == 1;
     if (part.name() == "format") evaluated.well_formed = part.value() == 1;
   }
   return evaluated;
@@ -36,13 +38,15 @@ EvaluatedSample Evaluate(const v1::Sample& sample) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<v1::Lease>> MakeEvalLeases(const EvalPlan& plan, const EvalSource& source,
+absl::StatusOr<std::vector<v1::Lease>> MakeEvalLeases(const EvalPlan& plan,
+                                                      const EvalSource& source,
                                                       uint32_t stage_index, uint64_t first_group_id,
                                                       uint64_t policy_version) {
   if (plan.textbook && source.task == nullptr) {
     return absl::InvalidArgumentError("only built-in tasks have prompts in textbook form");
   }
-  const uint64_t available = plan.textbook ? source.task->size(plan.split) : source.prompts->size(plan.split);
+  const uint64_t available =
+      plan.textbook ? source.task->size(plan.split) : source.prompts->size(plan.split);
   const uint64_t prompts = std::min<uint64_t>(available, static_cast<uint64_t>(plan.prompts));
   std::vector<v1::Lease> leases;
   for (uint64_t i = 0; i < prompts; ++i) {
@@ -88,13 +92,15 @@ EvalResult SummarizeEval(const EvalPlan& plan, const std::vector<v1::Group>& gro
   }
   EvalResult result;
   AddEvaluationMetrics(plan.set, prompts, result.values);
-  if (plan.textbook) result.values.erase("eval/" + plan.set + "/format_frac");  // textbook texts have no tags
+  if (plan.textbook)
+    result.values.erase("eval/" + plan.set + "/format_frac");  // textbook texts have no tags
   result.pass_at_1 = samples > 0 ? correct / samples : 0;
   return result;
 }
 
-v1::SampleRecord MakeSampleRecord(const std::string& stage, int64_t step, const std::string& purpose,
-                                  const PromptRow& prompt, const v1::Group& group, const v1::Sample& sample) {
+v1::SampleRecord MakeSampleRecord(const std::string& stage, int64_t step,
+                                  const std::string& purpose, const PromptRow& prompt,
+                                  const v1::Group& group, const v1::Sample& sample) {
   v1::SampleRecord record;
   record.set_stage(stage);
   record.set_step(step);

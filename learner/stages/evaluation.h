@@ -1,5 +1,5 @@
-// An evaluation during a run: which prompts, how they are sampled, and the numbers that come of it. The samples are drawn
-// by the run's own workers, as leases of purpose EVAL.
+// An evaluation during a run: which prompts, how they are sampled, and the numbers that come of it.
+// The samples are drawn by the run's own workers, as leases of purpose EVAL.
 #pragma once
 
 #include <cstdint>
@@ -44,10 +44,13 @@ struct EvalSource {
   const Tokenizer* tokenizer = nullptr;
 };
 
-// The leases of an evaluation, group ids from `first_group_id` on: each prompt's sampled group, then its greedy one.
-// InvalidArgument when a prompt cannot be encoded, or a textbook form is asked for where there is no task.
-[[nodiscard]] absl::StatusOr<std::vector<v1::Lease>> MakeEvalLeases(const EvalPlan& plan, const EvalSource& source,
-                                                                    uint32_t stage_index, uint64_t first_group_id,
+// The leases of an evaluation, group ids from `first_group_id` on: each prompt's sampled group,
+// then its greedy one. InvalidArgument when a prompt cannot be encoded, or a textbook form is asked
+// for where there is no task.
+[[nodiscard]] absl::StatusOr<std::vector<v1::Lease>> MakeEvalLeases(const EvalPlan& plan,
+                                                                    const EvalSource& source,
+                                                                    uint32_t stage_index,
+                                                                    uint64_t first_group_id,
                                                                     uint64_t policy_version);
 
 struct EvalResult {
@@ -59,7 +62,8 @@ struct EvalResult {
 EvalResult SummarizeEval(const EvalPlan& plan, const std::vector<v1::Group>& groups);
 
 // A sample as people and files see it.
-v1::SampleRecord MakeSampleRecord(const std::string& stage, int64_t step, const std::string& purpose,
-                                  const PromptRow& prompt, const v1::Group& group, const v1::Sample& sample);
+v1::SampleRecord MakeSampleRecord(const std::string& stage, int64_t step,
+                                  const std::string& purpose, const PromptRow& prompt,
+                                  const v1::Group& group, const v1::Sample& sample);
 
 }  // namespace r1::learner

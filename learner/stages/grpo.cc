@@ -1,6 +1,7 @@
-// The grpo stage: lease, train, publish (DeepSeekMath 2402.03300 §4.1; DeepSeek-R1). A step consumes prompts_per_step groups
-// of samples_per_prompt, generated wholly by version max(first of the stage, step - policy_lag_max), and makes one update
-// for each sequences_per_update and inner epoch.
+// The grpo stage: lease, train, publish (DeepSeekMath 2402.03300 §4.1; DeepSeek-R1). A step
+// consumes prompts_per_step groups of samples_per_prompt, generated wholly by version max(first of
+// the stage, step - policy_lag_max), and makes one update for each sequences_per_update and inner
+// epoch.
 
 #include <algorithm>
 #include <map>
@@ -64,10 +65,11 @@ class GrpoStage : public Stage {
       context.StoreState(state_);
     }
     const auto& kl_points = config_.kl_coef().points();
-    uses_reference_ =
-        std::any_of(kl_points.begin(), kl_points.end(), [](const auto& point) { return point.value() > 0; });
+    uses_reference_ = std::any_of(kl_points.begin(), kl_points.end(),
+                                  [](const auto& point) { return point.value() > 0; });
     if (!uses_reference_) return absl::OkStatus();
-    R1_ASSIGN_OR_RETURN(reference_, Policy::Create(context.policy().spec(), PolicyOptions(), context.seed()));
+    R1_ASSIGN_OR_RETURN(reference_,
+                        Policy::Create(context.policy().spec(), PolicyOptions(), context.seed()));
     if (context.reference() == nullptr) return CopyToReference(context);
     return reference_->Load(*context.reference());
   }
@@ -79,7 +81,8 @@ class GrpoStage : public Stage {
   }
 
   int64_t updates_per_epoch() const {
-    return int64_t{config_.prompts_per_step()} * config_.samples_per_prompt() / config_.sequences_per_update();
+    return int64_t{config_.prompts_per_step()} * config_.samples_per_prompt() /
+           config_.sequences_per_update();
   }
   int64_t updates_per_step() const { return updates_per_epoch() * config_.inner_epochs(); }
 
@@ -95,9 +98,11 @@ class GrpoStage : public Stage {
     return context.pool().Offer(static_cast<uint64_t>(step), std::move(leases));
   }
 
-  absl::StatusOr<v1::Lease> MakeLease(const StageContext& context, int64_t step, int index_in_step) const {
+  absl::StatusOr<v1::Lease> MakeLease(const StageContext& context, int64_t step,
+                                      int index_in_step) const {
     const auto group_id = static_cast<uint64_t>(step * config_.prompts_per_step() + index_in_step);
-    const PromptRow row = context.prompts().Prompt(Split::kTrain, context.seed(), context.index(), group_id);
+    const PromptRow row =
+        context.prompts().Prompt(Split::kTrain, context.seed(), context.index(), group_id);
     R1_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, EncodePrompt(context.tokenizer(), row));
     v1::Lease lease;
     lease.set_stage_index(context.index());
@@ -109,12 +114,14 @@ class GrpoStage : public Stage {
     lease.set_think_prefilled(row.think_prefilled);
     lease.set_answer(row.answer);
     lease.set_columns_json(row.columns_json);
-    for (int i = 0; i < config_.samples_per_prompt(); ++i) lease.add_missing_samples(static_cast<uint32_t>(i));
+    for (int i = 0; i < config_.samples_per_prompt(); ++i)
+      lease.add_missing_samples(static_cast<uint32_t>(i));
     lease.mutable_sampling()->set_temperature(stage_.sampling().temperature());
-    lease.mutable_sampling()->set_response_tokens_max(static_cast<uint32_t>(stage_.sampling().response_tokens_max()));
+    lease.mutable_sampling()->set_response_tokens_max(
+        static_cast<uint32_t>(stage_.sampling().response_tokens_max()));
     lease.mutable_sampling()->add_stop_ids(context.tokenizer().eos_id());
-    lease.set_policy_version(state_.first_version() +
-                             static_cast<uint64_t>(std::max<int64_t>(0, step - config_.policy_lag_max())));
+    lease.set_policy_version(state_.first_version() + static_cast<uint64_t>(std::max<int64_t>(
+                                                          0, step - config_.policy_lag_max())));
     lease.set_learner_rank(static_cast<uint32_t>(index_in_step % context.ranks()));
     lease.set_reward_set(kTrainRewardSet);
     return lease;
@@ -128,7 +135,8 @@ class GrpoStage : public Stage {
     RolloutPool::TrainStep rollout;
     {
       const StageContext::Timed timed(context, "generate");
-      R1_ASSIGN_OR_RETURN(rollout, context.pool().AwaitTrainStep(static_cast<uint64_t>(step), context.stop()));
+      R1_ASSIGN_OR_RETURN(
+          rollout, context.pool().AwaitTrainStep(static_cast<uint64_t>(step), context.stop()));
     }
     const double generated = RealClock().MonotonicSeconds();
     RolloutMetrics metrics(stage_.sampling().response_tokens_max());
@@ -137,8 +145,10 @@ class GrpoStage : public Stage {
     {
       const StageContext::Timed timed(context, "train");
       R1_ASSIGN_OR_RETURN(scored, Score(context, rollout.groups, metrics));
-      R1_ASSIGN_OR_RETURN(const std::vector<UpdateMetrics> updates, Train(context, rollout.group_ids, scored, metrics));
-      const ExpertLoad load = context.trainer().UpdateCorrectionBias(stage_.optimizer().correction_bias_rate());
+      R1_ASSIGN_OR_RETURN(const std::vector<UpdateMetrics> updates,
+                          Train(context, rollout.group_ids, scored, metrics));
+      const ExpertLoad load =
+          context.trainer().UpdateCorrectionBias(stage_.optimizer().correction_bias_rate());
       AddPolicyUpdateMetrics(updates, load, RealClock().MonotonicSeconds() - generated, values);
     }
     context.pool().RetireStep(static_cast<uint64_t>(step), scored.equal_groups);
@@ -146,8 +156,9 @@ class GrpoStage : public Stage {
     context.Publish();
     R1_RETURN_IF_ERROR(Offer(context, step + 1 + config_.policy_lag_max()));
 
-    // An earlier step's evaluation ends before this step's row, so that the order of rows never depends on timing. When
-    // the run is stopped meanwhile, it stays pending and the checkpoint holds it.
+    // An earlier step's evaluation ends before this step's row, so that the order of rows never
+    // depends on timing. When the run is stopped meanwhile, it stays pending and the checkpoint
+    // holds it.
     const absl::Status evaluated = context.CollectEvaluations();
     if (!evaluated.ok() && !absl::IsCancelled(evaluated)) return evaluated;
     double tokens[1] = {static_cast<double>(metrics.sampled_tokens())};
@@ -170,15 +181,17 @@ class GrpoStage : public Stage {
   absl::Status BeginEvaluationIfDue(StageContext& context) const {
     const int64_t every = stage_.eval().every_steps();
     // The stage's end is evaluated by the run itself.
-    if (every == 0 || context.step() % every != 0 || context.step() == config_.steps()) return absl::OkStatus();
+    if (every == 0 || context.step() % every != 0 || context.step() == config_.steps())
+      return absl::OkStatus();
     return context.BeginEvaluation(context.Plan(kHeldOutSet, Split::kEval, false));
   }
 
   // --- Training ---
 
-  // Samples of this rank with their advantages, and the sequences to train: all but masked samples and, when
-  // equal_groups = "drop", groups without signal.
-  absl::StatusOr<ScoredStep> Score(const StageContext& context, const std::vector<v1::Group>& groups,
+  // Samples of this rank with their advantages, and the sequences to train: all but masked samples
+  // and, when equal_groups = "drop", groups without signal.
+  absl::StatusOr<ScoredStep> Score(const StageContext& context,
+                                   const std::vector<v1::Group>& groups,
                                    RolloutMetrics& metrics) const {
     ScoredStep step;
     for (const v1::Group& group : groups) {
@@ -186,15 +199,19 @@ class GrpoStage : public Stage {
       for (const v1::Sample& sample : group.samples()) {
         if (!sample.masked()) rewards.push_back(sample.reward());
       }
-      const bool equal = rewards.empty() || *std::ranges::min_element(rewards) == *std::ranges::max_element(rewards);
+      const bool equal = rewards.empty() ||
+                         *std::ranges::min_element(rewards) == *std::ranges::max_element(rewards);
       metrics.AddGroup(group, equal, context.policy_version() - group.policy_version());
       step.equal_groups += equal ? 1 : 0;
-      const std::vector<double> advantages = rewards.empty() ? rewards : algorithm_->Advantages(rewards);
+      const std::vector<double> advantages =
+          rewards.empty() ? rewards : algorithm_->Advantages(rewards);
       const bool dropped = equal && config_.equal_groups() == "drop";
-      R1_ASSIGN_OR_RETURN(const std::vector<int32_t> prompt, EncodePromptOf(context, group.group_id()));
+      R1_ASSIGN_OR_RETURN(const std::vector<int32_t> prompt,
+                          EncodePromptOf(context, group.group_id()));
       size_t next_advantage = 0;
       for (const v1::Sample& sample : group.samples()) {
-        ScoredSample& scored = step.samples.emplace_back(ScoredSample{.group = &group, .sample = &sample});
+        ScoredSample& scored =
+            step.samples.emplace_back(ScoredSample{.group = &group, .sample = &sample});
         if (sample.masked()) continue;
         scored.advantage = advantages[next_advantage++];
         if (dropped) continue;
@@ -205,27 +222,31 @@ class GrpoStage : public Stage {
     return step;
   }
 
-  static absl::StatusOr<std::vector<int32_t>> EncodePromptOf(const StageContext& context, uint64_t group_id) {
-    return EncodePrompt(context.tokenizer(),
-                        context.prompts().Prompt(Split::kTrain, context.seed(), context.index(), group_id));
+  static absl::StatusOr<std::vector<int32_t>> EncodePromptOf(const StageContext& context,
+                                                             uint64_t group_id) {
+    return EncodePrompt(context.tokenizer(), context.prompts().Prompt(Split::kTrain, context.seed(),
+                                                                      context.index(), group_id));
   }
 
-  static TrainSequence MakeSequence(const ScoredSample& scored, const std::vector<int32_t>& prompt) {
+  static TrainSequence MakeSequence(const ScoredSample& scored,
+                                    const std::vector<int32_t>& prompt) {
     TrainSequence sequence{.group_id = scored.group->group_id(),
                            .sample_index = scored.sample->sample_index(),
                            .tokens = prompt,
                            .first_target = static_cast<int>(prompt.size()),
                            .advantage = scored.advantage};
-    sequence.tokens.insert(sequence.tokens.end(), scored.sample->token_ids().begin(), scored.sample->token_ids().end());
+    sequence.tokens.insert(sequence.tokens.end(), scored.sample->token_ids().begin(),
+                           scored.sample->token_ids().end());
     return sequence;
   }
 
-  absl::StatusOr<std::vector<UpdateMetrics>> Train(StageContext& context, const std::vector<uint64_t>& group_ids,
+  absl::StatusOr<std::vector<UpdateMetrics>> Train(StageContext& context,
+                                                   const std::vector<uint64_t>& group_ids,
                                                    ScoredStep& step, RolloutMetrics& metrics) {
     const bool single_update = updates_per_step() == 1;
     R1_RETURN_IF_ERROR(AddReferenceLogprobs(context, step.sequences));
-    // The ratio's denominator is the learner's logprob before the step's first update. A step with one update takes it
-    // from that update's own forward.
+    // The ratio's denominator is the learner's logprob before the step's first update. A step with
+    // one update takes it from that update's own forward.
     if (!single_update) R1_RETURN_IF_ERROR(AddOldLogprobs(context, step.sequences));
     R1_RETURN_IF_ERROR(ProbeMismatch(context, step, metrics));
     std::vector<UpdateMetrics> updates;
@@ -244,31 +265,38 @@ class GrpoStage : public Stage {
     if (every > 0 && before >= 0 && context.update() / every > before / every) {
       R1_RETURN_IF_ERROR(CopyToReference(context));
     }
-    R1_ASSIGN_OR_RETURN(auto logprobs, context.trainer().Logprobs(*reference_, sequences,
-                                                                  stage_.sampling().temperature(), false));
-    for (size_t i = 0; i < sequences.size(); ++i) sequences[i].reference_logprobs = std::move(logprobs[i]);
+    R1_ASSIGN_OR_RETURN(
+        auto logprobs,
+        context.trainer().Logprobs(*reference_, sequences, stage_.sampling().temperature(), false));
+    for (size_t i = 0; i < sequences.size(); ++i)
+      sequences[i].reference_logprobs = std::move(logprobs[i]);
     return absl::OkStatus();
   }
 
   absl::Status AddOldLogprobs(StageContext& context, std::vector<TrainSequence>& sequences) const {
-    R1_ASSIGN_OR_RETURN(auto logprobs, context.trainer().Logprobs(context.policy(), sequences,
-                                                                  stage_.sampling().temperature(), true));
-    for (size_t i = 0; i < sequences.size(); ++i) sequences[i].old_logprobs = std::move(logprobs[i]);
+    R1_ASSIGN_OR_RETURN(auto logprobs,
+                        context.trainer().Logprobs(context.policy(), sequences,
+                                                   stage_.sampling().temperature(), true));
+    for (size_t i = 0; i < sequences.size(); ++i)
+      sequences[i].old_logprobs = std::move(logprobs[i]);
     return absl::OkStatus();
   }
 
   absl::Status TrainEpoch(StageContext& context, const std::vector<uint64_t>& group_ids, int epoch,
-                          std::vector<TrainSequence>& sequences, std::vector<UpdateMetrics>& updates) {
+                          std::vector<TrainSequence>& sequences,
+                          std::vector<UpdateMetrics>& updates) {
     // The plan covers all samples of the step, trained or not, so that every rank cuts it alike.
     std::vector<SequenceId> ids;
     for (const uint64_t group_id : group_ids) {
-      for (int i = 0; i < config_.samples_per_prompt(); ++i) ids.push_back({group_id, static_cast<uint32_t>(i)});
+      for (int i = 0; i < config_.samples_per_prompt(); ++i)
+        ids.push_back({group_id, static_cast<uint32_t>(i)});
     }
     const auto minibatches =
-        ShuffleIntoMinibatches(std::move(ids), config_.sequences_per_update(), context.seed(), context.index(),
-                               static_cast<uint64_t>(context.step()), epoch);
+        ShuffleIntoMinibatches(std::move(ids), config_.sequences_per_update(), context.seed(),
+                               context.index(), static_cast<uint64_t>(context.step()), epoch);
     std::map<SequenceId, size_t> own;
-    for (size_t i = 0; i < sequences.size(); ++i) own[{sequences[i].group_id, sequences[i].sample_index}] = i;
+    for (size_t i = 0; i < sequences.size(); ++i)
+      own[{sequences[i].group_id, sequences[i].sample_index}] = i;
     for (const std::vector<SequenceId>& minibatch : minibatches) {
       std::vector<size_t> indices;
       std::vector<TrainSequence> part;
@@ -284,9 +312,13 @@ class GrpoStage : public Stage {
                             .response_tokens_max = stage_.sampling().response_tokens_max(),
                             .kl_coef = ScheduleAt(config_.kl_coef(), update),
                             .count_expert_load = updates_per_step() == 1};
-      const double lr = LearningRate(stage_.optimizer(), update, config_.steps() * updates_per_step());
-      absl::StatusOr<UpdateMetrics> metrics = context.trainer().TrainPolicy(
-          part, loss, {.optimizer = stage_.optimizer(), .lr = lr, .temperature = stage_.sampling().temperature()});
+      const double lr =
+          LearningRate(stage_.optimizer(), update, config_.steps() * updates_per_step());
+      absl::StatusOr<UpdateMetrics> metrics =
+          context.trainer().TrainPolicy(part, loss,
+                                        {.optimizer = stage_.optimizer(),
+                                         .lr = lr,
+                                         .temperature = stage_.sampling().temperature()});
       for (size_t i = 0; i < indices.size(); ++i) sequences[indices[i]] = std::move(part[i]);
       R1_RETURN_IF_ERROR(metrics.status());
       updates.push_back(*metrics);
@@ -300,27 +332,33 @@ class GrpoStage : public Stage {
     return {sample.logprobs().data(), static_cast<size_t>(sample.logprobs_size())};
   }
 
-  // With a lag the step's samples come from older weights, and a comparison would say nothing about the engines.
+  // With a lag the step's samples come from older weights, and a comparison would say nothing about
+  // the engines.
   bool comparable() const { return config_.policy_lag_max() == 0; }
 
   void CompareWithWorkers(const ScoredStep& step, RolloutMetrics& metrics) const {
     if (!comparable()) return;
     for (const ScoredSample& scored : step.samples) {
       if (scored.sequence < 0) continue;
-      metrics.AddMismatch(step.sequences[static_cast<size_t>(scored.sequence)].old_logprobs, WorkerLogprobs(*scored.sample));
+      metrics.AddMismatch(step.sequences[static_cast<size_t>(scored.sequence)].old_logprobs,
+                          WorkerLogprobs(*scored.sample));
     }
   }
 
-  // A step whose groups are all equal trains nothing; some of its samples are compared all the same.
-  absl::Status ProbeMismatch(StageContext& context, const ScoredStep& step, RolloutMetrics& metrics) const {
+  // A step whose groups are all equal trains nothing; some of its samples are compared all the
+  // same.
+  absl::Status ProbeMismatch(StageContext& context, const ScoredStep& step,
+                             RolloutMetrics& metrics) const {
     if (!comparable() || !step.sequences.empty()) return absl::OkStatus();
     std::vector<TrainSequence> sequences;
     for (size_t i = 0; i < std::min(step.samples.size(), kMismatchProbeSamples); ++i) {
-      R1_ASSIGN_OR_RETURN(const auto prompt, EncodePromptOf(context, step.samples[i].group->group_id()));
+      R1_ASSIGN_OR_RETURN(const auto prompt,
+                          EncodePromptOf(context, step.samples[i].group->group_id()));
       sequences.push_back(MakeSequence(step.samples[i], prompt));
     }
-    R1_ASSIGN_OR_RETURN(const auto logprobs, context.trainer().Logprobs(context.policy(), sequences,
-                                                                        stage_.sampling().temperature(), false));
+    R1_ASSIGN_OR_RETURN(const auto logprobs,
+                        context.trainer().Logprobs(context.policy(), sequences,
+                                                   stage_.sampling().temperature(), false));
     for (size_t i = 0; i < logprobs.size(); ++i) {
       metrics.AddMismatch(logprobs[i], WorkerLogprobs(*step.samples[i].sample));
     }
@@ -334,7 +372,8 @@ class GrpoStage : public Stage {
     for (const ScoredSample& scored : samples) {
       const v1::Group& group = *scored.group;
       if (records.empty() || records.back().group_id() != group.group_id()) {
-        row = context.prompts().Prompt(Split::kTrain, context.seed(), context.index(), group.group_id());
+        row = context.prompts().Prompt(Split::kTrain, context.seed(), context.index(),
+                                       group.group_id());
       }
       v1::SampleRecord& record = records.emplace_back(
           MakeSampleRecord(stage_.name(), context.step(), "train", row, group, *scored.sample));
@@ -352,9 +391,8 @@ class GrpoStage : public Stage {
   std::unique_ptr<Policy> reference_;
 };
 
-R1_REGISTER(StageRegistry, "grpo", [](const v1::StageConfig& stage) {
-  return std::make_unique<GrpoStage>(stage);
-});
+R1_REGISTER(StageRegistry, "grpo",
+            [](const v1::StageConfig& stage) { return std::make_unique<GrpoStage>(stage); });
 
 }  // namespace
 }  // namespace r1::learner

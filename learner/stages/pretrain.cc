@@ -1,6 +1,7 @@
-// The pretrain stage: next-token training on a task's documents, standing for DeepSeek-V3-Base. The base is accepted by a
-// dev check (prompts in textbook form, sampled), not by a number of steps: how many updates a seed needs varies a lot, and
-// neither the count nor the loss tells whether the skill is there (measured: .29 and .33 for a weak and a good base).
+// The pretrain stage: next-token training on a task's documents, standing for DeepSeek-V3-Base. The
+// base is accepted by a dev check (prompts in textbook form, sampled), not by a number of steps:
+// how many updates a seed needs varies a lot, and neither the count nor the loss tells whether the
+// skill is there (measured: .29 and .33 for a weak and a good base).
 
 #include <algorithm>
 
@@ -16,12 +17,15 @@ class PretrainStage : public Stage {
  public:
   explicit PretrainStage(const v1::StageConfig& stage) : config_(stage.pretrain()), stage_(stage) {}
 
-  int64_t steps() const override { return config_.accept_textbook_accuracy() > 0 ? 0 : config_.updates_max(); }
+  int64_t steps() const override {
+    return config_.accept_textbook_accuracy() > 0 ? 0 : config_.updates_max();
+  }
   int64_t response_tokens_max() const override { return stage_.sampling().response_tokens_max(); }
 
   absl::Status Run(StageContext& context) override {
     if (context.task() == nullptr) {
-      return absl::InvalidArgumentError(absl::StrCat("stage ", stage_.name(), ": pretrain reads a task, not data.train_files"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("stage ", stage_.name(), ": pretrain reads a task, not data.train_files"));
     }
     state_ = context.LoadState<v1::PretrainState>();
     for (;;) {
@@ -40,7 +44,8 @@ class PretrainStage : public Stage {
   absl::Status CheckIfDue(StageContext& context) {
     const int64_t update = context.update();
     const bool due = wants_check() && state_.accepted_update() == 0 && update > 0 &&
-                     update % config_.check_every_updates() == 0 && update != state_.checked_update();
+                     update % config_.check_every_updates() == 0 &&
+                     update != state_.checked_update();
     if (!due) return absl::OkStatus();
     EvalPlan plan = context.Plan(kDevTextbookSet, Split::kDev, true);
     plan.prompts = config_.check_prompts();
@@ -53,7 +58,8 @@ class PretrainStage : public Stage {
     if (result.pass_at_1 >= config_.accept_textbook_accuracy()) {
       state_.set_accepted_update(update);
       if (context.is_main()) {
-        R1_LOG(kInfo) << "base accepted at update " << update << ": textbook accuracy " << result.pass_at_1;
+        R1_LOG(kInfo) << "base accepted at update " << update << ": textbook accuracy "
+                      << result.pass_at_1;
       }
     }
     context.StoreState(state_);
@@ -61,13 +67,16 @@ class PretrainStage : public Stage {
   }
 
   absl::StatusOr<bool> IsDone(int64_t update) const {
-    if (state_.accepted_update() > 0) return update >= state_.accepted_update() + config_.accepted_decay_updates();
+    if (state_.accepted_update() > 0)
+      return update >= state_.accepted_update() + config_.accepted_decay_updates();
     if (update < config_.updates_max()) return false;
     if (!wants_check()) return true;
-    return absl::FailedPreconditionError(absl::StrCat(
-        "stage ", stage_.name(), ": the base was not accepted after updates_max = ", config_.updates_max(),
-        " updates (textbook accuracy below ", config_.accept_textbook_accuracy(),
-        "); raise pretrain.updates_max or lower pretrain.accept_textbook_accuracy in a fresh run.dir"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("stage ", stage_.name(),
+                     ": the base was not accepted after updates_max = ", config_.updates_max(),
+                     " updates (textbook accuracy below ", config_.accept_textbook_accuracy(),
+                     "); raise pretrain.updates_max or lower pretrain.accept_textbook_accuracy in "
+                     "a fresh run.dir"));
   }
 
   // The stage's schedule until the base is accepted, then a cosine to its end.
@@ -88,13 +97,16 @@ class PretrainStage : public Stage {
       const StageContext::Timed timed(context, "data");
       const auto size = static_cast<uint64_t>(config_.documents());
       for (int i = context.rank(); i < config_.sequences_per_update(); i += context.ranks()) {
-        const uint64_t position = static_cast<uint64_t>(update) * static_cast<uint64_t>(config_.sequences_per_update()) +
-                                  static_cast<uint64_t>(i);
-        const uint64_t row = PermutedIndex(position % size, size, context.seed(), context.index(), position / size);
+        const uint64_t position =
+            static_cast<uint64_t>(update) * static_cast<uint64_t>(config_.sequences_per_update()) +
+            static_cast<uint64_t>(i);
+        const uint64_t row =
+            PermutedIndex(position % size, size, context.seed(), context.index(), position / size);
         const TextRow document = context.task()->Document(context.seed(), context.index(), row);
         R1_ASSIGN_OR_RETURN(EncodedText text, EncodeText(context.tokenizer(), document));
-        sequences.push_back(
-            {.group_id = position, .tokens = std::move(text.ids), .first_target = text.first_target});
+        sequences.push_back({.group_id = position,
+                             .tokens = std::move(text.ids),
+                             .first_target = text.first_target});
       }
     }
     UpdateMetrics metrics;
@@ -102,8 +114,9 @@ class PretrainStage : public Stage {
     const double started = RealClock().MonotonicSeconds();
     {
       const StageContext::Timed timed(context, "train");
-      R1_ASSIGN_OR_RETURN(metrics, context.trainer().TrainNextToken(
-                                       sequences, {.optimizer = stage_.optimizer(), .lr = LearningRateAt(update)}));
+      R1_ASSIGN_OR_RETURN(
+          metrics, context.trainer().TrainNextToken(
+                       sequences, {.optimizer = stage_.optimizer(), .lr = LearningRateAt(update)}));
       load = context.trainer().UpdateCorrectionBias(stage_.optimizer().correction_bias_rate());
     }
     context.SetProgress(update + 1, update + 1);
@@ -116,9 +129,8 @@ class PretrainStage : public Stage {
   v1::PretrainState state_;
 };
 
-R1_REGISTER(StageRegistry, "pretrain", [](const v1::StageConfig& stage) {
-  return std::make_unique<PretrainStage>(stage);
-});
+R1_REGISTER(StageRegistry, "pretrain",
+            [](const v1::StageConfig& stage) { return std::make_unique<PretrainStage>(stage); });
 
 }  // namespace
 }  // namespace r1::learner

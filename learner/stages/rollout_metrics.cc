@@ -57,7 +57,8 @@ void RolloutMetrics::AddGroup(const v1::Group& group, bool equal_rewards, uint64
   }
 }
 
-void RolloutMetrics::AddMismatch(std::span<const float> learner_logprobs, std::span<const float> worker_logprobs) {
+void RolloutMetrics::AddMismatch(std::span<const float> learner_logprobs,
+                                 std::span<const float> worker_logprobs) {
   R1_CHECK(learner_logprobs.size() == worker_logprobs.size());
   for (size_t i = 0; i < learner_logprobs.size(); ++i) {
     const double learner = learner_logprobs[i];
@@ -82,13 +83,14 @@ void RolloutMetrics::Reduce(Collectives& collectives, std::map<std::string, doub
   const double samples = std::max(sums_[kSamples], 1.0);
   const double scored = std::max(sums_[kSamples] - sums_[kMasked], 1.0);
   values["reward/mean"] = sums_[kReward] / scored;
-  values["reward/std"] =
-      std::sqrt(std::max(0.0, sums_[kRewardSquared] / scored - std::pow(sums_[kReward] / scored, 2)));
+  values["reward/std"] = std::sqrt(
+      std::max(0.0, sums_[kRewardSquared] / scored - std::pow(sums_[kReward] / scored, 2)));
   values["reward/masked_frac"] = sums_[kMasked] / samples;
   values["group/zero_std_frac"] = sums_[kEqualGroups] / std::max(sums_[kGroups], 1.0);
   values["length/mean"] = sums_[kTokens] / samples;
   values["length/truncated_frac"] = sums_[kTruncated] / samples;
-  values["length/terminated_mean"] = sums_[kTerminatedTokens] / std::max(sums_[kSamples] - sums_[kTruncated], 1.0);
+  values["length/terminated_mean"] =
+      sums_[kTerminatedTokens] / std::max(sums_[kSamples] - sums_[kTruncated], 1.0);
   values["lag/mean"] = sums_[kLag] / std::max(sums_[kGroups], 1.0);
   values["lag/max"] = lag_max;
   values["time/worker_generate"] = sums_[kGenerateSeconds];
@@ -97,8 +99,8 @@ void RolloutMetrics::Reduce(Collectives& collectives, std::map<std::string, doub
     values["mismatch/logprob_abs_mean"] = sums_[kMismatchAbs] / sums_[kMismatchTokens];
     values["mismatch/kl"] = sums_[kMismatchKl] / sums_[kMismatchTokens];
     values["mismatch/prob_diff_max"] = prob_diff_max;
-    values["mismatch/ess"] =
-        sums_[kWeight] * sums_[kWeight] / std::max(sums_[kWeightSquared] * sums_[kMismatchTokens], 1e-300);
+    values["mismatch/ess"] = sums_[kWeight] * sums_[kWeight] /
+                             std::max(sums_[kWeightSquared] * sums_[kMismatchTokens], 1e-300);
   }
 
   // Percentiles from the histogram; exact when a bucket is one token wide.
@@ -116,12 +118,14 @@ void RolloutMetrics::Reduce(Collectives& collectives, std::map<std::string, doub
     if (lengths_[bucket] > 0) values["length/max"] = length;
   }
 
-  // Rank 0 has seen every reward name as soon as it has a group of its own; names are the config's and equal everywhere.
+  // Rank 0 has seen every reward name as soon as it has a group of its own; names are the config's
+  // and equal everywhere.
   std::vector<std::string> names;
   for (const auto& [name, part] : parts_) names.push_back(name);
   std::string joined = absl::StrJoin(names, "\n");
   collectives.Broadcast(joined);
-  for (const std::string& name : std::vector<std::string>(absl::StrSplit(joined, '\n', absl::SkipEmpty()))) {
+  for (const std::string& name :
+       std::vector<std::string>(absl::StrSplit(joined, '\n', absl::SkipEmpty()))) {
     double part[2] = {parts_[name].first, parts_[name].second};
     collectives.AllReduceSum(std::span<double>(part));
     values[absl::StrCat("reward/", name, "/mean")] = part[0] / std::max(part[1], 1.0);

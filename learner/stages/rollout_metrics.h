@@ -1,4 +1,5 @@
-// Numbers about a step's scored groups (rewards, lengths, mismatch between learner and worker), summed over ranks.
+// Numbers about a step's scored groups (rewards, lengths, mismatch between learner and worker),
+// summed over ranks.
 #pragma once
 
 #include <cstdint>
@@ -18,9 +19,11 @@ class RolloutMetrics {
  public:
   explicit RolloutMetrics(int64_t response_tokens_max);
 
-  // All samples of a group; `equal_rewards`: no signal. `lag`: versions behind the policy that it trains.
+  // All samples of a group; `equal_rewards`: no signal. `lag`: versions behind the policy that it
+  // trains.
   void AddGroup(const v1::Group& group, bool equal_rewards, uint64_t lag);
-  // The learner's logprobs of a sample's tokens beside those of the worker that sampled it, both on the same weights.
+  // The learner's logprobs of a sample's tokens beside those of the worker that sampled it, both on
+  // the same weights.
   void AddMismatch(std::span<const float> learner_logprobs, std::span<const float> worker_logprobs);
 
   // Sampled tokens of this rank.
@@ -31,15 +34,32 @@ class RolloutMetrics {
 
  private:
   enum Sum {
-    kGroups, kEqualGroups, kSamples, kMasked, kReward, kRewardSquared, kTokens, kTruncated, kTerminatedTokens, kLag,
-    kLagMax, kGenerateSeconds, kScoreSeconds, kMismatchTokens, kMismatchAbs, kMismatchKl, kWeight, kWeightSquared, kSums
+    kGroups,
+    kEqualGroups,
+    kSamples,
+    kMasked,
+    kReward,
+    kRewardSquared,
+    kTokens,
+    kTruncated,
+    kTerminatedTokens,
+    kLag,
+    kLagMax,
+    kGenerateSeconds,
+    kScoreSeconds,
+    kMismatchTokens,
+    kMismatchAbs,
+    kMismatchKl,
+    kWeight,
+    kWeightSquared,
+    kSums
   };
 
   const int64_t bucket_tokens_;
   std::vector<double> sums_;
   double prob_diff_max_ = 0;
   std::map<std::string, std::pair<double, double>> parts_;  // name -> sum, count
-  std::vector<int64_t> lengths_;                            // histogram in buckets of bucket_tokens_
+  std::vector<int64_t> lengths_;  // histogram in buckets of bucket_tokens_
 };
 
 }  // namespace r1::learner

@@ -1,7 +1,8 @@
-// The sft stage: supervised fine-tuning on demonstrations, loss on response tokens only (DeepSeek-R1's cold start). It can
-// stop by a dev check, inside a window of sampled accuracy: RL starts from a policy that is right about half the time,
-// whatever the seed. A check that lands above the window goes back to the weights of the check before and continues at half
-// the learning rate.
+// The sft stage: supervised fine-tuning on demonstrations, loss on response tokens only
+// (DeepSeek-R1's cold start). It can stop by a dev check, inside a window of sampled accuracy: RL
+// starts from a policy that is right about half the time, whatever the seed. A check that lands
+// above the window goes back to the weights of the check before and continues at half the learning
+// rate.
 
 #include <algorithm>
 
@@ -57,7 +58,9 @@ class SftStage : public Stage {
   // True when the dev accuracy is in the window.
   absl::StatusOr<bool> CheckIfDue(StageContext& context) {
     const int64_t update = context.update();
-    if (!wants_check() || update % config_.check_every_updates() != 0 || update == state_.checked_update()) return false;
+    if (!wants_check() || update % config_.check_every_updates() != 0 ||
+        update == state_.checked_update())
+      return false;
     EvalPlan plan = context.Plan(kDevSet, Split::kDev, false);
     plan.prompts = config_.check_prompts();
     plan.samples_per_prompt = config_.check_samples_per_prompt();
@@ -78,15 +81,17 @@ class SftStage : public Stage {
     }
     if (accuracy <= config_.stop_accuracy_high()) return true;
     if (!state_.can_go_back() || state_.lr_scale() <= kLearningRateScaleMin) {
-      R1_LOG(kWarning) << "stage " << stage_.name() << ": dev accuracy " << accuracy << " is above the window ["
-                       << config_.stop_accuracy_low() << ", " << config_.stop_accuracy_high()
+      R1_LOG(kWarning) << "stage " << stage_.name() << ": dev accuracy " << accuracy
+                       << " is above the window [" << config_.stop_accuracy_low() << ", "
+                       << config_.stop_accuracy_high()
                        << "] and there is nothing to go back to; the stage ends here";
       return true;
     }
     GoBack(context);
     state_.set_lr_scale(state_.lr_scale() / 2);
     if (context.is_main()) {
-      R1_LOG(kInfo) << "dev accuracy " << accuracy << " is above the window: back to the check before, learning rate x "
+      R1_LOG(kInfo) << "dev accuracy " << accuracy
+                    << " is above the window: back to the check before, learning rate x "
                     << state_.lr_scale();
     }
     return false;
@@ -109,17 +114,20 @@ class SftStage : public Stage {
     context.optimizer().set_updates(state_.kept_optimizer_updates());
   }
 
-  absl::StatusOr<TrainSequence> Demonstration(const StageContext& context, uint64_t position) const {
+  absl::StatusOr<TrainSequence> Demonstration(const StageContext& context,
+                                              uint64_t position) const {
     TextRow row;
     if (context.dataset() != nullptr) {
       row = context.dataset()->Demonstration(context.seed(), context.index(), position);
     } else {
       const auto size = static_cast<uint64_t>(config_.demonstrations());
-      const uint64_t index = PermutedIndex(position % size, size, context.seed(), context.index(), position / size);
+      const uint64_t index =
+          PermutedIndex(position % size, size, context.seed(), context.index(), position / size);
       row = context.task()->Demonstration(context.seed(), context.index(), index);
     }
     R1_ASSIGN_OR_RETURN(EncodedText text, EncodeText(context.tokenizer(), row));
-    return TrainSequence{.group_id = position, .tokens = std::move(text.ids), .first_target = text.first_target};
+    return TrainSequence{
+        .group_id = position, .tokens = std::move(text.ids), .first_target = text.first_target};
   }
 
   absl::Status Train(StageContext& context) {
@@ -127,8 +135,9 @@ class SftStage : public Stage {
     const double started = RealClock().MonotonicSeconds();
     std::vector<TrainSequence> sequences;
     for (int i = context.rank(); i < config_.sequences_per_update(); i += context.ranks()) {
-      const uint64_t position = static_cast<uint64_t>(update) * static_cast<uint64_t>(config_.sequences_per_update()) +
-                                static_cast<uint64_t>(i);
+      const uint64_t position =
+          static_cast<uint64_t>(update) * static_cast<uint64_t>(config_.sequences_per_update()) +
+          static_cast<uint64_t>(i);
       R1_ASSIGN_OR_RETURN(TrainSequence sequence, Demonstration(context, position));
       sequences.push_back(std::move(sequence));
     }
@@ -136,9 +145,10 @@ class SftStage : public Stage {
     ExpertLoad load;
     {
       const StageContext::Timed timed(context, "train");
-      const double lr = LearningRate(stage_.optimizer(), update, config_.updates_max()) * state_.lr_scale();
-      R1_ASSIGN_OR_RETURN(metrics,
-                          context.trainer().TrainNextToken(sequences, {.optimizer = stage_.optimizer(), .lr = lr}));
+      const double lr =
+          LearningRate(stage_.optimizer(), update, config_.updates_max()) * state_.lr_scale();
+      R1_ASSIGN_OR_RETURN(metrics, context.trainer().TrainNextToken(
+                                       sequences, {.optimizer = stage_.optimizer(), .lr = lr}));
       load = context.trainer().UpdateCorrectionBias(stage_.optimizer().correction_bias_rate());
     }
     context.SetProgress(update + 1, update + 1);
@@ -156,9 +166,8 @@ class SftStage : public Stage {
   std::vector<float> router_biases_;
 };
 
-R1_REGISTER(StageRegistry, "sft", [](const v1::StageConfig& stage) {
-  return std::make_unique<SftStage>(stage);
-});
+R1_REGISTER(StageRegistry, "sft",
+            [](const v1::StageConfig& stage) { return std::make_unique<SftStage>(stage); });
 
 }  // namespace
 }  // namespace r1::learner

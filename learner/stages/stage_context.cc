@@ -14,7 +14,8 @@ TensorView ViewOf(const std::string& name, std::span<const float> values) {
   return {.name = name,
           .dtype = DType::kF32,
           .shape = {static_cast<int64_t>(values.size())},
-          .bytes = absl::string_view(reinterpret_cast<const char*>(values.data()), values.size_bytes())};
+          .bytes =
+              absl::string_view(reinterpret_cast<const char*>(values.data()), values.size_bytes())};
 }
 
 constexpr char kFirstMoment[] = "adam/first_moment";
@@ -35,7 +36,8 @@ uint64_t FolderBytes(const std::string& path) {
 
 }  // namespace
 
-StageContext::StageContext(const RunParts& parts, const v1::StageConfig& config, uint32_t index, v1::CheckpointState& state)
+StageContext::StageContext(const RunParts& parts, const v1::StageConfig& config, uint32_t index,
+                           v1::CheckpointState& state)
     : parts_(parts),
       config_(config),
       index_(index),
@@ -50,9 +52,10 @@ absl::Status StageContext::LoadData() {
     R1_ASSIGN_OR_RETURN(dataset_, Dataset::Load(config_.data(), kind, tokenizer()));
     const Dataset::LeftOut& left_out = dataset_->left_out();
     if (is_main()) {
-      R1_LOG(kInfo) << "stage " << config_.name() << ": " << dataset_->size(Split::kTrain) << " training and "
-                    << dataset_->size(Split::kEval) << " evaluation prompts; left out: " << left_out.too_long
-                    << " too long, " << left_out.repeated << " repeated, " << left_out.evaluated << " held out";
+      R1_LOG(kInfo) << "stage " << config_.name() << ": " << dataset_->size(Split::kTrain)
+                    << " training and " << dataset_->size(Split::kEval)
+                    << " evaluation prompts; left out: " << left_out.too_long << " too long, "
+                    << left_out.repeated << " repeated, " << left_out.evaluated << " held out";
     }
     prompts_ = dataset_.get();
     return absl::OkStatus();
@@ -82,7 +85,8 @@ void StageContext::SetResumed(const CheckpointContents& contents) {
 }
 
 bool StageContext::KeepTensor(const std::string& name, std::span<float> values) {
-  if (std::none_of(kept_.begin(), kept_.end(), [&](const auto& kept) { return kept.first == name; })) {
+  if (std::none_of(kept_.begin(), kept_.end(),
+                   [&](const auto& kept) { return kept.first == name; })) {
     kept_.emplace_back(name, values);
   }
   for (const TensorView& tensor : resumed_.optimizer) {
@@ -121,8 +125,8 @@ EvalPlan StageContext::Plan(const std::string& set, Split split, bool textbook) 
 
 absl::Status StageContext::OfferEvaluation(const PendingEval& pending) {
   R1_ASSIGN_OR_RETURN(std::vector<v1::Lease> leases,
-                      MakeEvalLeases(pending.plan, {prompts_, task_.get(), &parts_.tokenizer}, index_,
-                                     pending.first_group_id, pending.policy_version));
+                      MakeEvalLeases(pending.plan, {prompts_, task_.get(), &parts_.tokenizer},
+                                     index_, pending.first_group_id, pending.policy_version));
   R1_CHECK(leases.size() == pending.groups || pending.groups == 0);
   return pool().Offer(0, std::move(leases));
 }
@@ -136,10 +140,12 @@ absl::Status StageContext::BeginEvaluation(const EvalPlan& plan) {
                       .first_group_id = state_.eval_groups()};
   const uint64_t available =
       plan.textbook && task_ != nullptr ? task_->size(plan.split) : prompts_->size(plan.split);
-  pending.groups = std::min<uint64_t>(available, static_cast<uint64_t>(plan.prompts)) * (plan.greedy ? 2 : 1);
+  pending.groups =
+      std::min<uint64_t>(available, static_cast<uint64_t>(plan.prompts)) * (plan.greedy ? 2 : 1);
   if (pending.groups == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("stage ", config_.name(), ": no prompts for evaluation set ",
-                                                   plan.set, "; name data.eval_files or give more rows"));
+    return absl::InvalidArgumentError(absl::StrCat("stage ", config_.name(),
+                                                   ": no prompts for evaluation set ", plan.set,
+                                                   "; name data.eval_files or give more rows"));
   }
   R1_RETURN_IF_ERROR(OfferEvaluation(pending));
   state_.set_eval_groups(pending.first_group_id + pending.groups);
@@ -150,7 +156,8 @@ absl::Status StageContext::BeginEvaluation(const EvalPlan& plan) {
 absl::StatusOr<EvalResult> StageContext::CollectOne() {
   const Timed timed(*this, "evaluate");
   const PendingEval& pending = pending_.front();
-  absl::StatusOr<std::vector<v1::Group>> groups = pool().AwaitEval(pending.first_group_id, pending.groups, stop());
+  absl::StatusOr<std::vector<v1::Group>> groups =
+      pool().AwaitEval(pending.first_group_id, pending.groups, stop());
   if (!groups.ok()) return groups.status();
   EvalResult result = SummarizeEval(pending.plan, *groups);
   parts_.recorder->WriteRow({.stage = config_.name(),
@@ -162,8 +169,9 @@ absl::StatusOr<EvalResult> StageContext::CollectOne() {
   for (size_t i = 0; i < groups->size(); ++i) {
     const v1::Group& group = (*groups)[i];
     const uint64_t prompt_index = i / (pending.plan.greedy ? 2 : 1);
-    const PromptRow row = pending.plan.textbook ? task_->TextbookPrompt(pending.plan.split, prompt_index)
-                                                : prompts_->Prompt(pending.plan.split, 0, 0, prompt_index);
+    const PromptRow row = pending.plan.textbook
+                              ? task_->TextbookPrompt(pending.plan.split, prompt_index)
+                              : prompts_->Prompt(pending.plan.split, 0, 0, prompt_index);
     for (const v1::Sample& sample : group.samples()) {
       records.push_back(MakeSampleRecord(config_.name(), pending.step, "eval", row, group, sample));
     }
@@ -183,7 +191,8 @@ absl::StatusOr<EvalResult> StageContext::Evaluate(const EvalPlan& plan) {
   if (!is_main()) {
     R1_ASSIGN_OR_RETURN(const std::string payload, pool().AwaitPost(tag, stop()));
     EvalResult result;
-    if (payload.size() != sizeof(result.pass_at_1)) return absl::CancelledError("rank 0 stopped the evaluation");
+    if (payload.size() != sizeof(result.pass_at_1))
+      return absl::CancelledError("rank 0 stopped the evaluation");
     std::memcpy(&result.pass_at_1, payload.data(), sizeof(result.pass_at_1));
     return result;
   }
@@ -198,7 +207,8 @@ absl::StatusOr<EvalResult> StageContext::Evaluate(const EvalPlan& plan) {
   }
   if (ranks() > 1) {
     std::string payload;
-    if (result.ok()) payload.assign(reinterpret_cast<const char*>(&result->pass_at_1), sizeof(result->pass_at_1));
+    if (result.ok())
+      payload.assign(reinterpret_cast<const char*>(&result->pass_at_1), sizeof(result->pass_at_1));
     pool().Post(tag, payload);
   }
   return result;
@@ -226,7 +236,9 @@ StageContext::Timed::Timed(StageContext& context, const std::string& name)
       started_(RealClock().MonotonicSeconds()),
       phase_(context.parts_.board, name) {}
 
-StageContext::Timed::~Timed() { context_.seconds_[name_] += RealClock().MonotonicSeconds() - started_; }
+StageContext::Timed::~Timed() {
+  context_.seconds_[name_] += RealClock().MonotonicSeconds() - started_;
+}
 
 void StageContext::WriteStepRow(std::map<std::string, double> values) {
   const double now = RealClock().MonotonicSeconds();
@@ -247,7 +259,8 @@ void StageContext::WriteStepRow(std::map<std::string, double> values) {
                              .values = std::move(values)});
 }
 
-void StageContext::WriteSamples(std::vector<v1::SampleRecord> samples, const std::string& eval_set, int64_t step) {
+void StageContext::WriteSamples(std::vector<v1::SampleRecord> samples, const std::string& eval_set,
+                                int64_t step) {
   if (!is_main() || samples.empty()) return;
   parts_.recorder->WriteSamples({.stage = config_.name(),
                                  .stage_index = index_,
@@ -323,17 +336,21 @@ absl::Status StageContext::SaveCheckpoint(bool done) {
       CheckpointStore& store = parts_.recorder->checkpoints();
       if (failures[0] > 0) {
         store.Abandon(temporary);
-        if (status.ok()) status = absl::UnavailableError("another rank could not write its part of the checkpoint");
+        if (status.ok())
+          status =
+              absl::UnavailableError("another rank could not write its part of the checkpoint");
       } else {
         const absl::StatusOr<std::string> path = store.Commit(temporary, ranks());
         status = path.status();
         if (path.ok()) {
-          parts_.board->RecordCheckpoint(std::filesystem::path(*path).filename().string(), FolderBytes(*path));
+          parts_.board->RecordCheckpoint(std::filesystem::path(*path).filename().string(),
+                                         FolderBytes(*path));
         }
       }
     }
   }
-  if (!status.ok()) R1_LOG(kError) << "checkpoint not saved, earlier ones are intact: " << status.message();
+  if (!status.ok())
+    R1_LOG(kError) << "checkpoint not saved, earlier ones are intact: " << status.message();
   return status;
 }
 

@@ -1,6 +1,6 @@
-// What a stage has of the run: the parts it works with, its progress, and the services that every stage needs (publish,
-// evaluate, record, checkpoint, stop). The same calls must be made on every rank, in the same order; on ranks above 0 the
-// services do their collective share only.
+// What a stage has of the run: the parts it works with, its progress, and the services that every
+// stage needs (publish, evaluate, record, checkpoint, stop). The same calls must be made on every
+// rank, in the same order; on ranks above 0 the services do their collective share only.
 #pragma once
 
 #include <cstdint>
@@ -49,8 +49,10 @@ struct RunParts {
 // Not thread-safe.
 class StageContext {
  public:
-  // `state` is what a checkpoint remembers of the run; at the start of a stage its stage fields are reset.
-  StageContext(const RunParts& parts, const v1::StageConfig& config, uint32_t index, v1::CheckpointState& state);
+  // `state` is what a checkpoint remembers of the run; at the start of a stage its stage fields are
+  // reset.
+  StageContext(const RunParts& parts, const v1::StageConfig& config, uint32_t index,
+               v1::CheckpointState& state);
 
   // Opens the task or the files of the stage.
   [[nodiscard]] absl::Status LoadData();
@@ -92,11 +94,13 @@ class StageContext {
   void StoreState(const Message& message) {
     state_.set_stage_state(message.SerializeAsString());
   }
-  // Memory of the stage that checkpoints keep under this name. At a resumed stage it is filled from the checkpoint when
-  // it is there; true then. The memory must stay until the stage ends.
+  // Memory of the stage that checkpoints keep under this name. At a resumed stage it is filled from
+  // the checkpoint when it is there; true then. The memory must stay until the stage ends.
   bool KeepTensor(const std::string& name, std::span<float> values);
   // A second set of weights that checkpoints keep (the reference policy). Null = none.
-  void KeepReference(std::shared_ptr<const WeightsSnapshot> reference) { reference_ = std::move(reference); }
+  void KeepReference(std::shared_ptr<const WeightsSnapshot> reference) {
+    reference_ = std::move(reference);
+  }
   std::shared_ptr<const WeightsSnapshot> reference() const { return reference_; }
 
   // --- Services ---
@@ -111,10 +115,12 @@ class StageContext {
   [[nodiscard]] absl::Status CollectEvaluations();
   // Both, at once; every rank gets the result. Cancelled when stopped.
   [[nodiscard]] absl::StatusOr<EvalResult> Evaluate(const EvalPlan& plan);
-  // At the start of a resumed stage: evaluations that were pending when the checkpoint was saved are offered again.
+  // At the start of a resumed stage: evaluations that were pending when the checkpoint was saved
+  // are offered again.
   [[nodiscard]] absl::Status ResumeEvaluations();
 
-  // Seconds from here to the end of the scope count as time/<name> of the step and show as the phase.
+  // Seconds from here to the end of the scope count as time/<name> of the step and show as the
+  // phase.
   class Timed {
    public:
     Timed(StageContext& context, const std::string& name);
@@ -126,9 +132,11 @@ class StageContext {
     const double started_;
     PhaseScope phase_;
   };
-  // A row of metrics.jsonl for the progress as it stands; adds time/… of the step since the row before. Rank 0 writes.
+  // A row of metrics.jsonl for the progress as it stands; adds time/… of the step since the row
+  // before. Rank 0 writes.
   void WriteStepRow(std::map<std::string, double> values);
-  void WriteSamples(std::vector<v1::SampleRecord> samples, const std::string& eval_set, int64_t step);
+  void WriteSamples(std::vector<v1::SampleRecord> samples, const std::string& eval_set,
+                    int64_t step);
 
   // Saves when checkpoint.every_steps says so.
   void CheckpointIfDue();

@@ -14,20 +14,22 @@ void AddMoeMetrics(const ExpertLoad& load, std::map<std::string, double>& values
 
 }  // namespace
 
-std::map<std::string, double> NextTokenMetrics(const UpdateMetrics& update, const ExpertLoad& load, double seconds) {
+std::map<std::string, double> NextTokenMetrics(const UpdateMetrics& update, const ExpertLoad& load,
+                                               double seconds) {
   std::map<std::string, double> values = {
       {"loss/mean", update.loss},
       {"policy/entropy", update.entropy},
       {"optim/grad_norm", update.grad_norm},
       {"optim/lr", update.lr},
       {"optim/skipped_steps", update.skipped ? 1.0 : 0.0},
-      {"perf/train_tokens_per_second", static_cast<double>(update.tokens) / std::max(seconds, 1e-9)}};
+      {"perf/train_tokens_per_second",
+       static_cast<double>(update.tokens) / std::max(seconds, 1e-9)}};
   AddMoeMetrics(load, values);
   return values;
 }
 
-void AddPolicyUpdateMetrics(const std::vector<UpdateMetrics>& updates, const ExpertLoad& load, double seconds,
-                            std::map<std::string, double>& values) {
+void AddPolicyUpdateMetrics(const std::vector<UpdateMetrics>& updates, const ExpertLoad& load,
+                            double seconds, std::map<std::string, double>& values) {
   UpdateMetrics sum;
   double skipped = 0;
   for (const UpdateMetrics& update : updates) {
@@ -56,7 +58,8 @@ void AddPolicyUpdateMetrics(const std::vector<UpdateMetrics>& updates, const Exp
   values["policy/kl_ref"] = sum.kl_ref / tokens;
   values["policy/kl_old"] = sum.kl_old / tokens;
   values["policy/ratio_max"] = sum.ratio_max;
-  values["perf/train_tokens_per_second"] = static_cast<double>(sum.tokens) / std::max(seconds, 1e-9);
+  values["perf/train_tokens_per_second"] =
+      static_cast<double>(sum.tokens) / std::max(seconds, 1e-9);
   AddMoeMetrics(load, values);
 }
 

@@ -10,10 +10,11 @@
 namespace r1::learner {
 
 // Next-token training: loss, optimizer, MoE health, speed.
-std::map<std::string, double> NextTokenMetrics(const UpdateMetrics& update, const ExpertLoad& load, double seconds);
+std::map<std::string, double> NextTokenMetrics(const UpdateMetrics& update, const ExpertLoad& load,
+                                               double seconds);
 
 // The same of a policy update, averaged over the step's updates.
-void AddPolicyUpdateMetrics(const std::vector<UpdateMetrics>& updates, const ExpertLoad& load, double seconds,
-                            std::map<std::string, double>& values);
+void AddPolicyUpdateMetrics(const std::vector<UpdateMetrics>& updates, const ExpertLoad& load,
+                            double seconds, std::map<std::string, double>& values);
 
 }  // namespace r1::learner

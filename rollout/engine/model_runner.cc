@@ -1,11 +1,11 @@
 #include "rollout/engine/model_runner.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/clock.h"
 
 namespace r1::rollout {
 namespace {
@@ -62,16 +62,16 @@ class ModelRunner::Timer {
   Timer(ModelRunner* runner, Operator operation, int thread)
       : seconds_(runner->shape_.profile && thread == 0 ? &runner->operator_seconds_[operation]
                                                        : nullptr) {
-    if (seconds_ != nullptr) start_ = std::chrono::steady_clock::now();
+    if (seconds_ != nullptr) start_ = RealClock().MonotonicSeconds();
   }
   ~Timer() {
     if (seconds_ == nullptr) return;
-    *seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+    *seconds_ += RealClock().MonotonicSeconds() - start_;
   }
 
  private:
   double* seconds_;
-  std::chrono::steady_clock::time_point start_;
+  double start_ = 0;
 };
 
 void StepBatch::Clear() {

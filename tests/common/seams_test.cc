@@ -51,7 +51,8 @@ TEST(RngTest, NextBelowIsUniform) {
 }
 
 TEST(HashTest, MatchesPublishedVectors) {
-  EXPECT_EQ(Crc32c("123456789"), 0xE3069283u);  // RFC 3720 appendix B.4's polynomial, the usual check value
+  EXPECT_EQ(Crc32c("123456789"),
+            0xE3069283u);  // RFC 3720 appendix B.4's polynomial, the usual check value
   EXPECT_EQ(Crc32c(std::string(32, '\0')), 0x8A9136AAu);
   EXPECT_EQ(Crc32c("6789", Crc32c("12345")), Crc32c("123456789"));
   EXPECT_EQ(Sha256Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
@@ -79,7 +80,8 @@ TEST_F(FileSystemTest, ErrorsNameThePathAndTheReason) {
   EXPECT_EQ(missing.status().code(), absl::StatusCode::kNotFound);
   EXPECT_NE(missing.status().message().find("none: open"), std::string::npos);
   ASSERT_TRUE(WriteFileAtomically(RealFileSystem(), JoinPath(folder_, "long"), "0123456789").ok());
-  EXPECT_EQ(RealFileSystem().Read(JoinPath(folder_, "long"), 9).status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(RealFileSystem().Read(JoinPath(folder_, "long"), 9).status().code(),
+            absl::StatusCode::kResourceExhausted);
 }
 
 absl::StatusOr<int> Half(int x) {

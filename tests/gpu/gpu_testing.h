@@ -15,12 +15,14 @@
 
 namespace r1::kernels {
 
-// Tests of this kind are skipped on a machine without a Hopper GPU, unless R1_REQUIRE_GPU is set: then they fail.
+// Tests of this kind are skipped on a machine without a Hopper GPU, unless R1_REQUIRE_GPU is set:
+// then they fail.
 class GpuTest : public testing::Test {
  protected:
   void SetUp() override {
     int major = 0;
-    const bool has_device = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0) == cudaSuccess;
+    const bool has_device =
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0) == cudaSuccess;
     if (has_device && major == 9) return;
     static_cast<void>(cudaGetLastError());  // the failed query must not look like a kernel's error
     ASSERT_EQ(std::getenv("R1_REQUIRE_GPU"), nullptr) << "no GPU of compute capability 9.0";
@@ -47,7 +49,9 @@ inline std::vector<float> ToFloats(const std::vector<__nv_bfloat16>& values) {
   return floats;
 }
 
-inline std::vector<float> ToFloats(const DeviceBuffer<__nv_bfloat16>& values) { return ToFloats(values.ToHost()); }
+inline std::vector<float> ToFloats(const DeviceBuffer<__nv_bfloat16>& values) {
+  return ToFloats(values.ToHost());
+}
 
 // Whether two vectors have the same bits.
 template <typename T>

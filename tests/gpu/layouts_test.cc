@@ -1,5 +1,5 @@
-// The layouts that the CUDA kernels read: every element has a place of its own, and what a bulk copy
-// or a matrix instruction takes in one piece lies in one piece.
+// The layouts that the CUDA kernels read: every element has a place of its own, and what a bulk
+// copy or a matrix instruction takes in one piece lies in one piece.
 #include <gtest/gtest.h>
 
 #include <set>

@@ -1,5 +1,6 @@
-// Latent attention on the GPU against double precision, over shuffled blocks, for contexts of every remainder, with and
-// without shared prefixes; that neither neighbours nor sharing move a bit, and that tokens that do not exist play no part.
+// Latent attention on the GPU against double precision, over shuffled blocks, for contexts of every
+// remainder, with and without shared prefixes; that neither neighbours nor sharing move a bit, and
+// that tokens that do not exist play no part.
 #include <algorithm>
 #include <numeric>
 #include <string>
@@ -15,21 +16,25 @@ namespace {
 // Probabilities and results are rounded to bf16.
 constexpr double kTolerance = 4e-3;
 
-// Sequences of given contexts over a cache in random order; groups share the blocks of their prefix.
+// Sequences of given contexts over a cache in random order; groups share the blocks of their
+// prefix.
 class Batch {
  public:
-  Batch(int heads, const std::vector<int32_t>& contexts, int group_size, const std::vector<int32_t>& prefixes,
-        uint64_t seed)
+  Batch(int heads, const std::vector<int32_t>& contexts, int group_size,
+        const std::vector<int32_t>& prefixes, uint64_t seed)
       : heads_(heads), group_size_(group_size), contexts_(contexts), prefixes_(prefixes) {
     contexts_max_ = *std::max_element(contexts.begin(), contexts.end());
     table_stride_ = (contexts_max_ + kLatentBlockTokens - 1) / kLatentBlockTokens;
     int blocks = 0;
     for (size_t s = 0; s < contexts.size(); ++s) {
-      const int prefix_blocks = prefixes.empty() ? 0 : prefixes[s / group_size] / kLatentBlockTokens;
+      const int prefix_blocks =
+          prefixes.empty() ? 0 : prefixes[s / group_size] / kLatentBlockTokens;
       for (int b = 0; b < table_stride_; ++b) {
         const bool shared = b < prefix_blocks && s % group_size != 0;
         const bool used = b * kLatentBlockTokens < contexts[s];
-        tables_.push_back(shared ? tables_[s / group_size * group_size * table_stride_ + b] : used ? blocks++ : -1);
+        tables_.push_back(shared ? tables_[s / group_size * group_size * table_stride_ + b]
+                          : used ? blocks++
+                                 : -1);
       }
     }
     std::vector<int32_t> order(blocks);
@@ -42,7 +47,8 @@ class Batch {
     PoisonMissingTokens();
     packed_ = DeviceBuffer<uint8_t>(int64_t{blocks} * kCacheBlockBytes);
     PackCache(rows_.data(), blocks, packed_.data());
-    workspace_ = DeviceBuffer<uint8_t>(MlaDecodeBf16Sm90WorkspaceBytes(sequences(), heads, contexts_max_, kSmallestSplit));
+    workspace_ = DeviceBuffer<uint8_t>(
+        MlaDecodeBf16Sm90WorkspaceBytes(sequences(), heads, contexts_max_, kSmallestSplit));
   }
 
   int sequences() const { return static_cast<int>(contexts_.size()); }
@@ -56,7 +62,8 @@ class Batch {
       for (int s = first; s < first + count; ++s) prefixes.push_back(prefixes_[s / group_size_]);
     }
     const DeviceBuffer<int32_t> device_prefixes(prefixes);
-    const DeviceBuffer<int32_t> contexts(std::vector<int32_t>(contexts_.begin() + first, contexts_.begin() + first + count));
+    const DeviceBuffer<int32_t> contexts(
+        std::vector<int32_t>(contexts_.begin() + first, contexts_.begin() + first + count));
     const DeviceBuffer<int32_t> tables(tables_);
     DeviceBuffer<__nv_bfloat16> out(int64_t{count} * heads_ * kLatentChannels);
     out.Fill(0xFF);
@@ -85,10 +92,11 @@ class Batch {
     std::vector<const float*> own_rows;
     for (int t = 0; t < contexts_[sequence]; ++t) {
       const int64_t block = tables_[sequence * table_stride_ + t / kLatentBlockTokens];
-      own_rows.push_back(&rows[(block * kLatentBlockTokens + t % kLatentBlockTokens) * kCacheChannels]);
+      own_rows.push_back(
+          &rows[(block * kLatentBlockTokens + t % kLatentBlockTokens) * kCacheChannels]);
     }
-    return AttentionOracle(&q[int64_t{sequence} * heads_ * kCacheChannels], own_rows, kCacheChannels, kLatentChannels,
-                           kScale);
+    return AttentionOracle(&q[int64_t{sequence} * heads_ * kCacheChannels], own_rows,
+                           kCacheChannels, kLatentChannels, kScale);
   }
 
  private:
@@ -111,15 +119,17 @@ class Batch {
     return args;
   }
 
-  // What lies behind a sequence's last token in its last block must not matter, not even if it is no number.
+  // What lies behind a sequence's last token in its last block must not matter, not even if it is
+  // no number.
   void PoisonMissingTokens() {
     for (int s = 0; s < sequences(); ++s) {
       const int tokens = contexts_[s] % kLatentBlockTokens;
       if (tokens == 0) continue;
       const int64_t block = tables_[s * table_stride_ + contexts_[s] / kLatentBlockTokens];
       const int64_t row = block * kLatentBlockTokens + tokens;
-      R1_CHECK_CUDA(cudaMemset(rows_.data() + row * kCacheChannels, 0xFF,
-                               (kLatentBlockTokens - tokens) * kCacheChannels * sizeof(__nv_bfloat16)));
+      R1_CHECK_CUDA(
+          cudaMemset(rows_.data() + row * kCacheChannels, 0xFF,
+                     (kLatentBlockTokens - tokens) * kCacheChannels * sizeof(__nv_bfloat16)));
     }
   }
 
@@ -143,7 +153,8 @@ void ExpectCloseToNaive(Batch& batch, bool shares, const char* what) {
   const std::vector<__nv_bfloat16> out = batch.Run(0, batch.sequences(), shares);
   const double error = RelativeError(ToFloats(out), batch.Naive());
   EXPECT_LT(error, kTolerance) << what;
-  EXPECT_TRUE(SameBits(out, batch.Run(0, batch.sequences(), shares))) << "a second run differs: " << what;
+  EXPECT_TRUE(SameBits(out, batch.Run(0, batch.sequences(), shares)))
+      << "a second run differs: " << what;
   std::printf("mla_decode %s: relative error %.2e\n", what, error);
 }
 
@@ -154,7 +165,8 @@ TEST_F(MlaDecodeGpuTest, SmallContextsMatchTheOracle) {
   for (int s = 0; s < batch.sequences(); ++s) {
     const auto begin = out.begin() + int64_t{s} * 16 * kLatentChannels;
     const std::vector<double> oracle = batch.Oracle(s);
-    EXPECT_LT(RelativeError({begin, begin + kLatentChannels}, oracle), kTolerance) << "sequence " << s;
+    EXPECT_LT(RelativeError({begin, begin + kLatentChannels}, oracle), kTolerance)
+        << "sequence " << s;
     const auto naive_begin = naive.begin() + int64_t{s} * 16 * kLatentChannels;
     const std::vector<float> naive_floats(naive_begin, naive_begin + kLatentChannels);
     EXPECT_LT(RelativeError(naive_floats, oracle), 1e-6) << "sequence " << s;
@@ -189,8 +201,8 @@ TEST_F(MlaDecodeGpuTest, EverySizeOfSplitMatches) {
 
 TEST_F(MlaDecodeGpuTest, SharedPrefixesMatchAndChangeNoBit) {
   for (const int heads : {16, 32}) {
-    Batch batch(heads, {65, 1100, 2300, 200, 1089, 1088 + 1024, 1100, 1200, 5, 64, 1500, 1},
-                4, {64, 1088, 0}, 9);
+    Batch batch(heads, {65, 1100, 2300, 200, 1089, 1088 + 1024, 1100, 1200, 5, 64, 1500, 1}, 4,
+                {64, 1088, 0}, 9);
     ExpectCloseToNaive(batch, true, "G 4, three prefixes");
     const std::vector<__nv_bfloat16> shared = batch.Run(0, batch.sequences(), true);
     EXPECT_TRUE(SameBits(shared, batch.Run(0, batch.sequences(), false)));
@@ -208,7 +220,8 @@ TEST_F(MlaDecodeGpuTest, SequenceHasTheSameBitsInEveryBatch) {
   for (int s = 0; s < batch.sequences(); s += 9) {
     const auto begin = together.begin() + int64_t{s} * 16 * kLatentChannels;
     const std::vector<__nv_bfloat16> own(begin, begin + 16 * kLatentChannels);
-    EXPECT_TRUE(SameBits(batch.Run(s, 1, false), own)) << "sequence " << s << " of context " << contexts[s];
+    EXPECT_TRUE(SameBits(batch.Run(s, 1, false), own))
+        << "sequence " << s << " of context " << contexts[s];
   }
 }
 

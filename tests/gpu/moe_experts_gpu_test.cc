@@ -1,5 +1,6 @@
-// The expert layer on the GPU against double precision, for every tile width and every way tokens can be spread over the
-// experts; that no output is left unwritten, and that bits depend neither on timing nor on the rest of the batch.
+// The expert layer on the GPU against double precision, for every tile width and every way tokens
+// can be spread over the experts; that no output is left unwritten, and that bits depend neither on
+// timing nor on the rest of the batch.
 #include <algorithm>
 #include <numeric>
 #include <string>
@@ -12,7 +13,8 @@
 namespace r1::kernels {
 namespace {
 
-constexpr MoeExpertsBf16Shape kM16 = {.hidden = 2048, .intermediate = 1408, .experts = 64, .active = 6};
+constexpr MoeExpertsBf16Shape kM16 = {
+    .hidden = 2048, .intermediate = 1408, .experts = 64, .active = 6};
 constexpr MoeExpertsBf16Shape kM16Shared = {
     .hidden = 2048, .intermediate = 1408, .experts = 64, .active = 6, .shared_experts = 2};
 constexpr MoeExpertsBf16Shape kSmall = {
@@ -22,17 +24,20 @@ constexpr double kTolerance = 4e-3;
 
 enum class Routing { kUniform, kOneForAll, kFewExperts };
 
-std::vector<int32_t> DrawExperts(const MoeExpertsBf16Shape& shape, int tokens, Routing routing, uint64_t seed) {
+std::vector<int32_t> DrawExperts(const MoeExpertsBf16Shape& shape, int tokens, Routing routing,
+                                 uint64_t seed) {
   Rng rng = TestRng(seed);
   std::vector<int32_t> experts;
   const int candidates = routing == Routing::kFewExperts ? shape.active : shape.experts;
   std::vector<int32_t> order(candidates);
   for (int t = 0; t < tokens; ++t) {
     std::iota(order.begin(), order.end(), 0);
-    for (int i = 0; i < shape.active; ++i) std::swap(order[i], order[i + rng.NextBelow(candidates - i)]);
+    for (int i = 0; i < shape.active; ++i)
+      std::swap(order[i], order[i + rng.NextBelow(candidates - i)]);
     if (routing == Routing::kOneForAll) {
       const int popular = shape.experts / 2;
-      if (std::find(order.begin(), order.begin() + shape.active, popular) == order.begin() + shape.active) {
+      if (std::find(order.begin(), order.begin() + shape.active, popular) ==
+          order.begin() + shape.active) {
         order[rng.NextBelow(shape.active)] = popular;
       }
     }
@@ -54,13 +59,14 @@ class Layer {
         down_packed_(All() * PackedBytes(shape.hidden, shape.intermediate)),
         x_(NormalBf16(int64_t{tokens_max} * shape.hidden, 1, seed + 3)),
         workspace_(MoeExpertsBf16Sm90WorkspaceBytes(shape, tokens_max)) {
-    R1_CHECK_CUDA(PackGateUpBf16Sm90(gate_.data(), up_.data(), All(), shape.intermediate, shape.hidden,
-                                     gate_up_packed_.data(), nullptr));
-    R1_CHECK_CUDA(
-        PackRowsBf16Sm90(down_.data(), All(), shape.hidden, shape.intermediate, down_packed_.data(), nullptr));
+    R1_CHECK_CUDA(PackGateUpBf16Sm90(gate_.data(), up_.data(), All(), shape.intermediate,
+                                     shape.hidden, gate_up_packed_.data(), nullptr));
+    R1_CHECK_CUDA(PackRowsBf16Sm90(down_.data(), All(), shape.hidden, shape.intermediate,
+                                   down_packed_.data(), nullptr));
     workspace_.Fill(0);
     Rng rng = TestRng(seed + 4);
-    for (int i = 0; i < tokens_max * shape.active; ++i) weights_.push_back(static_cast<float>(rng.NextUniform()));
+    for (int i = 0; i < tokens_max * shape.active; ++i)
+      weights_.push_back(static_cast<float>(rng.NextUniform()));
   }
 
   // Tokens first, first + 1, … of the layer's inputs, with these experts.
@@ -91,8 +97,8 @@ class Layer {
                                     .experts = shape_.experts,
                                     .active = shape_.active,
                                     .shared_experts = shape_.shared_experts};
-    return ExpertsOracle(args, ToFloats(x_), ToFloats(gate_), ToFloats(up_), ToFloats(down_), experts,
-                         Weights(0, tokens));
+    return ExpertsOracle(args, ToFloats(x_), ToFloats(gate_), ToFloats(up_), ToFloats(down_),
+                         experts, Weights(0, tokens));
   }
 
   int tokens_max() const { return tokens_max_; }
@@ -101,7 +107,8 @@ class Layer {
   int All() const { return shape_.experts + shape_.shared_experts; }
   int64_t Elements() const { return int64_t{All()} * shape_.intermediate * shape_.hidden; }
   std::vector<float> Weights(int first, int tokens) const {
-    return {weights_.begin() + first * shape_.active, weights_.begin() + (first + tokens) * shape_.active};
+    return {weights_.begin() + first * shape_.active,
+            weights_.begin() + (first + tokens) * shape_.active};
   }
   MoeExpertsBf16Args Args(int first, int tokens, const DeviceBuffer<int32_t>& experts,
                           const DeviceBuffer<float>& weights) const {
@@ -131,7 +138,8 @@ class Layer {
 class MoeExpertsGpuTest : public GpuTest {};
 
 // Runs several batch sizes through one workspace, in the given order.
-void ExpectCloseToNaive(const MoeExpertsBf16Shape& shape, const std::vector<int>& token_counts, Routing routing) {
+void ExpectCloseToNaive(const MoeExpertsBf16Shape& shape, const std::vector<int>& token_counts,
+                        Routing routing) {
   Layer layer(shape, *std::max_element(token_counts.begin(), token_counts.end()), 11);
   for (const int tokens : token_counts) {
     const std::vector<int32_t> experts = DrawExperts(shape, tokens, routing, tokens);
@@ -139,10 +147,12 @@ void ExpectCloseToNaive(const MoeExpertsBf16Shape& shape, const std::vector<int>
     const double error = RelativeError(ToFloats(out), layer.Naive(experts, tokens));
     EXPECT_LT(error, kTolerance) << "tokens " << tokens << " routing " << static_cast<int>(routing);
     EXPECT_GT(error, 0) << "bf16 results cannot be exact";
-    EXPECT_TRUE(SameBits(out, layer.Run(experts, 0, tokens))) << "a second run differs, tokens " << tokens;
+    EXPECT_TRUE(SameBits(out, layer.Run(experts, 0, tokens)))
+        << "a second run differs, tokens " << tokens;
     if (tokens == token_counts.back()) {
       std::printf("moe_experts D %d I %d E %d A %d S %d, T %d: relative error %.2e\n", shape.hidden,
-                  shape.intermediate, shape.experts, shape.active, shape.shared_experts, tokens, error);
+                  shape.intermediate, shape.experts, shape.active, shape.shared_experts, tokens,
+                  error);
     }
   }
 }
@@ -153,7 +163,8 @@ TEST_F(MoeExpertsGpuTest, SmallLayerMatchesTheOracle) {
     for (const int tokens : {1, 2, 9, 37}) {
       const std::vector<int32_t> experts = DrawExperts(kSmall, tokens, routing, tokens);
       const std::vector<double> oracle = layer.Oracle(experts, tokens);
-      EXPECT_LT(RelativeError(ToFloats(layer.Run(experts, 0, tokens)), oracle), kTolerance) << "tokens " << tokens;
+      EXPECT_LT(RelativeError(ToFloats(layer.Run(experts, 0, tokens)), oracle), kTolerance)
+          << "tokens " << tokens;
       const std::vector<double> naive = layer.Naive(experts, tokens);
       const std::vector<float> naive_floats(naive.begin(), naive.end());
       EXPECT_LT(RelativeError(naive_floats, oracle), 1e-6) << "tokens " << tokens;
@@ -164,12 +175,14 @@ TEST_F(MoeExpertsGpuTest, SmallLayerMatchesTheOracle) {
 // Every width of tile, tiles that are just full and just too small, and several tiles an expert.
 TEST_F(MoeExpertsGpuTest, SmallLayerMatchesForRaggedTokenCounts) {
   for (const Routing routing : {Routing::kUniform, Routing::kOneForAll, Routing::kFewExperts}) {
-    ExpectCloseToNaive(kSmall, {1, 7, 8, 9, 16, 17, 33, 64, 65, 127, 128, 129, 255, 257, 513}, routing);
+    ExpectCloseToNaive(kSmall, {1, 7, 8, 9, 16, 17, 33, 64, 65, 127, 128, 129, 255, 257, 513},
+                       routing);
   }
 }
 
 TEST_F(MoeExpertsGpuTest, HighAndWideTilesMatchForRaggedTokenCounts) {
-  const MoeExpertsBf16Shape shape = {.hidden = 256, .intermediate = 128, .experts = 16, .active = 4, .shared_experts = 1};
+  const MoeExpertsBf16Shape shape = {
+      .hidden = 256, .intermediate = 128, .experts = 16, .active = 4, .shared_experts = 1};
   for (const Routing routing : {Routing::kUniform, Routing::kOneForAll, Routing::kFewExperts}) {
     ExpectCloseToNaive(shape, {191, 192, 500, 767, 768, 1500, 2049, 100, 4096}, routing);
   }
@@ -177,16 +190,20 @@ TEST_F(MoeExpertsGpuTest, HighAndWideTilesMatchForRaggedTokenCounts) {
 
 TEST_F(MoeExpertsGpuTest, OtherShapesMatch) {
   // An odd number of row blocks, which cannot use wide tiles.
-  ExpectCloseToNaive({.hidden = 384, .intermediate = 192, .experts = 10, .active = 3, .shared_experts = 2},
-                     {1, 40, 1100}, Routing::kUniform);
+  ExpectCloseToNaive(
+      {.hidden = 384, .intermediate = 192, .experts = 10, .active = 3, .shared_experts = 2},
+      {1, 40, 1100}, Routing::kUniform);
   // As many slots as one round of the final sum takes, and more.
-  ExpectCloseToNaive({.hidden = 256, .intermediate = 64, .experts = 32, .active = 8, .shared_experts = 0},
-                     {3, 50}, Routing::kUniform);
-  ExpectCloseToNaive({.hidden = 256, .intermediate = 64, .experts = 256, .active = 12, .shared_experts = 1},
-                     {3, 50, 300}, Routing::kUniform);
+  ExpectCloseToNaive(
+      {.hidden = 256, .intermediate = 64, .experts = 32, .active = 8, .shared_experts = 0}, {3, 50},
+      Routing::kUniform);
+  ExpectCloseToNaive(
+      {.hidden = 256, .intermediate = 64, .experts = 256, .active = 12, .shared_experts = 1},
+      {3, 50, 300}, Routing::kUniform);
   // Qwen3-30B-A3B.
-  ExpectCloseToNaive({.hidden = 2048, .intermediate = 768, .experts = 128, .active = 8, .shared_experts = 0},
-                     {1, 48, 200}, Routing::kUniform);
+  ExpectCloseToNaive(
+      {.hidden = 2048, .intermediate = 768, .experts = 128, .active = 8, .shared_experts = 0},
+      {1, 48, 200}, Routing::kUniform);
 }
 
 TEST_F(MoeExpertsGpuTest, M16Matches) {
@@ -201,7 +218,8 @@ TEST_F(MoeExpertsGpuTest, M16MatchesForLargeBatches) {
   ExpectCloseToNaive(kM16Shared, {2000}, Routing::kOneForAll);
 }
 
-// The same token alone, among a few and among many, in narrow and in wide tiles, at another place of the batch.
+// The same token alone, among a few and among many, in narrow and in wide tiles, at another place
+// of the batch.
 void ExpectBatchInvariant(const MoeExpertsBf16Shape& shape, const std::vector<int>& batches) {
   Layer layer(shape, *std::max_element(batches.begin(), batches.end()), 23);
   const std::vector<int32_t> experts = DrawExperts(shape, layer.tokens_max(), Routing::kUniform, 3);
@@ -221,7 +239,9 @@ void ExpectBatchInvariant(const MoeExpertsBf16Shape& shape, const std::vector<in
   }
 }
 
-TEST_F(MoeExpertsGpuTest, SmallTokenHasTheSameBitsInEveryBatch) { ExpectBatchInvariant(kSmall, {5, 33, 200}); }
+TEST_F(MoeExpertsGpuTest, SmallTokenHasTheSameBitsInEveryBatch) {
+  ExpectBatchInvariant(kSmall, {5, 33, 200});
+}
 
 TEST_F(MoeExpertsGpuTest, M16TokenHasTheSameBitsInEveryBatch) {
   ExpectBatchInvariant(kM16Shared, {3, 16, 64, 512, 2048});

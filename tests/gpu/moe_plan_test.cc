@@ -1,5 +1,5 @@
-// The walk over an expert layer's work: whatever the spread of tokens and the number of blocks, every
-// (row tile, token) of both halves is visited once, gate-up before down.
+// The walk over an expert layer's work: whatever the spread of tokens and the number of blocks,
+// every (row tile, token) of both halves is visited once, gate-up before down.
 #include "kernels/cuda/moe_plan.h"
 
 #include <gtest/gtest.h>

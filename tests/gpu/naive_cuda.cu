@@ -1,6 +1,5 @@
-#include "tests/gpu/naive_cuda.h"
-
 #include "kernels/bench/device_data.h"
+#include "tests/gpu/naive_cuda.h"
 
 namespace r1::kernels {
 namespace {
@@ -8,7 +7,8 @@ namespace {
 constexpr int kThreads = 256;
 
 __device__ double WarpSum(double value) {
-  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(~0u, value, distance);
+  for (int distance = 16; distance > 0; distance /= 2)
+    value += __shfl_xor_sync(~0u, value, distance);
   return value;
 }
 
@@ -29,7 +29,8 @@ __device__ double DotBf16(const __nv_bfloat16* a, const __nv_bfloat16* b, int si
   return WarpSum(sum);
 }
 
-__global__ void MatmulKernel(const __nv_bfloat16* x, const __nv_bfloat16* w, int m, int n, int k, double* out) {
+__global__ void MatmulKernel(const __nv_bfloat16* x, const __nv_bfloat16* w, int m, int n, int k,
+                             double* out) {
   const int64_t warp = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
   if (warp >= int64_t{m} * n) return;
   const double sum = DotBf16(x + warp / n * k, w + warp % n * k, k);
@@ -48,14 +49,16 @@ __global__ void HiddenKernel(MoeExpertsBf16Args args, NaiveExpertWeights weights
   const int64_t warp = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
   if (warp >= int64_t{args.tokens} * slots * width) return;
   const int token = static_cast<int>(warp / width / slots);
-  const int64_t row = int64_t{ExpertOf(args, token, static_cast<int>(warp / width % slots))} * width + warp % width;
+  const int64_t row =
+      int64_t{ExpertOf(args, token, static_cast<int>(warp / width % slots))} * width + warp % width;
   const __nv_bfloat16* x = args.x + token * args.x_stride;
   const double gate = DotBf16(x, weights.gate + row * args.shape.hidden, args.shape.hidden);
   const double up = DotBf16(x, weights.up + row * args.shape.hidden, args.shape.hidden);
   if (threadIdx.x % 32 == 0) hidden[warp] = gate / (1 + exp(-gate)) * up;
 }
 
-__global__ void OutKernel(MoeExpertsBf16Args args, NaiveExpertWeights weights, const double* hidden, double* out) {
+__global__ void OutKernel(MoeExpertsBf16Args args, NaiveExpertWeights weights, const double* hidden,
+                          double* out) {
   const int slots = args.shape.active + args.shape.shared_experts;
   const int width = args.shape.intermediate;
   const int64_t warp = (int64_t{blockIdx.x} * kThreads + threadIdx.x) / 32;
@@ -63,9 +66,12 @@ __global__ void OutKernel(MoeExpertsBf16Args args, NaiveExpertWeights weights, c
   const int token = static_cast<int>(warp / args.shape.hidden);
   double sum = 0;
   for (int slot = 0; slot < slots; ++slot) {
-    const int64_t row = int64_t{ExpertOf(args, token, slot)} * args.shape.hidden + warp % args.shape.hidden;
-    const double weight = slot < args.shape.active ? args.weights[token * args.shape.active + slot] : 1;
-    sum += weight * Dot(hidden + (int64_t{token} * slots + slot) * width, weights.down + row * width, width);
+    const int64_t row =
+        int64_t{ExpertOf(args, token, slot)} * args.shape.hidden + warp % args.shape.hidden;
+    const double weight =
+        slot < args.shape.active ? args.weights[token * args.shape.active + slot] : 1;
+    sum += weight *
+           Dot(hidden + (int64_t{token} * slots + slot) * width, weights.down + row * width, width);
   }
   if (threadIdx.x % 32 == 0) out[warp] = sum;
 }
@@ -73,7 +79,8 @@ __global__ void OutKernel(MoeExpertsBf16Args args, NaiveExpertWeights weights, c
 constexpr int kContextMax = 16384;
 
 // A block a (sequence, head).
-__global__ void MlaKernel(MlaDecodeBf16Args args, const __nv_bfloat16* rows, double* scores, double* out) {
+__global__ void MlaKernel(MlaDecodeBf16Args args, const __nv_bfloat16* rows, double* scores,
+                          double* out) {
   __shared__ double reduced;
   const int sequence = blockIdx.x / args.heads;
   const int context = args.contexts[sequence];
@@ -81,7 +88,8 @@ __global__ void MlaKernel(MlaDecodeBf16Args args, const __nv_bfloat16* rows, dou
   const __nv_bfloat16* q = args.q + int64_t{blockIdx.x} * kCacheChannels;
   double* own_scores = scores + int64_t{blockIdx.x} * kContextMax;
   auto row_of = [&](int token) {
-    return rows + (int64_t{table[token / kLatentBlockTokens]} * kLatentBlockTokens + token % kLatentBlockTokens) *
+    return rows + (int64_t{table[token / kLatentBlockTokens]} * kLatentBlockTokens +
+                   token % kLatentBlockTokens) *
                       kCacheChannels;
   };
   for (int token = threadIdx.x / 32; token < context; token += kThreads / 32) {
@@ -95,7 +103,8 @@ __global__ void MlaKernel(MlaDecodeBf16Args args, const __nv_bfloat16* rows, dou
     reduced = highest;
   }
   __syncthreads();
-  for (int token = threadIdx.x; token < context; token += kThreads) own_scores[token] = exp(own_scores[token] - reduced);
+  for (int token = threadIdx.x; token < context; token += kThreads)
+    own_scores[token] = exp(own_scores[token] - reduced);
   __syncthreads();
   if (threadIdx.x == 0) {
     reduced = 0;
@@ -116,11 +125,14 @@ __global__ void PackCacheKernel(const __nv_bfloat16* rows, int64_t elements, uin
   if (i >= elements) return;
   const int64_t row = i / kCacheChannels;
   uint8_t* block = packed + row / kLatentBlockTokens * kCacheBlockBytes;
-  const int offset = CacheOffset(static_cast<int>(row % kLatentBlockTokens), static_cast<int>(i % kCacheChannels));
+  const int offset =
+      CacheOffset(static_cast<int>(row % kLatentBlockTokens), static_cast<int>(i % kCacheChannels));
   *reinterpret_cast<__nv_bfloat16*>(block + offset) = rows[i];
 }
 
-unsigned BlocksFor(int64_t warps) { return static_cast<unsigned>((warps * 32 + kThreads - 1) / kThreads); }
+unsigned BlocksFor(int64_t warps) {
+  return static_cast<unsigned>((warps * 32 + kThreads - 1) / kThreads);
+}
 
 }  // namespace
 
@@ -129,12 +141,14 @@ void NaiveMatmul(const __nv_bfloat16* x, const __nv_bfloat16* w, int m, int n, i
   R1_CHECK_CUDA(cudaGetLastError());
 }
 
-void NaiveMoeExperts(const MoeExpertsBf16Args& args, const NaiveExpertWeights& weights, double* out) {
+void NaiveMoeExperts(const MoeExpertsBf16Args& args, const NaiveExpertWeights& weights,
+                     double* out) {
   const int64_t places = int64_t{args.tokens} * (args.shape.active + args.shape.shared_experts);
   DeviceBuffer<double> hidden(places * args.shape.intermediate);
   HiddenKernel<<<BlocksFor(hidden.size()), kThreads>>>(args, weights, hidden.data());
   R1_CHECK_CUDA(cudaGetLastError());
-  OutKernel<<<BlocksFor(int64_t{args.tokens} * args.shape.hidden), kThreads>>>(args, weights, hidden.data(), out);
+  OutKernel<<<BlocksFor(int64_t{args.tokens} * args.shape.hidden), kThreads>>>(args, weights,
+                                                                               hidden.data(), out);
   R1_CHECK_CUDA(cudaGetLastError());
   R1_CHECK_CUDA(cudaDeviceSynchronize());
 }
@@ -148,7 +162,8 @@ void NaiveMlaDecode(const MlaDecodeBf16Args& args, const __nv_bfloat16* rows, do
 
 void PackCache(const __nv_bfloat16* rows, int blocks, uint8_t* packed) {
   const int64_t elements = int64_t{blocks} * kLatentBlockTokens * kCacheChannels;
-  PackCacheKernel<<<static_cast<unsigned>((elements + kThreads - 1) / kThreads), kThreads>>>(rows, elements, packed);
+  PackCacheKernel<<<static_cast<unsigned>((elements + kThreads - 1) / kThreads), kThreads>>>(
+      rows, elements, packed);
   R1_CHECK_CUDA(cudaGetLastError());
 }
 

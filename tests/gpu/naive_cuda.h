@@ -1,5 +1,6 @@
-// The plainest possible GPU versions of the operators, in double precision, one warp an output: the truth for shapes that
-// are too large for the CPU oracles. Tests check them against the oracles on small shapes.
+// The plainest possible GPU versions of the operators, in double precision, one warp an output: the
+// truth for shapes that are too large for the CPU oracles. Tests check them against the oracles on
+// small shapes.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -14,15 +15,18 @@ namespace r1::kernels {
 // out[m, n] = sum over k of x[m, k] * w[n, k].
 void NaiveMatmul(const __nv_bfloat16* x, const __nv_bfloat16* w, int m, int n, int k, double* out);
 
-// Weights are [E + S][I, D] and [E + S][D, I], not packed; args.gate_up, down, out and workspace are not used.
+// Weights are [E + S][I, D] and [E + S][D, I], not packed; args.gate_up, down, out and workspace
+// are not used.
 struct NaiveExpertWeights {
   const __nv_bfloat16* gate;
   const __nv_bfloat16* up;
   const __nv_bfloat16* down;
 };
-void NaiveMoeExperts(const MoeExpertsBf16Args& args, const NaiveExpertWeights& weights, double* out);
+void NaiveMoeExperts(const MoeExpertsBf16Args& args, const NaiveExpertWeights& weights,
+                     double* out);
 
-// Attention over a cache that is not packed: rows [blocks * 64, 576]. out is [B, H, 512]; prefixes play no part.
+// Attention over a cache that is not packed: rows [blocks * 64, 576]. out is [B, H, 512]; prefixes
+// play no part.
 void NaiveMlaDecode(const MlaDecodeBf16Args& args, const __nv_bfloat16* rows, double* out);
 
 // rows [blocks * 64, 576] -> packed blocks.

@@ -11,12 +11,13 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// Indices of the `count` highest values, lower index first among equals; ascending. *margin shrinks to the distance
-// between the last taken and the first left one.
+// Indices of the `count` highest values, lower index first among equals; ascending. *margin shrinks
+// to the distance between the last taken and the first left one.
 std::vector<int32_t> Highest(const std::vector<double>& values, int count, double* margin) {
   std::vector<int32_t> order(values.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return values[a] > values[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return values[a] > values[b]; });
   if (static_cast<size_t>(count) < order.size()) {
     *margin = std::min(*margin, values[order[count - 1]] - values[order[count]]);
   }
@@ -83,7 +84,8 @@ RouterChoice RouterOracle(const std::vector<double>& logits, const std::vector<f
 
 std::vector<double> ExpertsOracle(const ExpertsOracleArgs& args, const std::vector<float>& x,
                                   const std::vector<float>& gate, const std::vector<float>& up,
-                                  const std::vector<float>& down, const std::vector<int32_t>& experts,
+                                  const std::vector<float>& down,
+                                  const std::vector<int32_t>& experts,
                                   const std::vector<float>& weights) {
   const int d = args.hidden;
   const int width = args.intermediate;
@@ -92,7 +94,8 @@ std::vector<double> ExpertsOracle(const ExpertsOracleArgs& args, const std::vect
   for (int t = 0; t < args.tokens; ++t) {
     for (int slot = 0; slot < args.active + args.shared_experts; ++slot) {
       const bool routed = slot < args.active;
-      const int expert = routed ? experts[t * args.active + slot] : args.experts + slot - args.active;
+      const int expert =
+          routed ? experts[t * args.active + slot] : args.experts + slot - args.active;
       const double weight = routed ? weights[t * args.active + slot] : 1;
       for (int i = 0; i < width; ++i) {
         const size_t row = (static_cast<size_t>(expert) * width + i) * d;
@@ -110,8 +113,8 @@ std::vector<double> ExpertsOracle(const ExpertsOracleArgs& args, const std::vect
   return out;
 }
 
-SampleOracleResult SampleOracle(const std::vector<double>& logits, double temperature, double uniform,
-                                int32_t token_or_negative) {
+SampleOracleResult SampleOracle(const std::vector<double>& logits, double temperature,
+                                double uniform, int32_t token_or_negative) {
   const double scale = temperature == 0 ? 1 : 1 / temperature;
   const auto best = std::max_element(logits.begin(), logits.end());
   double total = 0;
@@ -128,14 +131,15 @@ SampleOracleResult SampleOracle(const std::vector<double>& logits, double temper
       if (sum > uniform) break;
     }
   }
-  for (int32_t v = 0; v < result.token; ++v) result.before += std::exp((logits[v] - *best) * scale) / total;
+  for (int32_t v = 0; v < result.token; ++v)
+    result.before += std::exp((logits[v] - *best) * scale) / total;
   result.after = result.before + std::exp((logits[result.token] - *best) * scale) / total;
   result.logprob = (logits[result.token] - *best) * scale - std::log(total);
   return result;
 }
 
-std::vector<double> AttentionOracle(const float* q, const std::vector<const float*>& rows, int width, int latent,
-                                    double scale) {
+std::vector<double> AttentionOracle(const float* q, const std::vector<const float*>& rows,
+                                    int width, int latent, double scale) {
   std::vector<double> weights;
   for (const float* row : rows) weights.push_back(Dot(q, row, width) * scale);
   const double highest = *std::max_element(weights.begin(), weights.end());

@@ -1,5 +1,6 @@
-// What the operators compute, as plainly as possible and in double precision: the tests' truth. Inputs are float: bf16
-// values are exact in it. Checked against kernels/reference by oracles_test, so that CPU and GPU tests share one truth.
+// What the operators compute, as plainly as possible and in double precision: the tests' truth.
+// Inputs are float: bf16 values are exact in it. Checked against kernels/reference by oracles_test,
+// so that CPU and GPU tests share one truth.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,8 @@ struct RouterOracleArgs {
 struct RouterChoice {
   std::vector<int32_t> experts;  // ascending
   std::vector<double> weights;
-  // How far the choice is from another one: the least difference between a taken and a left expert, or group.
+  // How far the choice is from another one: the least difference between a taken and a left expert,
+  // or group.
   double margin = 0;
 };
 // One token. bias may be empty.
@@ -39,7 +41,8 @@ struct ExpertsOracleArgs {
 // gate and up [E + S][I, D], down [E + S][D, I]; returns [T, D].
 std::vector<double> ExpertsOracle(const ExpertsOracleArgs& args, const std::vector<float>& x,
                                   const std::vector<float>& gate, const std::vector<float>& up,
-                                  const std::vector<float>& down, const std::vector<int32_t>& experts,
+                                  const std::vector<float>& down,
+                                  const std::vector<int32_t>& experts,
                                   const std::vector<float>& weights);
 
 struct SampleOracleResult {
@@ -49,12 +52,14 @@ struct SampleOracleResult {
   double before = 0;
   double after = 0;
 };
-// One row. temperature 0 is greedy; `token_or_negative` >= 0 asks about that token instead of the drawn one.
-SampleOracleResult SampleOracle(const std::vector<double>& logits, double temperature, double uniform,
-                                int32_t token_or_negative = -1);
+// One row. temperature 0 is greedy; `token_or_negative` >= 0 asks about that token instead of the
+// drawn one.
+SampleOracleResult SampleOracle(const std::vector<double>& logits, double temperature,
+                                double uniform, int32_t token_or_negative = -1);
 
-// One query row [width] over `context` cached rows [context, width], whose first `latent` channels are the values.
-std::vector<double> AttentionOracle(const float* q, const std::vector<const float*>& rows, int width, int latent,
-                                    double scale);
+// One query row [width] over `context` cached rows [context, width], whose first `latent` channels
+// are the values.
+std::vector<double> AttentionOracle(const float* q, const std::vector<const float*>& rows,
+                                    int width, int latent, double scale);
 
 }  // namespace r1::kernels

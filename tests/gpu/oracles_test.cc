@@ -64,9 +64,8 @@ TEST(OraclesTest, RouterAgreesWithTheReference) {
     for (int e = 0; e < kExperts; ++e) {
       logits.push_back(DotProduct(&x[t * kHidden], &router.plain[e * kHidden], kHidden));
     }
-    const RouterChoice choice =
-        RouterOracle(logits, bias,
-                     {.active = kActive, .groups = 4, .groups_kept = 2, .scaling = 2.5});
+    const RouterChoice choice = RouterOracle(
+        logits, bias, {.active = kActive, .groups = 4, .groups_kept = 2, .scaling = 2.5});
     ASSERT_GT(choice.margin, 1e-5) << "an unlucky draw: choose another seed";
     for (int a = 0; a < kActive; ++a) {
       EXPECT_EQ(experts[t * kActive + a], choice.experts[a]) << "token " << t;

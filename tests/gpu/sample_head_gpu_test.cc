@@ -1,5 +1,6 @@
-// The fused head on the GPU: each drawn token is the one that its uniform number falls on in double precision, its logprob
-// is right, frequencies follow the distribution, and a row's result does not depend on the batch.
+// The fused head on the GPU: each drawn token is the one that its uniform number falls on in double
+// precision, its logprob is right, frequencies follow the distribution, and a row's result does not
+// depend on the batch.
 #include <algorithm>
 #include <cmath>
 
@@ -70,7 +71,8 @@ class Head {
 
   // Makes a row of inputs no numbers.
   void PoisonRow(int row) {
-    R1_CHECK_CUDA(cudaMemset(x_.data() + int64_t{row} * hidden_, 0xFF, hidden_ * sizeof(__nv_bfloat16)));
+    R1_CHECK_CUDA(
+        cudaMemset(x_.data() + int64_t{row} * hidden_, 0xFF, hidden_ * sizeof(__nv_bfloat16)));
   }
 
   // [rows, V]
@@ -107,14 +109,16 @@ void ExpectMatchesOracle(int rows, int hidden, int vocab, int checked) {
   const std::vector<double> logits = head.Logits(rows);
   double worst = 0;
   for (int row = 0; row < rows; row += (rows + checked - 1) / checked) {
-    const std::vector<double> own(logits.begin() + int64_t{row} * vocab, logits.begin() + int64_t{row + 1} * vocab);
+    const std::vector<double> own(logits.begin() + int64_t{row} * vocab,
+                                  logits.begin() + int64_t{row + 1} * vocab);
     ASSERT_GE(samples.tokens[row], 0);
     ASSERT_LT(samples.tokens[row], vocab);
     const double temperature = head.temperatures()[row];
     const double uniform = head.Uniform(row);
     const SampleOracleResult found = SampleOracle(own, temperature, uniform, samples.tokens[row]);
     if (temperature == 0) {
-      EXPECT_GT(own[samples.tokens[row]], *std::max_element(own.begin(), own.end()) - 1e-5) << "row " << row;
+      EXPECT_GT(own[samples.tokens[row]], *std::max_element(own.begin(), own.end()) - 1e-5)
+          << "row " << row;
     } else {
       EXPECT_GT(uniform, found.before - kTolerance) << "row " << row;
       EXPECT_LT(uniform, found.after + kTolerance) << "row " << row;
@@ -122,7 +126,8 @@ void ExpectMatchesOracle(int rows, int hidden, int vocab, int checked) {
     EXPECT_NEAR(samples.logprobs[row], found.logprob, kTolerance) << "row " << row;
     worst = std::max(worst, std::abs(samples.logprobs[row] - found.logprob));
   }
-  std::printf("sample_head M %d D %d V %d: largest error of a logprob %.1e\n", rows, hidden, vocab, worst);
+  std::printf("sample_head M %d D %d V %d: largest error of a logprob %.1e\n", rows, hidden, vocab,
+              worst);
 }
 
 TEST_F(SampleHeadGpuTest, SmallVocabulariesMatchTheOracle) {
@@ -132,11 +137,13 @@ TEST_F(SampleHeadGpuTest, SmallVocabulariesMatchTheOracle) {
 }
 
 TEST_F(SampleHeadGpuTest, SmallRowCountsMatchTheOracleInEveryTileWidth) {
-  for (const int rows : {8, 9, 17, 32, 33, 64, 65, 100, 128, 129, 200, 256, 257, 300, 513}) ExpectMatchesOracle(rows, 128, 2000, rows);
+  for (const int rows : {8, 9, 17, 32, 33, 64, 65, 100, 128, 129, 200, 256, 257, 300, 513})
+    ExpectMatchesOracle(rows, 128, 2000, rows);
 }
 
 TEST_F(SampleHeadGpuTest, M16HeadMatchesTheOracle) {
-  for (const int rows : {1, 16, 64, 100, 128, 256, 512}) ExpectMatchesOracle(rows, 2048, 102400, 32);
+  for (const int rows : {1, 16, 64, 100, 128, 256, 512})
+    ExpectMatchesOracle(rows, 2048, 102400, 32);
   ExpectMatchesOracle(1024, 512, 32000, 32);
 }
 
@@ -155,7 +162,8 @@ TEST_F(SampleHeadGpuTest, FrequenciesFollowTheDistribution) {
     const std::vector<double> logits = head.Logits(1);
     double chi_square = 0;
     for (int v = 0; v < kVocab; ++v) {
-      const double expected = kRows * kRounds * std::exp(SampleOracle(logits, temperature, 0, v).logprob);
+      const double expected =
+          kRows * kRounds * std::exp(SampleOracle(logits, temperature, 0, v).logprob);
       chi_square += (counts[v] - expected) * (counts[v] - expected) / expected;
     }
     // 39 degrees of freedom: 75.6 is exceeded once in 2,500 times; the seed is fixed.

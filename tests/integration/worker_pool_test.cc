@@ -15,7 +15,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "learner/rollout_pool_options.h"
-#include "tests/rollout/toy_worker.h"
+#include "tests/integration/toy_worker.h"
 
 namespace r1 {
 namespace {
