@@ -58,9 +58,10 @@ int Run(const ParsedCommand& parsed) {
     if (!json) std::cout << config.run().dir() << " is finished\n";
     return PrintReport(before->report_json, json);
   }
-  if (!json)
+  if (!json) {
     std::cout << (before->is_new ? "starting " : "resuming ") << path << " in "
-              << config.run().dir() << "\n";
+              << config.run().dir() << std::endl;
+  }
 
   SupervisorOptions options;
   options.learner_arguments = {path};

@@ -63,7 +63,7 @@ absl::Status RunSupervisor::StartLearner() {
   }
   R1_ASSIGN_OR_RETURN(attempt_folder_, learner::CreateAttemptFolder(config_.run().dir()));
   std::vector<std::string> arguments;
-  if (config_.learner().ranks() > 1) {
+  if (has_ranks()) {
     arguments = {"mpirun",          "-n",        absl::StrCat(config_.learner().ranks()),
                  "--oversubscribe", "--bind-to", "none"};
     // Containers often forbid the cross-memory attach that the shared-memory transport would use;
@@ -79,7 +79,9 @@ absl::Status RunSupervisor::StartLearner() {
   arguments.insert(arguments.end(), options_.learner_arguments.begin(),
                    options_.learner_arguments.end());
   arguments.insert(arguments.end(), {"--log-folder", attempt_folder_});
-  R1_ASSIGN_OR_RETURN(Subprocess learner, Subprocess::Start(arguments, LogPath("learner")));
+  R1_ASSIGN_OR_RETURN(Subprocess learner,
+                      Subprocess::Start(arguments, LogPath("learner"),
+                                        has_ranks() ? SignalMask::kClear : SignalMask::kKeep));
   learner_.emplace(std::move(learner));
   return absl::OkStatus();
 }
@@ -90,7 +92,7 @@ absl::Status RunSupervisor::StartWorker(int index) {
   const std::vector<std::string> arguments = {OwnProgramPath(),        "worker", "--learner",
                                               endpoint_->grpc_address, "--name", name,
                                               "--retry-seconds",       "5"};
-  R1_ASSIGN_OR_RETURN(Subprocess worker, Subprocess::Start(arguments, LogPath(name)));
+  R1_ASSIGN_OR_RETURN(Subprocess worker, Subprocess::Start(arguments, LogPath(name), SignalMask::kKeep));
   slot.process.emplace(std::move(worker));
   slot.started = RealClock().MonotonicSeconds();
   ++slot.starts;
@@ -139,11 +141,13 @@ absl::Status RunSupervisor::TendWorkers() {
 
 void RunSupervisor::ForwardStop() {
   if (stop_forwarded_ || !stop_.raised()) return;
+  // Rank 0 itself, not mpirun, which would kill all ranks; rank 0 tells the others. Before it has
+  // said who it is, the next turn tries again.
+  if (has_ranks() && !endpoint_) return;
   stop_forwarded_ = true;
   progress_.ClearBar();
   std::cerr << "stopping: saving a checkpoint (once more to stop at once)\n";
-  // Rank 0 itself, not mpirun, which would kill all ranks; rank 0 tells the others.
-  if (endpoint_) {
+  if (has_ranks()) {
     kill(static_cast<pid_t>(endpoint_->pid), SIGTERM);
   } else {
     learner_->Signal(SIGTERM);
@@ -199,7 +203,7 @@ int RunSupervisor::Run() {
       progress_.Update(status);
     }
     // Short sleeps; a raised stop must not turn them into a busy loop.
-    if (stop_forwarded_) {
+    if (stop_.raised()) {
       usleep(static_cast<useconds_t>(kPollSeconds * 1e6));
     } else {
       stop_.WaitFor(kPollSeconds);

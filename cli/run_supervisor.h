@@ -48,6 +48,7 @@ class RunSupervisor {
   void ForwardStop();
   int Conclude(const ProcessEnd& end);
   std::string LogPath(const std::string& name) const;
+  bool has_ranks() const { return config_.learner().ranks() > 1; }
 
   const v1::Config& config_;
   const SupervisorOptions options_;

@@ -18,13 +18,16 @@ namespace r1::cli {
 namespace {
 
 // Runs in the child between fork and exec: async-signal-safe calls only.
-[[noreturn]] void BecomeProgram(const std::vector<char*>& argv, int output, pid_t parent) {
+[[noreturn]] void BecomeProgram(const std::vector<char*>& argv, int output, pid_t parent,
+                                SignalMask mask) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent) _exit(127);  // the parent died before the line above
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  if (mask == SignalMask::kClear) {
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+  }
   const int null = open("/dev/null", O_RDONLY);
   if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0 ||
       dup2(output, STDERR_FILENO) < 0) {
@@ -42,7 +45,7 @@ std::string ProcessEnd::ToString() const {
 }
 
 absl::StatusOr<Subprocess> Subprocess::Start(const std::vector<std::string>& arguments,
-                                             const std::string& output_path) {
+                                             const std::string& output_path, SignalMask mask) {
   const int output = open(output_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (output < 0) {
     return absl::UnavailableError(
@@ -53,7 +56,7 @@ absl::StatusOr<Subprocess> Subprocess::Start(const std::vector<std::string>& arg
   argv.push_back(nullptr);
   const pid_t parent = getpid();
   const pid_t pid = fork();
-  if (pid == 0) BecomeProgram(argv, output, parent);
+  if (pid == 0) BecomeProgram(argv, output, parent, mask);
   const int error = errno;
   close(output);
   if (pid < 0) return absl::UnavailableError(absl::StrCat("cannot fork: ", std::strerror(error)));

@@ -19,12 +19,18 @@ struct ProcessEnd {
   std::string ToString() const;  // "exit code 3", "signal 9 (Killed)"
 };
 
+// Which signals the program starts with. kKeep: those that this process blocks stay blocked, so that
+// a SIGTERM that comes before an r1 program listens (common/stop_signal.h) waits for it instead of
+// ending it. kClear: none is blocked, for programs that are not ours.
+enum class SignalMask { kKeep, kClear };
+
 // Not thread-safe. The destructor kills a process that still runs, with its group, and reaps it.
 class Subprocess {
  public:
   // arguments[0] is the program's path. Unavailable when it cannot be started.
   [[nodiscard]] static absl::StatusOr<Subprocess> Start(const std::vector<std::string>& arguments,
-                                                        const std::string& output_path);
+                                                        const std::string& output_path,
+                                                        SignalMask mask);
   Subprocess(Subprocess&& other) noexcept;
   Subprocess& operator=(Subprocess&& other) noexcept;
   ~Subprocess();

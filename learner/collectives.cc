@@ -107,6 +107,14 @@ class MpiRanks : public Collectives {
 
 }  // namespace
 
+double AllReduceMax(Collectives& collectives, double value) {
+  // A sum of one slot a rank.
+  std::vector<double> slots(static_cast<size_t>(collectives.size()));
+  slots[static_cast<size_t>(collectives.rank())] = value;
+  collectives.AllReduceSum(std::span<double>(slots));
+  return *std::max_element(slots.begin(), slots.end());
+}
+
 bool LaunchedByMpi() {
   for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE"}) {
     if (std::getenv(name) != nullptr) return true;

@@ -34,6 +34,9 @@ class Collectives {
   [[noreturn]] virtual void Abort(int exit_code) = 0;
 };
 
+// The largest value over ranks, the same on each; values are not negative. Collective.
+double AllReduceMax(Collectives& collectives, double value);
+
 // True under mpirun or srun, decided from the environment alone.
 bool LaunchedByMpi();
 

@@ -77,7 +77,7 @@ void GroupLedger::Plan(const GroupPlan& plan) {
   entry.plan = plan;
   entry.digests.resize(plan.samples.size());
   unleased_.insert(OrderOf(plan));
-  ++unfinished_versions_[plan.policy_version];
+  ++versions_in_use_[plan.policy_version];
   if (key.purpose == v1::PURPOSE_TRAIN) steps_[plan.step].groups.insert(key);
 
   if (const auto restored = restored_.find(key); restored != restored_.end()) {
@@ -234,7 +234,6 @@ void GroupLedger::Complete(Entry& entry) {
     unleased_.erase(OrderOf(entry.plan));
   }
   CountAsLeased(entry);
-  StopNeedingVersion(entry);
   entry.state = State::kAccepted;
   if (entry.plan.key.purpose == v1::PURPOSE_TRAIN) ++steps_.at(entry.plan.step).accepted;
 }
@@ -243,11 +242,6 @@ void GroupLedger::CountAsLeased(Entry& entry) {
   if (entry.counted) return;
   entry.counted = true;
   counters_.set_leased(counters_.leased() + 1);
-}
-
-void GroupLedger::StopNeedingVersion(const Entry& entry) {
-  const auto version = unfinished_versions_.find(entry.plan.policy_version);
-  if (--version->second == 0) unfinished_versions_.erase(version);
 }
 
 // The lease's traces outside the entry; the caller sets the new state.
@@ -262,7 +256,6 @@ void GroupLedger::HandBack(Entry& entry) {
   if (entry.leases >= options_.attempts_max) {
     entry.state = State::kFailed;
     counters_.set_failed(counters_.failed() + 1);
-    StopNeedingVersion(entry);
     return;
   }
   entry.state = State::kUnleased;
@@ -370,7 +363,8 @@ void GroupLedger::Erase(const GroupKey& key) {
   Entry& entry = found->second;
   if (entry.state == State::kLeased) EndLease(entry);
   if (entry.state == State::kUnleased) unleased_.erase(OrderOf(entry.plan));
-  if (entry.state == State::kLeased || entry.state == State::kUnleased) StopNeedingVersion(entry);
+  const auto version = versions_in_use_.find(entry.plan.policy_version);
+  if (--version->second == 0) versions_in_use_.erase(version);
   if (key.purpose == v1::PURPOSE_TRAIN) {
     const auto step = steps_.find(entry.plan.step);
     step->second.groups.erase(key);
@@ -379,9 +373,9 @@ void GroupLedger::Erase(const GroupKey& key) {
   groups_.erase(found);
 }
 
-std::vector<uint64_t> GroupLedger::UnfinishedVersions() const {
+std::vector<uint64_t> GroupLedger::VersionsInUse() const {
   std::vector<uint64_t> versions;
-  for (const auto& [version, groups] : unfinished_versions_) versions.push_back(version);
+  for (const auto& [version, groups] : versions_in_use_) versions.push_back(version);
   return versions;
 }
 
@@ -431,9 +425,8 @@ absl::Status GroupLedger::CheckInvariants() const {
     return absl::InternalError(absl::StrCat(GroupName(key), ": ", what));
   };
   for (const auto& [key, entry] : groups_) {
-    const bool unfinished = entry.state == State::kUnleased || entry.state == State::kLeased;
     counted += entry.counted && entry.state != State::kFailed ? 1 : 0;
-    if (unfinished) ++versions[entry.plan.policy_version];
+    ++versions[entry.plan.policy_version];
     if (key.stage_index != stage_index_) return broken(key, "not of the current stage");
     uint32_t accepted = 0;
     for (const auto& digest : entry.digests) accepted += digest.has_value() ? 1 : 0;
@@ -459,7 +452,7 @@ absl::Status GroupLedger::CheckInvariants() const {
   }
   if (unleased != unleased_.size()) return absl::InternalError("unleased: stale entries");
   if (leased != deadlines_.size()) return absl::InternalError("deadlines: stale entries");
-  if (versions != unfinished_versions_) return absl::InternalError("unfinished versions differ");
+  if (versions != versions_in_use_) return absl::InternalError("versions in use differ");
   uint64_t held = 0;
   for (const auto& [name, worker] : workers_) held += worker.leases.size();
   if (held != leased) return absl::InternalError("workers hold leases that do not exist");

@@ -115,8 +115,9 @@ class GroupLedger {
   void RetireStep(uint64_t step, uint64_t filtered);
   void RetireEval(uint64_t first_group_id, uint64_t count);
 
-  // Versions of groups that are not complete.
-  std::vector<uint64_t> UnfinishedVersions() const;
+  // Versions of groups that are not retired. A complete group's counts too: after a restart it is
+  // offered again, and may then miss samples.
+  std::vector<uint64_t> VersionsInUse() const;
   uint64_t unleased() const { return unleased_.size(); }
   uint64_t unretired() const { return groups_.size(); }
   uint32_t stage_index() const { return stage_index_.value_or(0); }
@@ -174,7 +175,6 @@ class GroupLedger {
   void EndLease(Entry& entry);
   void HandBack(Entry& entry);
   void HandBackAll(Worker& worker);
-  void StopNeedingVersion(const Entry& entry);
   void AddToProgress(const Entry& entry, Progress& progress) const;
   void Erase(const GroupKey& key);
 
@@ -185,7 +185,7 @@ class GroupLedger {
   std::set<Order> unleased_;
   std::set<std::pair<double, GroupKey>> deadlines_;
   std::map<std::string, Worker> workers_;
-  std::map<uint64_t, uint64_t> unfinished_versions_;  // version -> groups
+  std::map<uint64_t, uint64_t> versions_in_use_;  // version -> groups that are not retired
   // Samples of a checkpoint, or of another rank's, whose group is not offered yet.
   std::map<GroupKey, v1::ReportGroupRequest> restored_;
   v1::GroupCounters counters_;

@@ -342,8 +342,8 @@ absl::Status Learner::RunStage(uint32_t index, bool resumed) {
   if (is_main()) {
     board_->BeginStage(config.name(), index, state_.step(), stage->steps());
     board_->SetProgress(state_.step(), state_.update());
-    R1_RETURN_IF_ERROR(pool_->BeginStage(MakeStageSpec(config, index, *stage)));
   }
+  R1_RETURN_IF_ERROR(pool_->BeginStage(MakeStageSpec(config, index, *stage)));
   R1_LOG(kInfo) << "stage " << config.name() << " (" << config.kind() << ") from step "
                 << state_.step();
   absl::Status status = stage->Run(context);

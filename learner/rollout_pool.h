@@ -78,8 +78,7 @@ class RolloutPool {
   // in `accepted` count as accepted then.
   [[nodiscard]] virtual absl::Status Restore(const v1::CheckpointState& state,
                                              std::vector<v1::Group> accepted) = 0;
-  // Versions that unfinished groups still need, besides the newest: a checkpoint holds their
-  // weights.
+  // Versions of groups that are not retired, besides the newest: a checkpoint holds their weights.
   virtual std::vector<std::shared_ptr<const WeightsSnapshot>> LeasedVersions() const = 0;
 
   virtual v1::GroupCounters counters() const = 0;

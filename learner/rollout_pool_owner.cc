@@ -112,7 +112,7 @@ void RolloutPoolOwner::Publish(std::shared_ptr<const WeightsSnapshot> weights) {
 }
 
 void RolloutPoolOwner::DropWeights(bool drop_unused) {
-  weights_.Keep(ledger_.UnfinishedVersions(), drop_unused);
+  weights_.Keep(ledger_.VersionsInUse(), drop_unused);
 }
 
 absl::Status RolloutPoolOwner::CheckOffer(uint64_t step, const v1::Lease& lease,
@@ -367,7 +367,7 @@ absl::Status RolloutPoolOwner::Restore(const v1::CheckpointState& state,
 std::vector<std::shared_ptr<const WeightsSnapshot>> RolloutPoolOwner::LeasedVersions() const {
   absl::MutexLock lock(&mutex_);
   std::vector<std::shared_ptr<const WeightsSnapshot>> versions;
-  for (const uint64_t version : ledger_.UnfinishedVersions()) {
+  for (const uint64_t version : ledger_.VersionsInUse()) {
     if (version != weights_.newest()) versions.push_back(weights_.FindOrNull(version));
   }
   return versions;
@@ -401,7 +401,7 @@ std::vector<v1::QueueStatus> RolloutPoolOwner::queues() const {
   add("unleased groups", ledger_.unleased(), kUnretiredGroupsMax);
   add("stored groups", store_.size(), kUnretiredGroupsMax);
   add("workers", ledger_.workers_connected(), options_.workers_max);
-  add("weight versions", weights_.versions(), ledger_.UnfinishedVersions().size() + 1);
+  add("weight versions", weights_.versions(), ledger_.VersionsInUse().size() + 1);
   return queues;
 }
 

@@ -205,7 +205,7 @@ absl::StatusOr<UpdateMetrics> Trainer::FinishUpdate(const UpdateSettings& settin
   if (non_finite) gradient[0] = std::numeric_limits<float>::quiet_NaN();
   collectives_.AllReduceSum(std::span<float>(gradient));
 
-  std::vector<double> sums(10);
+  std::vector<double> sums(9);
   double ratio_max = 0;
   for (const auto& state : states_) {
     const TokenLossSums& token = state->sums;
@@ -235,7 +235,7 @@ absl::StatusOr<UpdateMetrics> Trainer::FinishUpdate(const UpdateSettings& settin
                         .clip_high_frac = sums[6] / target_tokens,
                         .kl_ref = sums[7] / target_tokens,
                         .kl_old = sums[8] / target_tokens,
-                        .ratio_max = ratio_max};
+                        .ratio_max = AllReduceMax(collectives_, ratio_max)};
   if (!AllFinite(gradient) || !std::isfinite(metrics.grad_norm)) {
     metrics.skipped = true;
     ++skipped_updates_;

@@ -77,7 +77,8 @@ class Grpo : public Algorithm {
     sums->kl_old += Sum(ratio - log_ratio - 1);
     sums->ratio_max = std::max(sums->ratio_max, ratio.max().item<double>());
     if (!inputs.reference_logprobs.defined()) return;
-    const at::Tensor log_rho = inputs.reference_logprobs - inputs.logprobs.detach();
+    const at::Tensor log_rho =
+        (inputs.reference_logprobs - inputs.logprobs.detach()).clamp(-kLogRatioMax, kLogRatioMax);
     sums->kl_ref += Sum(log_rho.exp() - log_rho - 1);
   }
 

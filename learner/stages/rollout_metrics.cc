@@ -13,14 +13,6 @@ namespace {
 
 constexpr int64_t kLengthBuckets = 4096;
 
-// The largest value over ranks, through a sum of one slot a rank.
-double AllReduceMax(Collectives& collectives, double value) {
-  std::vector<double> slots(static_cast<size_t>(collectives.size()));
-  slots[static_cast<size_t>(collectives.rank())] = value;
-  collectives.AllReduceSum(std::span<double>(slots));
-  return *std::max_element(slots.begin(), slots.end());
-}
-
 }  // namespace
 
 RolloutMetrics::RolloutMetrics(int64_t response_tokens_max)

@@ -104,10 +104,11 @@ TEST_F(GroupLedgerTest, CompletesAStepInIdOrderAndRetiresIt) {
   EXPECT_EQ(ledger_.Accept(Report(second, {0, 1}, 0)).outcome, v1::GroupAck::OUTCOME_ACCEPTED);
   EXPECT_FALSE(ledger_.TrainProgress(1).complete());
   EXPECT_THAT(ledger_.TrainProgress(1).holders, ElementsAre("w1"));
-  EXPECT_THAT(ledger_.UnfinishedVersions(), ElementsAre(1));
+  EXPECT_THAT(ledger_.VersionsInUse(), ElementsAre(1));
   EXPECT_EQ(ledger_.Accept(Report(first, {0, 1}, 0)).outcome, v1::GroupAck::OUTCOME_ACCEPTED);
   EXPECT_TRUE(ledger_.TrainProgress(1).complete());
-  EXPECT_THAT(ledger_.UnfinishedVersions(), ElementsAre());
+  // A checkpoint now holds the groups, and must hold the weights that they are offered with again.
+  EXPECT_THAT(ledger_.VersionsInUse(), ElementsAre(1));
   const std::vector<GroupPlan> plans = ledger_.StepPlans(1);
   ASSERT_EQ(plans.size(), 2u);
   EXPECT_EQ(plans[0].key.group_id, 10u);
@@ -226,7 +227,7 @@ TEST_F(GroupLedgerTest, GroupThatIsLeasedTooOftenFails) {
   EXPECT_EQ(ledger_.TrainProgress(1).failed.size(), 1u);
   EXPECT_EQ(ledger_.counters().failed(), 1u);
   EXPECT_THAT(ledger_.Accept(Report(plan, {0, 1}, 2)).reason, HasSubstr("given up after 3"));
-  EXPECT_TRUE(ledger_.UnfinishedVersions().empty());
+  EXPECT_THAT(ledger_.VersionsInUse(), ElementsAre(plan.policy_version));
 }
 
 TEST_F(GroupLedgerTest, PlanErrorsNameTheGroup) {

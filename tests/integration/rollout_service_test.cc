@@ -15,7 +15,7 @@
 #include "learner/message_validation.h"
 #include "learner/rollout_pool_owner.h"
 #include "proto/rollout.grpc.pb.h"
-#include "tests/rollout/toy_worker.h"
+#include "tests/integration/toy_worker.h"
 
 namespace r1::learner {
 namespace {

@@ -12,7 +12,7 @@
 #include "common/log.h"
 #include "learner/message_validation.h"
 #include "learner/rollout_pool_owner.h"
-#include "tests/rollout/toy_worker.h"
+#include "tests/integration/toy_worker.h"
 
 namespace r1::learner {
 namespace {
@@ -322,6 +322,18 @@ TEST_F(RolloutPoolTest, WeightsAreReadFromAnyOffsetAndBounded) {
   request.set_policy_version(9);
   EXPECT_THAT(std::string(pool_.weight_handler().GetChunk(request).status().message()),
               HasSubstr("policy_version 9 are not kept (any more); there are: 1, 2"));
+}
+
+// A checkpoint between a group's completion and its step holds the group; after a restart the group
+// is offered again with its version, which therefore must still be there.
+TEST_F(RolloutPoolTest, CompleteGroupsKeepTheirVersionUntilTheyRetire) {
+  ASSERT_EQ(pool_.AcceptGroup(GoodGroup())->outcome(), v1::GroupAck::OUTCOME_ACCEPTED);
+  pool_.Publish(rollout::ToyWeights(2));
+  ASSERT_EQ(pool_.LeasedVersions().size(), 1u);
+  EXPECT_EQ(pool_.LeasedVersions()[0]->policy_version, 1u);
+  ASSERT_TRUE(pool_.AwaitTrainStep(1, stop_).ok());
+  pool_.RetireStep(1, 0);
+  EXPECT_TRUE(pool_.LeasedVersions().empty());
 }
 
 TEST_F(RolloutPoolTest, EvaluationIsHandedOutOnce) {
