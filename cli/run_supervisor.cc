@@ -92,7 +92,8 @@ absl::Status RunSupervisor::StartWorker(int index) {
   const std::vector<std::string> arguments = {OwnProgramPath(),        "worker", "--learner",
                                               endpoint_->grpc_address, "--name", name,
                                               "--retry-seconds",       "5"};
-  R1_ASSIGN_OR_RETURN(Subprocess worker, Subprocess::Start(arguments, LogPath(name), SignalMask::kKeep));
+  R1_ASSIGN_OR_RETURN(Subprocess worker,
+                      Subprocess::Start(arguments, LogPath(name), SignalMask::kKeep));
   slot.process.emplace(std::move(worker));
   slot.started = RealClock().MonotonicSeconds();
   ++slot.starts;

@@ -19,9 +19,9 @@ struct ProcessEnd {
   std::string ToString() const;  // "exit code 3", "signal 9 (Killed)"
 };
 
-// Which signals the program starts with. kKeep: those that this process blocks stay blocked, so that
-// a SIGTERM that comes before an r1 program listens (common/stop_signal.h) waits for it instead of
-// ending it. kClear: none is blocked, for programs that are not ours.
+// Which signals the program starts with. kKeep: those that this process blocks stay blocked, so
+// that a SIGTERM that comes before an r1 program listens (common/stop_signal.h) waits for it
+// instead of ending it. kClear: none is blocked, for programs that are not ours.
 enum class SignalMask { kKeep, kClear };
 
 // Not thread-safe. The destructor kills a process that still runs, with its group, and reaps it.

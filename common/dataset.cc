@@ -151,7 +151,7 @@ class DatasetLoader {
     R1_ASSIGN_OR_RETURN(row.prompt, fields.String(prompt_key));
     if (row.prompt.empty()) return fields.Error(prompt_key, "text");
     if (dataset_.kind_ == Dataset::Kind::kCompletions) {
-      R1_ASSIGN_OR_RETURN(row.completion, fields.String("completion"));
+      R1_ASSIGN_OR_RETURN(row.completion, Completion(fields));
       if (row.completion.empty()) return fields.Error("completion", "text");
     }
     if (dataset_.kind_ == Dataset::Kind::kAnswers || fields.Has("answer")) {
@@ -163,6 +163,22 @@ class DatasetLoader {
     if (dataset_.kind_ == Dataset::Kind::kCompletions) columns.erase("completion");
     row.columns_json = DumpJson(columns);
     return row;
+  }
+
+  // The row's own; or, where an answer_marker parts worked answers, the working and the answer in
+  // the form that the rewards look for.
+  absl::StatusOr<std::string> Completion(const JsonFields& fields) const {
+    if (fields.Has("completion") || config_.answer_marker().empty() || !fields.Has("answer")) {
+      return fields.String("completion");
+    }
+    R1_ASSIGN_OR_RETURN(const std::string worked, fields.String("answer"));
+    const size_t marker = worked.rfind(config_.answer_marker());
+    if (marker == std::string::npos) return fields.String("completion");
+    const absl::string_view text(worked);
+    return absl::StrCat(
+        "<think>", absl::StripAsciiWhitespace(text.substr(0, marker)), "</think><answer>",
+        absl::StripAsciiWhitespace(text.substr(marker + config_.answer_marker().size())),
+        "</answer>");
   }
 
   const v1::DataConfig& config_;

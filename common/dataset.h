@@ -19,8 +19,11 @@ namespace r1 {
 class Dataset : public PromptSource {
  public:
   enum class Kind {
-    kAnswers,      // rows need `answer`
-    kCompletions,  // rows need `completion`; `answer` may be missing
+    kAnswers,  // rows need `answer`
+    // Rows need `completion`; `answer` may be missing. A worked answer, parted by
+    // data.answer_marker, stands for a missing completion:
+    // <think>working</think><answer>…</answer>.
+    kCompletions,
   };
 
   struct File {

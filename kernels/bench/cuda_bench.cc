@@ -43,6 +43,7 @@ void BenchReport::Add(const BenchRow& row) const {
                 row.peer_microseconds / row.microseconds);
   }
   std::printf("\n");
+  std::fflush(stdout);  // rows before one that hangs are not lost in a pipe
   if (json_path_.empty()) return;
   std::FILE* file = std::fopen(json_path_.c_str(), "a");
   if (file == nullptr) {

@@ -13,7 +13,7 @@ namespace r1::kernels {
 
 // Ceilings of an H200: reading memory (bandwidth_cuda_bench measures it), and bf16 products on
 // random data.
-inline constexpr double kBytesPerSecond = 4.48e12;
+inline constexpr double kBytesPerSecond = 4.67e12;
 inline constexpr double kFlopsPerSecond = 790e12;
 
 struct BenchRow {

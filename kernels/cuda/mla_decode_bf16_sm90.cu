@@ -16,6 +16,7 @@ using namespace sm90;  // NOLINT: one file's worth of instructions
 
 constexpr int kGroupThreads = 128;
 constexpr int kThreads = 3 * kGroupThreads;
+constexpr int kAttendWarps = 2 * kGroupThreads / 32;  // each has done with a slot, or passed it by
 constexpr int kRowsOfBlock = 16;  // query rows that belong together: heads of one sequence
 constexpr int kLatentTiles = kLatentChannels / 64;
 constexpr int kMergeThreads = 128;
@@ -583,12 +584,17 @@ __device__ __forceinline__ void Attend(const KernelArgs& args, Shared<kRows>& sh
       }
       for (int i = 0; i < kCacheTiles; ++i) slots.Advance();
     } else {
-      // Not this warpgroup's, but seen full before it goes on: it could take a slot's use before
-      // the last for the last one, since barriers tell even from odd uses only.
+      // Not this warpgroup's, but no slot is filled anew before it has seen this use: barriers tell
+      // even from odd uses only, and a warpgroup that stores its results while the other one goes
+      // on would miss two of them and wait for ever.
       for (int i = 0; i < kCacheTiles; ++i) {
-        slots.WaitFull();
+        if (threadIdx.x % 32 == 0) {
+          slots.WaitFull();
+          BarrierArrive(slots.empty());
+        }
         slots.Advance();
       }
+      __syncwarp();
     }
   }
 }
@@ -601,7 +607,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (threadIdx.x == 0) {
     for (int slot = 0; slot < Shared<kRows>::kSlots; ++slot) {
       BarrierInit(SharedAddress(&shared.full[slot]), 1);
-      BarrierInit(SharedAddress(&shared.empty[slot]), Shared<kRows>::kSameSplits ? 8 : 4);
+      BarrierInit(SharedAddress(&shared.empty[slot]), kAttendWarps);
     }
     for (int warpgroup = 0; warpgroup < 2; ++warpgroup) {
       BarrierInit(SharedAddress(&shared.queries_full[warpgroup]), 32);

@@ -156,6 +156,7 @@ __device__ void Choose(const MoeRouterBf16Args& args, int token,
   if (shape.groups > 1) {
     const unsigned kept = KeptGroups(shape, choice);
     const int size = shape.experts / shape.groups;
+    __syncwarp();  // all lanes have read the choices
     for (int expert = lane; expert < shape.experts; expert += 32) {
       if ((kept >> (expert / size) & 1) == 0) choice[expert] = -INFINITY;
     }

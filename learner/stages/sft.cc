@@ -16,6 +16,8 @@ namespace {
 
 // Smaller steps than this no longer move the accuracy: a window so narrow is taken as reached.
 constexpr double kLearningRateScaleMin = 1.0 / 1024;
+// Every sft stage of a run draws the same demonstrations from the task.
+constexpr uint32_t kDemonstrationSet = 0;
 
 class SftStage : public Stage {
  public:
@@ -123,7 +125,7 @@ class SftStage : public Stage {
       const auto size = static_cast<uint64_t>(config_.demonstrations());
       const uint64_t index =
           PermutedIndex(position % size, size, context.seed(), context.index(), position / size);
-      row = context.task()->Demonstration(context.seed(), context.index(), index);
+      row = context.task()->Demonstration(context.seed(), kDemonstrationSet, index);
     }
     R1_ASSIGN_OR_RETURN(EncodedText text, EncodeText(context.tokenizer(), row));
     return TrainSequence{

@@ -222,6 +222,19 @@ TEST_F(DatasetTest, DemonstrationsNeedCompletions) {
               HasSubstr("t2:1: completion: expected a string, found no such key"));
 }
 
+TEST_F(DatasetTest, WorkedAnswersAreDemonstrations) {
+  config_.set_answer_marker("####");
+  config_.add_train_files(
+      Write("t", "{\"question\":\"a\",\"answer\":\"2*2=<<2*2=4>>4\\n#### 4\"}\n"));
+  const auto dataset = *Load(Dataset::Kind::kCompletions);
+  EXPECT_EQ(dataset->Demonstration(1, 0, 0).completion,
+            "<think>2*2=<<2*2=4>>4</think><answer>4</answer>");
+  EXPECT_EQ(dataset->Prompt(Split::kTrain, 1, 0, 0).answer, "4");
+  // An answer without the marker is no demonstration.
+  config_.set_train_files(0, Write("t2", "{\"question\":\"a\",\"answer\":\"4\"}\n"));
+  EXPECT_FALSE(Load(Dataset::Kind::kCompletions).ok());
+}
+
 TEST_F(DatasetTest, EveryEpochIsAnotherOrderOfAllRows) {
   config_.add_train_files(Write("t", Rows(0, 100)));
   config_.add_eval_files(Write("e", Rows(1000, 1001)));

@@ -1,6 +1,8 @@
 // GRPO against the published formulas in float64: advantages, token losses, their gradients by
 // central differences, and the sums for metrics.
 
+#include "learner/algorithms/algorithm.h"
+
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -9,7 +11,6 @@
 #include <numeric>
 
 #include "common/rng.h"
-#include "learner/algorithms/algorithm.h"
 
 namespace r1::learner {
 namespace {
@@ -100,8 +101,7 @@ struct Token {
 // -min(ratio A, clip(ratio, 1 - low, 1 + high) A) + kl_coef KL of one token.
 double LossOracle(const Token& token, const v1::GrpoConfig& config, double kl_coef) {
   const double ratio = std::exp(token.logprob - token.old_logprob);
-  const double bounded =
-      std::min(std::max(ratio, 1 - config.clip_low()), 1 + config.clip_high());
+  const double bounded = std::min(std::max(ratio, 1 - config.clip_low()), 1 + config.clip_high());
   const double surrogate = std::min(ratio * token.advantage, bounded * token.advantage);
   const double log_rho = token.reference_logprob - token.logprob;
   double kl = std::exp(log_rho) - log_rho - 1;
@@ -144,8 +144,8 @@ struct Result {
   TokenLossSums sums;
 };
 
-Result Run(const std::vector<Token>& tokens, const v1::GrpoConfig& config, double kl_coef,
-           at::ScalarType type) {
+Result Evaluate(const std::vector<Token>& tokens, const v1::GrpoConfig& config, double kl_coef,
+                at::ScalarType type) {
   const auto tensor = [&](double Token::*member) {
     const at::Tensor values = at::empty({static_cast<int64_t>(tokens.size())}, at::kDouble);
     for (size_t i = 0; i < tokens.size(); ++i) values.data_ptr<double>()[i] = tokens[i].*member;
@@ -173,9 +173,9 @@ TEST_P(GrpoTokenLossTest, LossAndGradientAreThePublishedOnes) {
   const v1::GrpoConfig& config = GetParam();
   for (const double kl_coef : {0.0, 0.05}) {
     const std::vector<Token> tokens = RandomTokens(4000, config, 2);
-    const Result exact = Run(tokens, config, kl_coef, at::kDouble);
+    const Result exact = Evaluate(tokens, config, kl_coef, at::kDouble);
     // fp32 as in training: a logprob near -6 has an error of 2e-7, a ratio up to e.
-    const Result trained = Run(tokens, config, kl_coef, at::kFloat);
+    const Result trained = Evaluate(tokens, config, kl_coef, at::kFloat);
     for (size_t i = 0; i < tokens.size(); ++i) {
       const double loss = LossOracle(tokens[i], config, kl_coef);
       const double gradient = GradientOracle(tokens[i], config, kl_coef);
@@ -196,12 +196,13 @@ TEST_P(GrpoTokenLossTest, SumsCountCutTokensAndKls) {
     const double log_rho = token.reference_logprob - token.logprob;
     const double surrogate_gradient = GradientOracle(token, config, 0);
     expected.tokens += 1;
-    if (surrogate_gradient == 0) (log_ratio < 0 ? expected.clipped_low : expected.clipped_high) += 1;
+    if (surrogate_gradient == 0)
+      (log_ratio < 0 ? expected.clipped_low : expected.clipped_high) += 1;
     expected.kl_ref += std::exp(log_rho) - log_rho - 1;
     expected.kl_old += std::exp(log_ratio) - log_ratio - 1;
     expected.ratio_max = std::max(expected.ratio_max, std::exp(log_ratio));
   }
-  const TokenLossSums sums = Run(tokens, config, 0.01, at::kDouble).sums;
+  const TokenLossSums sums = Evaluate(tokens, config, 0.01, at::kDouble).sums;
   EXPECT_EQ(sums.tokens, expected.tokens);
   EXPECT_EQ(sums.clipped_low, expected.clipped_low);
   EXPECT_EQ(sums.clipped_high, expected.clipped_high);
@@ -221,7 +222,7 @@ INSTANTIATE_TEST_SUITE_P(Configs, GrpoTokenLossTest,
 
 TEST(GrpoTokenLossTest, OnPolicyTheGradientIsMinusTheAdvantage) {
   const std::vector<Token> tokens = {{-1, -1, -1, 0.7}, {-2, -2, -2, -1.3}, {-3, -3, -3, 0}};
-  const Result result = Run(tokens, Config(0.2, 0.2, "k3"), 0.1, at::kFloat);
+  const Result result = Evaluate(tokens, Config(0.2, 0.2, "k3"), 0.1, at::kFloat);
   for (size_t i = 0; i < tokens.size(); ++i) {
     EXPECT_FLOAT_EQ(result.gradients[i], -tokens[i].advantage);
   }
@@ -238,7 +239,7 @@ TEST(GrpoTokenLossTest, ExtremeLogRatiosStayFinite) {
     }
   }
   for (const std::string estimator : {"k1", "k2", "k3", "k3_unbiased"}) {
-    const Result result = Run(tokens, Config(10, 10, estimator), 1e-3, at::kFloat);
+    const Result result = Evaluate(tokens, Config(10, 10, estimator), 1e-3, at::kFloat);
     for (size_t i = 0; i < tokens.size(); ++i) {
       EXPECT_TRUE(std::isfinite(result.losses[i])) << estimator << " token " << i;
       EXPECT_TRUE(std::isfinite(result.gradients[i])) << estimator << " token " << i;

@@ -57,9 +57,8 @@ std::unique_ptr<Policy> RandomPolicy(const ModelSpec& spec, uint64_t seed,
   const std::vector<int64_t>& offsets = (*policy)->parameter_offsets();
   for (size_t w = 0; w < spec.weights.size(); ++w) {
     if (!spec.weights[w].is_norm()) continue;
-    const std::span<float> norm =
-        (*policy)->parameters().subspan(static_cast<size_t>(offsets[w]),
-                                        static_cast<size_t>(spec.weights[w].elements()));
+    const std::span<float> norm = (*policy)->parameters().subspan(
+        static_cast<size_t>(offsets[w]), static_cast<size_t>(spec.weights[w].elements()));
     for (float& value : norm) value += static_cast<float>(0.3 * Signed(rng));
   }
   for (float& bias : (*policy)->router_biases()) bias = static_cast<float>(0.2 * Signed(rng));
