@@ -11,7 +11,7 @@ help:
 	@echo "make test        set up, build, and run the whole test suite, sanitised parsers included"
 	@echo "make test-peer   tests that need Python's transformers or Chromium (installs them)"
 	@echo "make test-chaos  200 random kill schedules against real processes (about an hour)"
-	@echo "make study-mini  the default run and R1-Zero in miniature for many seeds, with a table (hours)"
+	@echo "make study-mini  the default run and R1-Zero in miniature for many seeds, with a table (about an hour)"
 	@echo "make bench       benchmarks of kernels, engine and learner"
 	@echo "make fuzz        the fuzz targets with libFuzzer (clang), MINUTES=1 each"
 	@echo "make build | setup | config-docs | format | clean"

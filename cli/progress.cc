@@ -60,7 +60,8 @@ std::string FormatProgressLine(const learner::MetricsRow& row, const v1::Config&
   AppendValue(row, "loss/mean", "loss", 4, line);
   AppendValue(row, "reward/mean", "reward", 3, line);
   AppendValue(row, "length/mean", "len", 1, line);
-  if (row.values.count("policy/kl_ref")) AppendValue(row, "policy/kl_ref", "kl", 5, line);
+  const auto kl = row.values.find("policy/kl_ref");
+  if (kl != row.values.end() && kl->second > 0) AppendValue(row, "policy/kl_ref", "kl", 5, line);
   AppendValue(row, "policy/entropy", "entropy", 3, line);
   AppendValue(row, "group/zero_std_frac", "equal groups", 2, line);
   const auto mismatch = row.values.find("mismatch/logprob_abs_mean");

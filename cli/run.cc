@@ -58,6 +58,10 @@ int Run(const ParsedCommand& parsed) {
     if (!json) std::cout << config.run().dir() << " is finished\n";
     return PrintReport(before->report_json, json);
   }
+  if (const absl::Status free = learner::CheckNotHeld(config.run().dir()); !free.ok()) {
+    std::cerr << "r1 run: " << free.message() << "\n";
+    return kExitUsage;
+  }
   if (!json) {
     std::cout << (before->is_new ? "starting " : "resuming ") << path << " in "
               << config.run().dir() << std::endl;

@@ -80,7 +80,7 @@ absl::Status RunSupervisor::StartLearner() {
                    options_.learner_arguments.end());
   arguments.insert(arguments.end(), {"--log-folder", attempt_folder_});
   R1_ASSIGN_OR_RETURN(Subprocess learner,
-                      Subprocess::Start(arguments, LogPath("learner"),
+                      Subprocess::Start(arguments, LogPath("learner_0"),
                                         has_ranks() ? SignalMask::kClear : SignalMask::kKeep));
   learner_.emplace(std::move(learner));
   return absl::OkStatus();
@@ -170,7 +170,7 @@ int RunSupervisor::Conclude(const ProcessEnd& end) {
   if (end.code == kExitDone || end.code == kExitPreempted) return end.code;
   std::cerr << "\nthe learner ended with " << end.ToString() << "; logs are in " << attempt_folder_
             << "\n";
-  for (const std::string& line : TellingLines(LogPath("learner")))
+  for (const std::string& line : TellingLines(LogPath("learner_0")))
     std::cerr << "  " << line << "\n";
   return end.code == kExitUsage ? kExitUsage : kExitFailed;
 }

@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "cli/commands.h"
 #include "common/json.h"
+#include "common/filesystem.h"
 #include "common/jsonl.h"
 #include "rewards/reward.h"
 
@@ -67,8 +68,10 @@ absl::StatusOr<nlohmann::ordered_json> ScoreRow(const JsonlRow& row,
 absl::StatusOr<int64_t> ScoreFile(const std::string& input, const std::string& output,
                                   const std::vector<NamedReward>& rewards) {
   R1_ASSIGN_OR_RETURN(std::unique_ptr<JsonlReader> reader, JsonlReader::Open(input));
-  std::ofstream file(output, std::ios::binary | std::ios::trunc);
-  if (!file) return absl::UnavailableError(absl::StrCat(output, ": cannot open for writing"));
+  // Complete or not there at all; the input may be overwritten by its own result.
+  const std::string unfinished = absl::StrCat(output, ".unfinished");
+  std::ofstream file(unfinished, std::ios::binary | std::ios::trunc);
+  if (!file) return absl::UnavailableError(absl::StrCat(unfinished, ": cannot open for writing"));
   int64_t errors = 0;
   for (JsonlRow row;;) {
     R1_ASSIGN_OR_RETURN(const bool more, reader->Next(row));
@@ -86,7 +89,8 @@ absl::StatusOr<int64_t> ScoreFile(const std::string& input, const std::string& o
     file << result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
   }
   file.close();
-  if (!file) return absl::UnavailableError(absl::StrCat(output, ": cannot write"));
+  if (!file) return absl::UnavailableError(absl::StrCat(unfinished, ": cannot write"));
+  R1_RETURN_IF_ERROR(RealFileSystem().Rename(unfinished, output));
   return errors;
 }
 

@@ -32,22 +32,21 @@ absl::Status UnknownFlag(const CommandSpec& command, const std::string& name) {
   for (const FlagSpec& flag : AllFlags(command)) known.push_back(absl::StrCat("--", flag.name));
   std::string suggestion = DidYouMean(name, known);
   if (suggestion.empty()) suggestion = absl::StrCat("; known are ", absl::StrJoin(known, ", "));
-  return absl::InvalidArgumentError(
-      absl::StrCat("r1 ", command.name, ": unknown flag \"", name, "\"", suggestion));
+  return absl::InvalidArgumentError(absl::StrCat("unknown flag \"", name, "\"", suggestion));
 }
 
 absl::Status CheckPositionals(const CommandSpec& command, const std::vector<std::string>& found) {
   if (found.size() > command.positionals.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("r1 ", command.name, ": unexpected argument \"",
+    return absl::InvalidArgumentError(absl::StrCat("unexpected argument \"",
                                                    found[command.positionals.size()], "\"; see r1 ",
                                                    command.name, " --help"));
   }
   for (size_t i = found.size(); i < command.positionals.size(); ++i) {
     const PositionalSpec& missing = command.positionals[i];
     if (missing.optional) continue;
-    return absl::InvalidArgumentError(absl::StrCat("r1 ", command.name, ": expected ", missing.name,
-                                                   " (", missing.help, "), found nothing; see r1 ",
-                                                   command.name, " --help"));
+    return absl::InvalidArgumentError(absl::StrCat("expected ", missing.name, " (", missing.help,
+                                                   "), found nothing; see r1 ", command.name,
+                                                   " --help"));
   }
   return absl::OkStatus();
 }
@@ -121,8 +120,7 @@ absl::StatusOr<ParsedCommand> ParseCommand(const CommandSpec& command,
     });
     if (flag == flags.end()) return UnknownFlag(command, dashed_name);
     const auto error = [&](absl::string_view what) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("r1 ", command.name, ": ", dashed_name, ": ", what));
+      return absl::InvalidArgumentError(absl::StrCat(dashed_name, ": ", what));
     };
     std::vector<std::string>& values = parsed.values_[flag->name];
     if (!values.empty() && !flag->repeated) return error("given twice");

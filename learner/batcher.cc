@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <tuple>
+#include <utility>
 
 #include "common/rng.h"
 #include "common/status.h"
@@ -27,6 +28,59 @@ std::vector<std::vector<SequenceId>> ShuffleIntoMinibatches(std::vector<Sequence
   return minibatches;
 }
 
+namespace {
+
+int64_t Length(const TrainSequence& sequence) {
+  return static_cast<int64_t>(sequence.tokens.size());
+}
+
+// Consecutive sequences of one micro-batch.
+struct Part {
+  std::vector<int> sequences;
+  int64_t tokens = 0;
+};
+
+// Cuts `order` into parts of nearly equal size, about `count` of them.
+std::vector<Part> Cut(std::span<const TrainSequence> sequences, const std::vector<int>& order,
+                      int64_t tokens_max, int64_t tokens_left, int64_t count) {
+  std::vector<Part> parts;
+  for (size_t next = 0; next < order.size(); --count) {
+    const int64_t share = std::min(tokens_max, tokens_left / std::max<int64_t>(count, 1) + 1);
+    Part& part = parts.emplace_back();
+    do {
+      const int64_t length = Length(sequences[static_cast<size_t>(order[next])]);
+      // Half a sequence over or under the share, whichever is nearer; never over the limit.
+      const bool full = part.tokens + length > tokens_max || part.tokens + length / 2 > share;
+      if (part.tokens > 0 && full) break;
+      part.sequences.push_back(order[next]);
+      part.tokens += length;
+      tokens_left -= length;
+    } while (++next < order.size());
+  }
+  return parts;
+}
+
+// Halves the largest part that has two sequences; false when none has.
+bool SplitLargest(std::span<const TrainSequence> sequences, std::vector<Part>& parts) {
+  const auto splittable_tokens = [](const Part& part) {
+    return part.sequences.size() > 1 ? part.tokens : 0;
+  };
+  const auto largest = std::ranges::max_element(parts, {}, splittable_tokens);
+  if (largest == parts.end() || largest->sequences.size() < 2) return false;
+  Part second;
+  do {
+    const int last = largest->sequences.back();
+    second.sequences.insert(second.sequences.begin(), last);
+    second.tokens += Length(sequences[static_cast<size_t>(last)]);
+    largest->tokens -= Length(sequences[static_cast<size_t>(last)]);
+    largest->sequences.pop_back();
+  } while (largest->sequences.size() > 1 && second.tokens < largest->tokens);
+  parts.insert(largest + 1, std::move(second));
+  return true;
+}
+
+}  // namespace
+
 std::vector<MicroBatch> PackMicroBatches(std::span<const TrainSequence> sequences,
                                          int64_t tokens_max, int threads) {
   std::vector<int> order(sequences.size());
@@ -36,28 +90,22 @@ std::vector<MicroBatch> PackMicroBatches(std::span<const TrainSequence> sequence
     return std::tuple(sequence.tokens.size(), sequence.group_id, sequence.sample_index);
   };
   std::sort(order.begin(), order.end(), [&](int a, int b) { return key(a) < key(b); });
-  int64_t tokens_left = 0;
-  for (const TrainSequence& sequence : sequences)
-    tokens_left += static_cast<int64_t>(sequence.tokens.size());
+  int64_t tokens = 0;
+  for (const TrainSequence& sequence : sequences) tokens += Length(sequence);
 
-  int64_t batches_left = std::max<int64_t>((tokens_left + tokens_max - 1) / tokens_max, 1);
-  batches_left = (batches_left + threads - 1) / threads * threads;
+  const int64_t fewest = std::max<int64_t>((tokens + tokens_max - 1) / tokens_max, 1);
+  const int64_t wanted = (fewest + threads - 1) / threads * threads;
+  std::vector<Part> parts = Cut(sequences, order, tokens_max, tokens, wanted);
+  while (parts.size() % static_cast<size_t>(threads) != 0 && SplitLargest(sequences, parts)) {
+  }
   std::vector<MicroBatch> micro_batches;
-  for (size_t next = 0; next < order.size();) {
-    const int64_t share =
-        std::min(tokens_max, tokens_left / std::max<int64_t>(batches_left, 1) + 1);
+  for (Part& part : parts) {
     MicroBatch& micro_batch = micro_batches.emplace_back();
-    do {
-      const TrainSequence& sequence = sequences[static_cast<size_t>(order[next])];
-      const auto length = static_cast<int64_t>(sequence.tokens.size());
-      const int64_t filled = micro_batch.batch.token_count();
-      // Half a sequence over or under the share, whichever is nearer; never over the limit.
-      if (filled > 0 && (filled + length > tokens_max || filled + length / 2 > share)) break;
+    for (const int s : part.sequences) {
+      const TrainSequence& sequence = sequences[static_cast<size_t>(s)];
       micro_batch.batch.Append(sequence.tokens, sequence.first_target);
-      micro_batch.sequences.push_back(order[next]);
-      tokens_left -= length;
-    } while (++next < order.size());
-    --batches_left;
+    }
+    micro_batch.sequences = std::move(part.sequences);
   }
   return micro_batches;
 }

@@ -36,6 +36,7 @@ constexpr char kIdentityName[] = "run.json";
 constexpr char kMetricsName[] = "metrics.jsonl";
 constexpr char kReportName[] = "report.json";
 constexpr char kEndpointName[] = "endpoint.json";
+constexpr char kLockName[] = "lock";
 constexpr uint64_t kSmallFileBytesMax = 16 << 20;
 constexpr int64_t kCountMax = int64_t{1} << 53;  // exact in every JSON reader
 constexpr int kAttemptsMax = 1000000;
@@ -110,6 +111,14 @@ absl::StatusOr<std::vector<std::string>> UnsafeChanges(const std::string& path,
   return lines;
 }
 
+absl::Status HeldByAnother(const std::string& run) {
+  const auto holder = RealFileSystem().Read(JoinPath(run, kLockName), kSmallFileBytesMax);
+  return absl::FailedPreconditionError(
+      absl::StrCat(run, ": another learner holds this run: ",
+                   holder.ok() ? absl::StripSuffix(*holder, "\n") : "unknown process",
+                   "; stop it first, or choose another run.dir"));
+}
+
 absl::StatusOr<std::string> NewRunId() {
   const int file = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
   if (file < 0) return ErrnoStatus("/dev/urandom", "open");
@@ -145,6 +154,15 @@ absl::StatusOr<RunInspection> InspectRun(const v1::Config& config) {
                         RealFileSystem().Read(report_path, kSmallFileBytesMax));
   }
   return inspection;
+}
+
+absl::Status CheckNotHeld(const std::string& run) {
+  const std::string path = JoinPath(run, kLockName);
+  const int file = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (file < 0) return errno == ENOENT ? absl::OkStatus() : ErrnoStatus(path, "open");
+  const bool is_held = flock(file, LOCK_SH | LOCK_NB) != 0;
+  close(file);
+  return is_held ? HeldByAnother(run) : absl::OkStatus();
 }
 
 absl::StatusOr<std::string> CreateAttemptFolder(const std::string& run) {
@@ -212,16 +230,11 @@ RunDirectory::~RunDirectory() {
 }
 
 absl::Status RunDirectory::TakeLock() {
-  const std::string path = JoinPath(path_, "lock");
+  const std::string path = JoinPath(path_, kLockName);
   lock_file_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
   if (lock_file_ < 0) return ErrnoStatus(path, "open");
   if (flock(lock_file_, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return ErrnoStatus(path, "flock");
-    const auto holder = RealFileSystem().Read(path, kSmallFileBytesMax);
-    return absl::FailedPreconditionError(
-        absl::StrCat(path_, ": another learner holds this run: ",
-                     holder.ok() ? absl::StripSuffix(*holder, "\n") : "unknown process",
-                     "; stop it first, or choose another run.dir"));
+    return errno == EWOULDBLOCK ? HeldByAnother(path_) : ErrnoStatus(path, "flock");
   }
   const std::string text = absl::StrCat("pid ", getpid(), " on host ", HostName(), "\n");
   if (ftruncate(lock_file_, 0) != 0 ||

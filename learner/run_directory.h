@@ -38,6 +38,9 @@ struct RunInspection {
 // that differs and is not safe to change, with both values, and a fresh run.dir.
 [[nodiscard]] absl::StatusOr<RunInspection> InspectRun(const v1::Config& config);
 
+// FailedPrecondition, naming pid and host, when a learner holds the run right now.
+[[nodiscard]] absl::Status CheckNotHeld(const std::string& run);
+
 // Makes <run>/logs/attempt_<n> with the next free n, points logs/latest to it, and returns its
 // path. For whoever starts the processes of a run; needs no lock.
 [[nodiscard]] absl::StatusOr<std::string> CreateAttemptFolder(const std::string& run);

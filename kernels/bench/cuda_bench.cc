@@ -50,12 +50,13 @@ void BenchReport::Add(const BenchRow& row) const {
     std::fprintf(stderr, "cannot append to %s\n", json_path_.c_str());
     std::exit(1);
   }
-  std::fprintf(
-      file,
-      "{\"kernel\": \"%s\", \"shape\": \"%s\", \"us\": %.3f, \"bytes\": %.0f, \"flops\": %.0f, "
-      "\"floor_fraction\": %.4f, \"peer\": \"%s\", \"peer_us\": %.2f}\n",
-      row.kernel.c_str(), row.shape.c_str(), row.microseconds, row.bytes, row.flops,
-      floor_seconds / seconds, row.peer.c_str(), row.peer_microseconds);
+  std::fprintf(file,
+               "{\"kernel\": \"%s\", \"shape\": \"%s\", \"us\": %.3f, \"bytes\": %.0f, "
+               "\"flops\": %.0f, \"floor_us\": %.3f, \"floor_fraction\": %.4f, "
+               "\"peer\": \"%s\", \"peer_us\": %.2f}\n",
+               row.kernel.c_str(), row.shape.c_str(), row.microseconds, row.bytes, row.flops,
+               1e6 * floor_seconds, floor_seconds / seconds, row.peer.c_str(),
+               row.peer_microseconds);
   std::fclose(file);
 }
 

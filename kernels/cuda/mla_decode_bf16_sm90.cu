@@ -20,6 +20,8 @@ constexpr int kAttendWarps = 2 * kGroupThreads / 32;  // each has done with a sl
 constexpr int kRowsOfBlock = 16;  // query rows that belong together: heads of one sequence
 constexpr int kLatentTiles = kLatentChannels / 64;
 constexpr int kMergeThreads = 128;
+// Up to here a row gets several warps when splits are merged: all rows' blocks then run at once.
+constexpr int kMergeFewRows = 512;
 constexpr int kSharedBytesMax = 227 << 10;
 constexpr float kLog2E = 1.4426950408889634f;
 // Stands for minus infinity, so that differences of two of them are numbers.
@@ -632,49 +634,80 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// out of a sequence with several splits: a warp a row, 16 channels a lane.
+// out of a sequence with several splits, kWarpsOfRow warps a row. The splits of one long context
+// are many and its rows are few: then a row gets four warps, and loads of 16 splits are under way
+// at a time. With many rows a warp a row is enough. Sums follow the order of the splits in both.
+template <int kWarpsOfRow>
 __global__ void __launch_bounds__(kMergeThreads)
     MergeSplitsKernel(const __grid_constant__ KernelArgs args) {
+  constexpr int kPieces = kLatentChannels / (4 * 32 * kWarpsOfRow);  // of four channels, a lane
+  constexpr int kAtOnce = kWarpsOfRow == 1 ? 2 : 16;                 // divides 32
   AllowDependentKernels();
   WaitForPriorKernels();
   const MlaDecodeBf16Args& call = args.call;
-  const int64_t row = (int64_t{blockIdx.x} * kMergeThreads + threadIdx.x) / 32;
-  const int sequence = static_cast<int>(row / call.heads);
+  const int warp = (static_cast<int>(blockIdx.x) * kMergeThreads + threadIdx.x) / 32;
+  const int row = warp / kWarpsOfRow;
+  const int sequence = row / call.heads;
   const int lane = threadIdx.x % 32;
   if (sequence >= call.sequences) return;
   const int splits = Cuts(call, sequence).splits;
   if (splits == 1) return;
   const int64_t first = int64_t{sequence} * args.splits_max * call.heads + row % call.heads;
+  const int first_piece = warp % kWarpsOfRow * 32 + lane;
   float highest = kLowest;
-  for (int split = 0; split < splits; ++split) {
+  for (int split = lane; split < splits; split += 32) {
     highest = fmaxf(highest, args.states[first + int64_t{split} * call.heads].highest);
   }
+  highest = WarpMax(highest);
   float mass = 0;
-  float sums[16] = {};
-#pragma unroll 2
-  for (int split = 0; split < splits; ++split) {
-    const int64_t split_row = first + int64_t{split} * call.heads;
-    const RowState state = args.states[split_row];
-    const float factor = exp2f(state.highest - highest);
-    mass = fmaf(state.mass, factor, mass);
-    const auto* const values =
-        reinterpret_cast<const float4*>(args.sums + split_row * kLatentChannels) + lane;
+  float4 sums[kPieces] = {};
+  for (int base = 0; base < splits; base += 32) {
+    // Lane l weighs split base + l.
+    RowState own = {.highest = kLowest, .mass = 0};
+    if (base + lane < splits) own = args.states[first + int64_t{base + lane} * call.heads];
+    const float own_factor = exp2f(own.highest - highest);
+    const int count = splits - base < 32 ? splits - base : 32;
+    for (int begin = 0; begin < count; begin += kAtOnce) {
+      float4 values[kAtOnce][kPieces];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const float4 value = __ldcs(values + i * 32);
-      sums[4 * i] = fmaf(value.x, factor, sums[4 * i]);
-      sums[4 * i + 1] = fmaf(value.y, factor, sums[4 * i + 1]);
-      sums[4 * i + 2] = fmaf(value.z, factor, sums[4 * i + 2]);
-      sums[4 * i + 3] = fmaf(value.w, factor, sums[4 * i + 3]);
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (begin + i >= count) continue;
+        const int64_t split_row = first + int64_t{base + begin + i} * call.heads;
+        const auto* const pieces =
+            reinterpret_cast<const float4*>(args.sums + split_row * kLatentChannels) + first_piece;
+#pragma unroll
+        for (int p = 0; p < kPieces; ++p) values[i][p] = __ldcs(pieces + p * 32 * kWarpsOfRow);
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (begin + i >= count) continue;
+        const float factor = __shfl_sync(~0u, own_factor, begin + i);
+        mass = fmaf(__shfl_sync(~0u, own.mass, begin + i), factor, mass);
+#pragma unroll
+        for (int p = 0; p < kPieces; ++p) {
+          sums[p].x = fmaf(values[i][p].x, factor, sums[p].x);
+          sums[p].y = fmaf(values[i][p].y, factor, sums[p].y);
+          sums[p].z = fmaf(values[i][p].z, factor, sums[p].z);
+          sums[p].w = fmaf(values[i][p].w, factor, sums[p].w);
+        }
+      }
     }
   }
   const float scale = 1 / mass;
-  auto* const out = reinterpret_cast<uint2*>(call.out + row * kLatentChannels) + lane;
+  auto* const out =
+      reinterpret_cast<uint2*>(call.out + int64_t{row} * kLatentChannels) + first_piece;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    out[i * 32] = make_uint2(PackBf16(sums[4 * i] * scale, sums[4 * i + 1] * scale),
-                             PackBf16(sums[4 * i + 2] * scale, sums[4 * i + 3] * scale));
+  for (int p = 0; p < kPieces; ++p) {
+    out[p * 32 * kWarpsOfRow] = make_uint2(PackBf16(sums[p].x * scale, sums[p].y * scale),
+                                           PackBf16(sums[p].z * scale, sums[p].w * scale));
   }
+}
+
+template <int kWarpsOfRow>
+cudaError_t LaunchMerge(const KernelArgs& args, cudaStream_t stream) {
+  const int warps = args.call.sequences * args.call.heads * kWarpsOfRow;
+  return LaunchDependent(MergeSplitsKernel<kWarpsOfRow>, DivideUp(warps * 32, kMergeThreads),
+                         kMergeThreads, 0, stream, args);
 }
 
 // Of a sequence: a prefix and the rest may each end in a split that is not full.
@@ -744,8 +777,8 @@ cudaError_t MlaDecodeBf16Sm90(const MlaDecodeBf16Args& call, cudaStream_t stream
   if (error != cudaSuccess) return error;
   // Nothing to merge: no sequence can have a second split.
   if (call.prefix_tokens == nullptr && call.contexts_max <= call.split_tokens) return cudaSuccess;
-  const int blocks = DivideUp(call.sequences * call.heads * 32, kMergeThreads);
-  return LaunchDependent(MergeSplitsKernel, blocks, kMergeThreads, 0, stream, args);
+  return call.sequences * call.heads <= kMergeFewRows ? LaunchMerge<4>(args, stream)
+                                                      : LaunchMerge<1>(args, stream);
 }
 
 }  // namespace r1::kernels

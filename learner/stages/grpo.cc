@@ -163,7 +163,11 @@ class GrpoStage : public Stage {
     if (!evaluated.ok() && !absl::IsCancelled(evaluated)) return evaluated;
     double tokens[1] = {static_cast<double>(metrics.sampled_tokens())};
     context.collectives().AllReduceSum(std::span<double>(tokens));
-    values["perf/gen_tokens_per_second"] = tokens[0] / std::max(generated - started, 1e-9);
+    // On-policy, workers generate while the learner waits; with a lag they do so all the time.
+    const double generating = config_.policy_lag_max() == 0
+                                  ? generated - started
+                                  : RealClock().MonotonicSeconds() - started;
+    values["perf/gen_tokens_per_second"] = tokens[0] / std::max(generating, 1e-9);
     metrics.Reduce(context.collectives(), values);
     AddLedgerMetrics(context, values);
     WriteSamples(context, scored.samples);
@@ -321,6 +325,7 @@ class GrpoStage : public Stage {
                                          .temperature = stage_.sampling().temperature()});
       for (size_t i = 0; i < indices.size(); ++i) sequences[indices[i]] = std::move(part[i]);
       R1_RETURN_IF_ERROR(metrics.status());
+      metrics->lr = lr;  // also of an update without sequences
       updates.push_back(*metrics);
     }
     return absl::OkStatus();

@@ -25,7 +25,7 @@ void RolloutMetrics::AddGroup(const v1::Group& group, bool equal_rewards, uint64
   sums_[kEqualGroups] += equal_rewards ? 1 : 0;
   sums_[kLag] += static_cast<double>(lag);
   sums_[kLagMax] = std::max(sums_[kLagMax], static_cast<double>(lag));
-  sums_[kGenerateSeconds] += group.timings().generate_seconds();
+  generate_seconds_max_ = std::max(generate_seconds_max_, group.timings().generate_seconds());
   sums_[kScoreSeconds] += group.timings().score_seconds();
   for (const v1::Sample& sample : group.samples()) {
     const int64_t tokens = sample.token_ids_size();
@@ -69,6 +69,7 @@ void RolloutMetrics::AddMismatch(std::span<const float> learner_logprobs,
 void RolloutMetrics::Reduce(Collectives& collectives, std::map<std::string, double>& values) {
   const double lag_max = AllReduceMax(collectives, sums_[kLagMax]);
   const double prob_diff_max = AllReduceMax(collectives, prob_diff_max_);
+  const double generate_seconds_max = AllReduceMax(collectives, generate_seconds_max_);
   collectives.AllReduceSum(std::span<double>(sums_));
   collectives.AllReduceSum(std::span<int64_t>(lengths_));
 
@@ -85,7 +86,7 @@ void RolloutMetrics::Reduce(Collectives& collectives, std::map<std::string, doub
       sums_[kTerminatedTokens] / std::max(sums_[kSamples] - sums_[kTruncated], 1.0);
   values["lag/mean"] = sums_[kLag] / std::max(sums_[kGroups], 1.0);
   values["lag/max"] = lag_max;
-  values["time/worker_generate"] = sums_[kGenerateSeconds];
+  values["time/group_generate_max"] = generate_seconds_max;
   values["time/worker_score"] = sums_[kScoreSeconds];
   if (sums_[kMismatchTokens] > 0) {
     values["mismatch/logprob_abs_mean"] = sums_[kMismatchAbs] / sums_[kMismatchTokens];

@@ -45,7 +45,6 @@ class RolloutMetrics {
     kTerminatedTokens,
     kLag,
     kLagMax,
-    kGenerateSeconds,
     kScoreSeconds,
     kMismatchTokens,
     kMismatchAbs,
@@ -58,6 +57,7 @@ class RolloutMetrics {
   const int64_t bucket_tokens_;
   std::vector<double> sums_;
   double prob_diff_max_ = 0;
+  double generate_seconds_max_ = 0;
   std::map<std::string, std::pair<double, double>> parts_;  // name -> sum, count
   std::vector<int64_t> lengths_;  // histogram in buckets of bucket_tokens_
 };

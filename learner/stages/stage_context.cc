@@ -303,54 +303,59 @@ CheckpointContents StageContext::Contents(bool done) {
   return contents;
 }
 
+// Rank 0's part; the name of the unfinished checkpoint, empty when it could not be written.
+absl::StatusOr<std::string> StageContext::WriteModelPart(bool done) {
+  CheckpointContents contents = Contents(done);
+  R1_RETURN_IF_ERROR(parts_.recorder->Sync(state_));
+  contents.state = state_;
+  CheckpointStore& store = parts_.recorder->checkpoints();
+  R1_ASSIGN_OR_RETURN(std::string temporary, store.BeginSave(state_));
+  const absl::Status written = store.WriteModel(temporary, contents);
+  if (written.ok()) return temporary;
+  store.Abandon(temporary);
+  return written;
+}
+
+// Rank 0, after all ranks have written their shards.
+absl::Status StageContext::CommitCheckpoint(const std::string& temporary, int64_t failed_shards) {
+  CheckpointStore& store = parts_.recorder->checkpoints();
+  if (failed_shards > 0) {
+    store.Abandon(temporary);
+    return absl::UnavailableError(absl::StrCat(failed_shards, " of ", ranks(),
+                                               " ranks could not write their part (their logs say "
+                                               "why)"));
+  }
+  R1_ASSIGN_OR_RETURN(const std::string path, store.Commit(temporary, ranks()));
+  parts_.board->RecordCheckpoint(std::filesystem::path(path).filename().string(),
+                                 FolderBytes(path));
+  return absl::OkStatus();
+}
+
 absl::Status StageContext::SaveCheckpoint(bool done) {
   const Timed timed(*this, "checkpoint");
   std::vector<v1::Group> accepted;
   pool().Save(state_, accepted);
-  std::string temporary;
   absl::Status status;
+  std::string temporary;
   if (is_main()) {
-    CheckpointContents contents = Contents(done);
-    status = parts_.recorder->Sync(state_);
-    contents.state = state_;
-    CheckpointStore& store = parts_.recorder->checkpoints();
-    if (status.ok()) {
-      absl::StatusOr<std::string> begun = store.BeginSave(state_);
-      status = begun.status();
-      if (begun.ok()) temporary = *begun;
-    }
-    if (status.ok()) status = store.WriteModel(temporary, contents);
-    if (!status.ok() && !temporary.empty()) {
-      store.Abandon(temporary);
-      temporary.clear();
-    }
+    absl::StatusOr<std::string> begun = WriteModelPart(done);
+    status = begun.status();
+    if (begun.ok()) temporary = *std::move(begun);
   }
   collectives().Broadcast(temporary);
   if (!temporary.empty()) {
     CheckpointStore shards(RealFileSystem(), {.folder = ParentPath(temporary)});
-    const absl::Status written = shards.WriteShard(temporary, rank(), accepted);
-    int64_t failures[1] = {written.ok() ? 0 : 1};
-    collectives().AllReduceSum(std::span<int64_t>(failures));
-    if (!written.ok()) status = written;
+    status = shards.WriteShard(temporary, rank(), accepted);
+    int64_t failed[1] = {status.ok() ? 0 : 1};
+    collectives().AllReduceSum(std::span<int64_t>(failed));
     if (is_main()) {
-      CheckpointStore& store = parts_.recorder->checkpoints();
-      if (failures[0] > 0) {
-        store.Abandon(temporary);
-        if (status.ok())
-          status =
-              absl::UnavailableError("another rank could not write its part of the checkpoint");
-      } else {
-        const absl::StatusOr<std::string> path = store.Commit(temporary, ranks());
-        status = path.status();
-        if (path.ok()) {
-          parts_.board->RecordCheckpoint(std::filesystem::path(*path).filename().string(),
-                                         FolderBytes(*path));
-        }
-      }
+      const absl::Status committed = CommitCheckpoint(temporary, failed[0]);
+      if (status.ok()) status = committed;
     }
   }
-  if (!status.ok())
+  if (!status.ok()) {
     R1_LOG(kError) << "checkpoint not saved, earlier ones are intact: " << status.message();
+  }
   return status;
 }
 

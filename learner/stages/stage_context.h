@@ -159,6 +159,8 @@ class StageContext {
   absl::Status OfferEvaluation(const PendingEval& pending);
   absl::StatusOr<EvalResult> CollectOne();
   CheckpointContents Contents(bool done);
+  absl::StatusOr<std::string> WriteModelPart(bool done);
+  absl::Status CommitCheckpoint(const std::string& temporary, int64_t failed_shards);
 
   const RunParts parts_;
   const v1::StageConfig& config_;

@@ -48,10 +48,12 @@ void AddPolicyUpdateMetrics(const std::vector<UpdateMetrics>& updates, const Exp
   }
   const double count = std::max<double>(static_cast<double>(updates.size()), 1);
   const double tokens = std::max<double>(static_cast<double>(sum.target_tokens), 1);
-  values["loss/mean"] = sum.loss / count;
-  values["optim/grad_norm"] = sum.grad_norm / count;
   values["optim/lr"] = updates.empty() ? 0 : updates.back().lr;
   values["optim/skipped_steps"] = skipped;
+  // A step whose groups all have equal rewards trains nothing: there is nothing to report.
+  if (sum.tokens == 0) return;
+  values["loss/mean"] = sum.loss / count;
+  values["optim/grad_norm"] = sum.grad_norm / count;
   values["policy/entropy"] = sum.entropy / tokens;
   values["policy/clip_low_frac"] = sum.clip_low_frac / tokens;
   values["policy/clip_high_frac"] = sum.clip_high_frac / tokens;

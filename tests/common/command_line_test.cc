@@ -73,16 +73,15 @@ TEST(CommandLineTest, HelpDemandsNothingElse) {
 
 TEST(CommandLineTest, EachMistakeIsNamed) {
   EXPECT_EQ(Error({"x.toml", "--dryrun"}),
-            "r1 run: unknown flag \"--dryrun\"; did you mean \"--dry-run\"?");
-  EXPECT_EQ(Error({"x.toml", "--sett=a=1"}),
-            "r1 run: unknown flag \"--sett\"; did you mean \"--set\"?");
+            "unknown flag \"--dryrun\"; did you mean \"--dry-run\"?");
+  EXPECT_EQ(Error({"x.toml", "--sett=a=1"}), "unknown flag \"--sett\"; did you mean \"--set\"?");
   EXPECT_EQ(Error({"x.toml", "-x"}),
-            "r1 run: unknown flag \"-x\"; known are --set, --limit, --dry-run, --help");
-  EXPECT_EQ(Error({}), "r1 run: expected CONFIG (TOML file), found nothing; see r1 run --help");
-  EXPECT_EQ(Error({"a", "b", "c"}), "r1 run: unexpected argument \"c\"; see r1 run --help");
-  EXPECT_EQ(Error({"x.toml", "--set"}), "r1 run: --set: expected KEY=VALUE, found nothing");
-  EXPECT_EQ(Error({"x.toml", "--dry-run=yes"}), "r1 run: --dry-run: takes no value");
-  EXPECT_EQ(Error({"x.toml", "--limit=1", "--limit=2"}), "r1 run: --limit: given twice");
+            "unknown flag \"-x\"; known are --set, --limit, --dry-run, --help");
+  EXPECT_EQ(Error({}), "expected CONFIG (TOML file), found nothing; see r1 run --help");
+  EXPECT_EQ(Error({"a", "b", "c"}), "unexpected argument \"c\"; see r1 run --help");
+  EXPECT_EQ(Error({"x.toml", "--set"}), "--set: expected KEY=VALUE, found nothing");
+  EXPECT_EQ(Error({"x.toml", "--dry-run=yes"}), "--dry-run: takes no value");
+  EXPECT_EQ(Error({"x.toml", "--limit=1", "--limit=2"}), "--limit: given twice");
 }
 
 TEST(CommandLineTest, IntegersAreChecked) {

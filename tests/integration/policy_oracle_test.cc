@@ -8,7 +8,9 @@
 #include <cmath>
 #include <cstring>
 #include <iostream>
+#include <numeric>
 
+#include "kernels/isa.h"
 #include "learner/policy/policy.h"
 #include "learner/policy/torch_headers.h"
 #include "tests/learner/learner_testing.h"
@@ -164,6 +166,52 @@ TEST_P(PolicyGradientTest, IsThatOfCentralDifferencesForEveryParameter) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, PolicyGradientTest, testing::ValuesIn(Shapes()));
+
+// Sequences longer than the blocks of the attention kernel, along one random direction a tensor.
+TEST(PolicyOracleTest, DirectionalDerivativesOfLongSequencesOnEveryInstructionSet) {
+  const ModelSpec spec = learner::TinySpec({.dense_layers = 0, .q_lora_rank = 5});
+  const auto sequences = learner::RandomSequences(spec, 4, 15, 50, 8);
+  for (const kernels::IsaName isa : kernels::DetectIsas()) {
+    const std::string name(kernels::IsaText(isa));
+    const auto policy = learner::RandomPolicy(spec, 9, {.isa = name});
+    std::vector<float> gradient(policy->parameters().size());
+    const auto mean = [](const at::Tensor& logprobs) { return logprobs.mean(); };
+    ASSERT_TRUE(policy->ForwardBackward(learner::Pack(sequences), 1, mean, gradient, nullptr).ok());
+    WritableWeights writable(policy->Snapshot(0));
+    const rollout::NaiveModel model(spec, writable.weights);
+    const auto oracle_mean = [&] {
+      const std::vector<double> logprobs = RunOracle(model, sequences, 1).logprobs;
+      return std::accumulate(logprobs.begin(), logprobs.end(), 0.0) /
+             static_cast<double>(logprobs.size());
+    };
+    Rng rng = learner::TestRng(10);
+    double largest_error = 0, largest_derivative = 0;
+    for (size_t w = 0; w < spec.weights.size(); ++w) {
+      const int64_t offset = policy->parameter_offsets()[w];
+      if (offset < 0) continue;
+      const std::vector<float> middle = writable.tensors[w];
+      std::vector<float> below = middle;
+      double change = 0;  // of the loss, by the gradient
+      for (size_t i = 0; i < middle.size(); ++i) {
+        const double step = 1e-5 * learner::Signed(rng);
+        writable.tensors[w][i] = static_cast<float>(middle[i] + step);
+        below[i] = static_cast<float>(middle[i] - step);
+        change += gradient[static_cast<size_t>(offset) + i] *
+                  (static_cast<double>(writable.tensors[w][i]) - below[i]);
+      }
+      const double loss_above = oracle_mean();
+      std::ranges::copy(below, writable.tensors[w].begin());
+      const double expected = loss_above - oracle_mean();
+      std::ranges::copy(middle, writable.tensors[w].begin());
+      const double derivative = expected / 2e-5, error = std::abs(change - expected) / 2e-5;
+      ASSERT_LT(error, 5e-7 + 1e-5 * std::abs(derivative)) << name << " " << spec.weights[w].name;
+      largest_error = std::max(largest_error, error);
+      largest_derivative = std::max(largest_derivative, std::abs(derivative));
+    }
+    std::cout << name << ": derivatives up to " << largest_derivative << ", largest error "
+              << largest_error << "\n";
+  }
+}
 
 TEST(EngineAndPolicyTest, AgreeOnTheLogprobsOfWhatTheEngineSampled) {
   double largest = 0, sum = 0;

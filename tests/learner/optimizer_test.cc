@@ -66,7 +66,8 @@ struct Oracle {
 Oracle MakeOracle(const ModelSpec& spec, const std::vector<float>& parameters) {
   Oracle oracle{.parameters = {parameters.begin(), parameters.end()},
                 .m = std::vector<double>(parameters.size()),
-                .v = std::vector<double>(parameters.size())};
+                .v = std::vector<double>(parameters.size()),
+                .decayed = {}};
   for (const WeightSpec& weight : spec.weights) {
     if (!weight.trainable()) continue;
     // Norms are the one-dimensional weights.

@@ -91,10 +91,10 @@ TEST_F(PolicyTest, GradientsAreAddedAndSumUpOverMicroBatches) {
   // Sums of some hundred terms of size 1 in another order.
   EXPECT_LT(MaxDifference(sum, packed.gradient), 1e-4);
 
-  std::vector<float> twice = packed.gradient;
-  const auto negate = [](const at::Tensor& logprobs) { return logprobs.sum() * 0; };
-  ASSERT_TRUE(policy_->ForwardBackward(Pack(sequences_), 1, negate, twice, nullptr).ok());
-  EXPECT_TRUE(SameBits(twice, packed.gradient)) << "a gradient of 0 was not added";
+  std::vector<float> added = packed.gradient;
+  const auto flat = [](const at::Tensor& logprobs) { return logprobs.sum() * 0; };
+  ASSERT_TRUE(policy_->ForwardBackward(Pack(sequences_), 1, flat, added, nullptr).ok());
+  EXPECT_TRUE(SameBits(added, packed.gradient));
 }
 
 TEST_F(PolicyTest, RecomputationGivesTheSameBits) {
@@ -211,15 +211,20 @@ TEST_F(PolicyTest, ImpossibleInputsAreNamed) {
 TEST_F(PolicyTest, NonFiniteLossesAndGradientsAreDataLossAndLeaveTheBufferAlone) {
   std::vector<float> gradient(policy_->parameters().size(), 3.0f);
   const std::vector<float> before = gradient;
-  const auto code = [&](double factor) {
-    const auto scaled = [factor](const at::Tensor& logprobs) { return logprobs.sum() * factor; };
-    return policy_->ForwardBackward(Pack(sequences_), 1, scaled, gradient, nullptr).status().code();
+  const auto code = [&](const Policy::LossFunction& loss) {
+    return policy_->ForwardBackward(Pack(sequences_), 1, loss, gradient, nullptr).status().code();
   };
-  EXPECT_EQ(code(std::numeric_limits<double>::infinity()), absl::StatusCode::kDataLoss);
-  EXPECT_TRUE(SameBits(gradient, before));
-  // The loss itself still fits.
-  EXPECT_EQ(code(1e35), absl::StatusCode::kDataLoss);
-  EXPECT_TRUE(SameBits(gradient, before));
+  const auto infinite = [](const at::Tensor& logprobs) {
+    return logprobs.sum() * std::numeric_limits<double>::infinity();
+  };
+  // 0, with a slope that the backward pass cannot carry.
+  const auto steep = [](const at::Tensor& logprobs) {
+    return ((logprobs - logprobs.detach()) * 1e38).sum();
+  };
+  for (const Policy::LossFunction& loss : {Policy::LossFunction(infinite), {steep}}) {
+    EXPECT_EQ(code(loss), absl::StatusCode::kDataLoss);
+    EXPECT_TRUE(SameBits(gradient, before));
+  }
 }
 
 }  // namespace

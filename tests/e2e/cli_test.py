@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""What a person at the terminal meets: help, errors and their exit codes, signals, resume, status."""
+
+import json
+import shutil
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import r1_process
+
+COMMANDS = ["run", "learner", "worker", "eval", "score", "status", "version"]
+CHAOS = "tests/chaos/chaos.toml"
+
+
+def check_help(r1):
+    overview = r1_process.call(r1, ["--help"])
+    assert overview.returncode == 0, overview
+    for command in COMMANDS:
+        assert f"  {command}" in overview.stdout, command
+        page = r1_process.call(r1, [command, "--help"])
+        assert page.returncode == 0 and page.stdout.startswith(f"Usage: r1 {command}"), page
+    version = r1_process.call(r1, ["version"])
+    assert version.returncode == 0 and "CUDA kernels" in version.stdout, version
+
+
+def check_usage_errors(r1, folder):
+    bad = folder / "bad.toml"
+    bad.write_text('[run]\nsed = 1\n[[stage]]\nname = "a"\nkind = "grpoo"\n')
+    cases = [
+        (["rum"], 'did you mean "run"'),
+        (["run"], "expected CONFIG"),
+        (["run", "no.toml"], "no.toml"),
+        (["run", str(bad)], f'{bad}:2:1: run.sed: expected a key of run'),
+        (["run", str(bad)], f'{bad}:5:8: stage.a.kind'),
+        (["run", CHAOS, "--set", "stage.rl.grpo.step=3"], 'did you mean "steps"'),
+        (["run", CHAOS, "--set", "learner.address=0.0.0.0:1"], "learner.address"),
+        (["eval"], "--model"),
+        (["score", "--reward", "exact_mach", "--input", "in", "--output", "out"], "exact_match"),
+        (["score", "--reward", "format"], "--input"),
+        (["version", "--x"], "unknown flag"),
+    ]
+    for arguments, text in cases:
+        result = r1_process.call(r1, arguments)
+        assert result.returncode == 2, (arguments, result)
+        assert text in result.stderr, (arguments, text, result.stderr)
+        assert result.stdout == "", (arguments, result.stdout)
+
+
+def check_dry_run(r1, folder):
+    run_dir = folder / "dry"
+    result = r1_process.call(r1, r1_process.arguments_of(CHAOS, run_dir, []) + ["--dry-run"])
+    assert result.returncode == 0 and "parameters" in result.stdout, result
+    assert not run_dir.exists(), "a dry run left files"
+
+
+def check_score(r1, folder):
+    rows = [{"id": "right", "response": "<think>1+1=2</think><answer>2</answer>", "answer": "2"},
+            {"id": "wrong", "response": "<think>1+1=3</think><answer>3</answer>", "answer": "2"},
+            {"id": "bare", "response": "2", "answer": "2"}]
+    source, target = folder / "in.jsonl", folder / "out.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = r1_process.call(r1, ["score", "--reward", "exact_match", "--input", str(source),
+                                  "--output", str(target)])
+    assert result.returncode == 0, result
+    scores = {r["id"]: r["score"] for r in map(json.loads, target.read_text().splitlines())}
+    assert scores == {"right": 1, "wrong": 0, "bare": 0}, scores
+
+
+def wait_for_step(run_dir, stage, process):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        path = run_dir / "metrics.jsonl"
+        if path.exists() and f'"stage":"{stage}"' in path.read_text():
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"no row of stage {stage}")
+
+
+def fetch(url):
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.status, answer.read().decode()
+
+
+def check_status_while_running(r1, run_dir):
+    endpoint = json.loads((run_dir / "endpoint.json").read_text())
+    base = f"http://{endpoint['http_address']}"
+    assert fetch(base + "/healthz")[0] == 200
+    assert fetch(base + "/readyz")[0] == 200
+    assert "<html" in fetch(base + "/")[1]
+    assert "# TYPE" in fetch(base + "/metrics")[1]
+    for name in ("status", "metrics", "samples", "events", "config"):
+        code, body = fetch(f"{base}/api/v1/{name}")
+        assert code == 200 and isinstance(json.loads(body), dict), name
+    try:
+        fetch(base + "/nothing")
+        raise AssertionError("an unknown page was found")
+    except urllib.error.HTTPError as error:
+        assert error.code == 404
+    shown = r1_process.call(r1, ["status", str(run_dir), "--json"])
+    assert shown.returncode == 0, shown
+    status = json.loads(shown.stdout)
+    assert status["stage"] in ("base", "cold_start", "rl"), status
+
+
+def check_signals_and_resume(r1, folder):
+    run_dir = folder / "run"
+    arguments = r1_process.arguments_of(CHAOS, run_dir, ["stage.rl.grpo.steps=400"])
+    with open(folder / "log", "w") as log:
+        process = r1_process.start(r1, arguments, log)
+        wait_for_step(run_dir, "rl", process)
+        check_status_while_running(r1, run_dir)
+        second = r1_process.call(r1, arguments)
+        assert second.returncode == 2 and "another learner holds this run" in second.stderr, second
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=30)
+        seconds = time.monotonic() - began
+    assert code == 4, (code, (folder / "log").read_text()[-2000:])
+    assert seconds <= 5, f"Ctrl-C took {seconds:.1f} s"
+    assert not (run_dir / "endpoint.json").exists()
+    gone = r1_process.call(r1, ["status", str(run_dir)])
+    assert gone.returncode != 0 and "r1 status" in gone.stderr, gone
+
+    # Two signals: the second ends everything at once.
+    with open(folder / "log", "a") as log:
+        process = r1_process.start(r1, arguments, log)
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        code = process.wait(timeout=30)
+        assert code in (4, 130), code
+        assert time.monotonic() - began <= 5
+
+    # Another seed is another run; this one goes on where it was.
+    changed = r1_process.call(r1, arguments + ["--set", "run.seed=77"])
+    assert changed.returncode == 2 and "run.seed" in changed.stderr, changed
+    arguments = r1_process.arguments_of(CHAOS, run_dir, ["stage.rl.grpo.steps=400",
+                                                         "rollout.workers=1"])
+    resumed = r1_process.call(r1, arguments + ["--json"], 300)
+    assert resumed.returncode == 0, resumed.stderr[-1500:]
+    steps = [r["step"] for r in r1_process.metrics_rows(run_dir)
+             if r["stage"] == "rl" and "reward/mean" in r]
+    assert steps == list(range(1, 401)), steps[:20]
+    finished = r1_process.call(r1, arguments)
+    assert finished.returncode == 0 and "is finished" in finished.stdout, finished
+
+
+def main():
+    r1 = r1_process.parse_arguments()
+    folder = r1_process.new_folder()
+    check_help(r1)
+    check_usage_errors(r1, folder)
+    check_dry_run(r1, folder)
+    check_score(r1, folder)
+    check_signals_and_resume(r1, folder)
+    shutil.rmtree(folder)
+    print("all as a person would expect")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
