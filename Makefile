@@ -7,10 +7,10 @@ R1 := $(BUILD)/bin/r1
 .PHONY: help run test test-peer test-chaos study-mini bench fuzz build setup config-docs format clean
 
 help:
-	@echo "make run         set up, build, and train the default run: base, cold-start SFT, GRPO (about 10 minutes on 2 cores)"
+	@echo "make run         set up, build, and train the default run: base, cold-start SFT, GRPO (2 minutes on 2 cores)"
 	@echo "make test        set up, build, and run the whole test suite, sanitised parsers included"
 	@echo "make test-peer   tests that need Python's transformers or Chromium (installs them)"
-	@echo "make test-chaos  200 random kill schedules against real processes (about an hour)"
+	@echo "make test-chaos  200 random kill schedules against real processes (15 minutes)"
 	@echo "make study-mini  the default run and R1-Zero in miniature for many seeds, with a table (about an hour)"
 	@echo "make bench       benchmarks of kernels, engine and learner"
 	@echo "make fuzz        the fuzz targets with libFuzzer (clang), MINUTES=1 each"
@@ -24,10 +24,14 @@ build: setup
 	@cmake --preset release
 	@cmake --build $(BUILD) -j $(JOBS)
 
-run: build
+run: setup
+	@echo "run: configuring and building $(R1) with $(JOBS) jobs"
+	@cmake --preset release
+	@cmake --build $(BUILD) -j $(JOBS) --target r1
 	$(R1) run configs/r1_mini.toml
 
-# The parsers once more under AddressSanitizer and UndefinedBehaviorSanitizer, then everything. CTest's summary comes last.
+# The parsers once more under AddressSanitizer and UndefinedBehaviorSanitizer, then everything.
+# CTest's summary comes last.
 test: build
 	@echo "test: building the parsers with sanitizers in build/asan"
 	@cmake --preset asan

@@ -252,6 +252,8 @@ void StageContext::WriteStepRow(std::map<std::string, double> values) {
   seconds_.clear();
   row_started_ = now;
   if (!is_main()) return;
+  const auto skipped = values.find("optim/skipped_steps");
+  if (skipped != values.end() && skipped->second > 0) parts_.board->CountNonfinite("gradient");
   parts_.recorder->WriteRow({.stage = config_.name(),
                              .stage_index = index_,
                              .step = step(),

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of a build folder (preset fuzz) for some minutes each, one after another, to the last one even when
-# one fails. What they find stays in BUILD/fuzz_found/<target>/; a crash is printed with the file that repeats it.
+# Runs every fuzz target of a build folder (preset fuzz) for some minutes each, one after another, to
+# the last one even when one fails. What they find stays in BUILD/fuzz_found/<target>/; a crash is
+# printed with the file that repeats it.
 #
 #   tests/fuzz/run.sh BUILD MINUTES
 set -euo pipefail
