@@ -37,7 +37,11 @@ absl::StatusOr<nlohmann::ordered_json> ScoreRow(const JsonlRow& row,
                                                 const std::vector<NamedReward>& rewards) {
   R1_RETURN_IF_ERROR(row.status);
   const JsonFields fields(row.object, row.where);
-  R1_ASSIGN_OR_RETURN(const std::string response, fields.String("response"));
+  // A bare answer may stand in for the whole output.
+  R1_ASSIGN_OR_RETURN(const std::string prediction, fields.String("prediction", ""));
+  R1_ASSIGN_OR_RETURN(
+      const std::string response,
+      prediction.empty() ? fields.String("response") : fields.String("response", ""));
   R1_ASSIGN_OR_RETURN(const std::string answer, fields.String("answer", ""));
   R1_ASSIGN_OR_RETURN(const std::string prompt, fields.String("prompt", ""));
   R1_ASSIGN_OR_RETURN(const bool finished, fields.Bool("finished", true));
@@ -45,6 +49,7 @@ absl::StatusOr<nlohmann::ordered_json> ScoreRow(const JsonlRow& row,
   const std::string columns = DumpJson(row.object);
   const rewards::RewardInput input{.prompt = prompt,
                                    .response = response,
+                                   .prediction = prediction,
                                    .finished = finished,
                                    .think_prefilled = think_prefilled,
                                    .answer = answer,
@@ -113,8 +118,8 @@ int Score(const ParsedCommand& parsed) {
 const Command& ScoreCommand() {
   static const auto* command = new Command{
       {.name = "score",
-       .summary = "Scores outputs in a JSONL file: rows {id, response, answer} give {id, score, "
-                  "reason, parts}.",
+       .summary = "Scores outputs in a JSONL file: rows {id, response or prediction, answer} give "
+                  "{id, score, reason, parts}.",
        .flags = {{.name = "reward",
                   .value = "NAME[,NAME]",
                   .help = absl::StrCat("one of ",

@@ -20,6 +20,17 @@ pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 find_package(GTest REQUIRED)
 
+# FLINT 3 (Ubuntu 24.04) has Arb inside; with FLINT 2 (Debian 12) it is a library of its own.
+find_library(R1_FLINT_LIBRARY flint REQUIRED)
+find_library(R1_GMP_LIBRARY gmp REQUIRED)  # FLINT's headers call it
+find_path(R1_FLINT_ARB_HEADER flint/arb.h)
+add_library(r1_flint INTERFACE)
+target_link_libraries(r1_flint INTERFACE "${R1_FLINT_LIBRARY}" "${R1_GMP_LIBRARY}")
+if(NOT R1_FLINT_ARB_HEADER)
+  find_library(R1_ARB_LIBRARY NAMES flint-arb arb REQUIRED)
+  target_link_libraries(r1_flint INTERFACE "${R1_ARB_LIBRARY}")
+endif()
+
 if(R1_PARSERS_ONLY)
   return()
 endif()

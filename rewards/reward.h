@@ -16,6 +16,7 @@ namespace r1::rewards {
 struct RewardInput {
   absl::string_view prompt;
   absl::string_view response;    // decoded, stop token's text (<eos>) left out
+  absl::string_view prediction = {};  // when not empty: the bare answer, found by somebody else
   bool finished = true;          // the model ended its turn; false: cut at response_tokens_max
   bool think_prefilled = false;  // the prompt already opened <think>
   absl::string_view answer;      // gold
