@@ -153,23 +153,23 @@ class BoxFinder {
 // Whether a text between two dollar signs is prose between two prices.
 bool IsProse(absl::string_view text) {
   if (absl::StrContains(text, "\n\n") || absl::StrContains(text, ". ")) return true;
-  int words = 0;
-  for (size_t at = 0; at < text.size();) {
-    if (text[at] == '\\' || !IsLetter(text[at])) {
-      // \text{…} may hold words.
-      if (absl::StartsWith(text.substr(at), "\\text") || absl::StartsWith(text.substr(at), "\\mbox")) {
-        at = std::min(text.size(), text.find('}', at));
-      }
-      at += text[std::min(at, text.size() - 1)] == '\\' ? 2 : 1;
-      while (at < text.size() && text[at - 2] == '\\' && IsLetter(text[at - 1]) &&
-             IsLetter(text[at])) {
-        ++at;
-      }
-      continue;
-    }
+  const auto letters_at = [text](size_t at) {
     const size_t begin = at;
     while (at < text.size() && IsLetter(text[at])) ++at;
-    if (at - begin >= 2) ++words;
+    return at - begin;
+  };
+  int words = 0;
+  for (size_t at = 0; at < text.size(); ++at) {
+    if (text[at] == '\\') {
+      const size_t length = letters_at(at + 1);
+      const absl::string_view command = text.substr(at + 1, length);
+      at += length;
+      // The words of \text{…} are none of ours.
+      if (command == "text" || command == "mbox") at = std::min(text.size(), text.find('}', at));
+    } else if (const size_t length = letters_at(at); length >= 2) {
+      ++words;
+      at += length - 1;
+    }
   }
   return words >= 3;
 }
