@@ -6,13 +6,17 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly packages=(
+packages=(
   g++ cmake ninja-build ccache pkg-config python3 python3-venv
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
   libopenmpi-dev openmpi-bin libgtest-dev libgmock-dev
   libtomlplusplus-dev nlohmann-json3-dev libcpp-httplib-dev libssl-dev libzstd-dev libxxhash-dev
-  zlib1g-dev
+  zlib1g-dev libflint-dev libgmp-dev
 )
+# FLINT 2 has Arb as a package of its own; from FLINT 3 on it is inside.
+if grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release; then
+  packages+=(libflint-arb-dev)
+fi
 # See docs/decisions/0001-libtorch-from-the-wheel.md. The two CUDA wheels hold the small libraries
 # that libtorch_cpu.so links even when there is no GPU.
 readonly wheels=(torch==2.11.0 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85)

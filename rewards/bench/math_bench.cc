@@ -66,16 +66,17 @@ void PrintVerdicts(const std::vector<LabelledRow>& rows, const Reward& reward) {
                             : row.prediction)
               << "\n";
   }
-  std::cout << absl::StreamFormat("  %d of %d as expected (%.2f %%), %d false positives, %d masked\n",
-                                  right, rows.size(), 100.0 * right / rows.size(),
-                                  false_positives, masked);
+  std::cout << absl::StreamFormat(
+      "  %d of %d as expected (%.2f %%), %d false positives, %d masked\n", right, rows.size(),
+      100.0 * right / rows.size(), false_positives, masked);
 }
 
 // Each row again and again for about a second, with its output filled up to `bytes_min`.
 void PrintRate(std::vector<LabelledRow> rows, const Reward& reward, size_t bytes_min,
                const std::string& what) {
   for (LabelledRow& row : rows) {
-    const std::string text = row.response.empty() ? "Therefore $x = 1$, and so on.\n" : row.response;
+    const std::string text =
+        row.response.empty() ? "Therefore $x = 1$, and so on.\n" : row.response;
     std::string filler;
     while (filler.size() + row.response.size() < bytes_min) filler += text;
     if (bytes_min > 0) row.response = filler.substr(0, bytes_min) + row.response;

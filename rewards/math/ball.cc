@@ -301,13 +301,20 @@ bool BallEvaluator::Transcendental(Function function, const Ball& argument, Ball
     return true;
   };
   switch (function) {
-    case Function::kSin: return apply(acb_sin);
-    case Function::kCos: return apply(acb_cos);
-    case Function::kTan: return apply(acb_tan);
-    case Function::kCot: return apply(acb_cot);
-    case Function::kSec: return apply(acb_sec);
-    case Function::kCsc: return apply(acb_csc);
-    case Function::kArcTan: return apply(acb_atan);
+    case Function::kSin:
+      return apply(acb_sin);
+    case Function::kCos:
+      return apply(acb_cos);
+    case Function::kTan:
+      return apply(acb_tan);
+    case Function::kCot:
+      return apply(acb_cot);
+    case Function::kSec:
+      return apply(acb_sec);
+    case Function::kCsc:
+      return apply(acb_csc);
+    case Function::kArcTan:
+      return apply(acb_atan);
     case Function::kArcCot: {
       Ball half_pi;
       acb_const_pi(half_pi.get(), precision_);
@@ -316,11 +323,16 @@ bool BallEvaluator::Transcendental(Function function, const Ball& argument, Ball
       acb_sub(result.get(), half_pi.get(), result.get(), precision_);
       return true;
     }
-    case Function::kSinh: return apply(acb_sinh);
-    case Function::kCosh: return apply(acb_cosh);
-    case Function::kTanh: return apply(acb_tanh);
-    case Function::kExp: return apply(acb_exp);
-    default: return false;
+    case Function::kSinh:
+      return apply(acb_sinh);
+    case Function::kCosh:
+      return apply(acb_cosh);
+    case Function::kTanh:
+      return apply(acb_tanh);
+    case Function::kExp:
+      return apply(acb_exp);
+    default:
+      return false;
   }
 }
 

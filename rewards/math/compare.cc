@@ -42,11 +42,12 @@ bool IsName(const Part& part) {
   }
   if (!part.Is(Kind::kProduct) || !is_symbol(0)) return false;
   // A name of a segment or an angle; P(A), f(2), f(x, y).
-  const bool is_call = part.size() == 2 && (part.child(1).node().in_parentheses ||
-                                            part.child(1).Is(Kind::kTuple));
+  const bool is_call =
+      part.size() == 2 && (part.child(1).node().in_parentheses || part.child(1).Is(Kind::kTuple));
   if (is_call) return !part.child(1).Is(Kind::kSum);
   for (size_t i = 0; i < part.size(); ++i) {
-    if (!is_symbol(i) || !absl::ascii_isupper(static_cast<unsigned char>(part.child(i).name()[0]))) {
+    if (!is_symbol(i) ||
+        !absl::ascii_isupper(static_cast<unsigned char>(part.child(i).name()[0]))) {
       return false;
     }
   }
@@ -277,8 +278,8 @@ class Comparer {
     const bool has_open_signs = IsCollection(a) || IsCollection(b);
     if (has_open_signs) return CompareCollections(a, b);
     if (!a.Is(Kind::kTuple) || !b.Is(Kind::kTuple)) return Verdict::kDifferent;
-    const bool same_brackets = a.node().opens_wide == b.node().opens_wide &&
-                               a.node().closes_wide == b.node().closes_wide;
+    const bool same_brackets =
+        a.node().opens_wide == b.node().opens_wide && a.node().closes_wide == b.node().closes_wide;
     if (a.size() == 2 && !same_brackets) return Verdict::kDifferent;
     return CompareInOrder(a, b);
   }
@@ -336,8 +337,8 @@ bool IsOneLetter(absl::string_view text) { return PlainText(text).size() == 1; }
 Verdict CompareWhole(absl::string_view gold, Expression& gold_tree, absl::string_view answer,
                      Expression& answer_tree, bool& exhausted) {
   const char gold_choice = ChoiceLetter(gold), answer_choice = ChoiceLetter(answer);
-  const bool is_choice = gold_choice != 0 && answer_choice != 0 &&
-                         (IsOneLetter(gold) || IsOneLetter(answer));
+  const bool is_choice =
+      gold_choice != 0 && answer_choice != 0 && (IsOneLetter(gold) || IsOneLetter(answer));
   if (is_choice) return gold_choice == answer_choice ? Verdict::kEqual : Verdict::kDifferent;
   const Part left{&gold_tree, gold_tree.root}, right{&answer_tree, answer_tree.root};
   if (left.Is(Kind::kText) || right.Is(Kind::kText)) {

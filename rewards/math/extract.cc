@@ -47,7 +47,7 @@ absl::string_view InsideAnswerTag(absl::string_view text) {
 // Boxes -------------------------------------------------------------------------------------------
 
 struct Box {
-  size_t begin, end;                  // with the command
+  size_t begin, end;  // with the command
   size_t content_begin, content_end;
 };
 
@@ -186,8 +186,7 @@ Span LastDelimited(absl::string_view text, absl::string_view open, absl::string_
   if (end == absl::string_view::npos || end == 0) return {};
   const size_t begin = text.rfind(open, end - 1);
   if (begin == absl::string_view::npos || begin + open.size() > end) return {};
-  return {begin, end + close.size(),
-          text.substr(begin + open.size(), end - begin - open.size())};
+  return {begin, end + close.size(), text.substr(begin + open.size(), end - begin - open.size())};
 }
 
 Span LastDollarSpan(absl::string_view text) {
@@ -268,7 +267,8 @@ absl::string_view FirstSentence(absl::string_view text) {
   size_t end = 0;
   for (; end < text.size() && text[end] != '\n'; ++end) {
     const bool stops = text[end] == '.' && (end + 1 == text.size() || IsSpace(text[end + 1]));
-    const bool is_abbreviation = end >= 2 && text[end - 2] == '.';  // p.m.
+    const bool is_abbreviation =  // p.m.
+        end >= 2 && text[end - 2] == '.' && IsLetter(text[end - 1]);
     if ((stops && !is_abbreviation) || absl::StartsWith(text.substr(end), "。")) break;
   }
   return text.substr(0, end);
@@ -280,9 +280,8 @@ std::string SpansOf(absl::string_view sentence) {
   while (contents.size() < kBoxesJoinedMax) {
     size_t open = sentence.size(), mark = 0;
     absl::string_view close;
-    for (const auto& [begin, end] :
-         {std::pair("$$", "$$"), std::pair("$", "$"), std::pair("\\(", "\\)"),
-          std::pair("\\[", "\\]")}) {
+    for (const auto& [begin, end] : {std::pair("$$", "$$"), std::pair("$", "$"),
+                                     std::pair("\\(", "\\)"), std::pair("\\[", "\\]")}) {
       const size_t at = sentence.find(begin);
       if (at >= open || (at > 0 && at != absl::string_view::npos && sentence[at - 1] == '\\')) {
         continue;

@@ -15,7 +15,14 @@ enum class Action : uint8_t {
   kIgnoreGroup,  // \hspace{…}
   kWords,        // \text{…}
   kFont,         // \mathrm{…}: a letter, a function's name or words
-  kOperator, kSymbol, kConstant, kFunction, kFraction, kBinomial, kBegin, kFinish,
+  kOperator,
+  kSymbol,
+  kConstant,
+  kFunction,
+  kFraction,
+  kBinomial,
+  kBegin,
+  kFinish,
 };
 
 struct Command {
@@ -32,62 +39,138 @@ using Table = absl::flat_hash_map<absl::string_view, Command>;
 
 // Function and constant names, with and without a backslash.
 const Table& Names() {
-  static const auto* const names = new Table{
-      {"sin", Fn(Function::kSin)}, {"cos", Fn(Function::kCos)}, {"tan", Fn(Function::kTan)},
-      {"cot", Fn(Function::kCot)}, {"sec", Fn(Function::kSec)}, {"csc", Fn(Function::kCsc)},
-      {"arcsin", Fn(Function::kArcSin)}, {"arccos", Fn(Function::kArcCos)},
-      {"arctan", Fn(Function::kArcTan)}, {"arccot", Fn(Function::kArcCot)},
-      {"asin", Fn(Function::kArcSin)}, {"acos", Fn(Function::kArcCos)},
-      {"atan", Fn(Function::kArcTan)}, {"sinh", Fn(Function::kSinh)},
-      {"cosh", Fn(Function::kCosh)}, {"tanh", Fn(Function::kTanh)}, {"exp", Fn(Function::kExp)},
-      {"ln", Fn(Function::kLn)}, {"log", Fn(Function::kLog)}, {"lg", Fn(Function::kLog)},
-      {"sqrt", Fn(Function::kRoot)}, {"abs", Fn(Function::kAbs)},
-      {"floor", Fn(Function::kFloor)}, {"ceil", Fn(Function::kCeiling)},
-      {"gcd", Fn(Function::kGcd)}, {"lcm", Fn(Function::kLcm)}, {"max", Fn(Function::kMax)},
-      {"min", Fn(Function::kMin)}, {"Re", Fn(Function::kRe)}, {"Im", Fn(Function::kIm)},
-      {"pi", Is(Constant::kPi)}, {"infty", Is(Constant::kInfinity)},
-      {"infinity", Is(Constant::kInfinity)}, {"inf", Is(Constant::kInfinity)},
-      {"oo", Is(Constant::kInfinity)}, {"and", Op(op::kAnd)}, {"or", Op(op::kAnd)}};
+  static const auto* const names = new Table{{"sin", Fn(Function::kSin)},
+                                             {"cos", Fn(Function::kCos)},
+                                             {"tan", Fn(Function::kTan)},
+                                             {"cot", Fn(Function::kCot)},
+                                             {"sec", Fn(Function::kSec)},
+                                             {"csc", Fn(Function::kCsc)},
+                                             {"arcsin", Fn(Function::kArcSin)},
+                                             {"arccos", Fn(Function::kArcCos)},
+                                             {"arctan", Fn(Function::kArcTan)},
+                                             {"arccot", Fn(Function::kArcCot)},
+                                             {"asin", Fn(Function::kArcSin)},
+                                             {"acos", Fn(Function::kArcCos)},
+                                             {"atan", Fn(Function::kArcTan)},
+                                             {"sinh", Fn(Function::kSinh)},
+                                             {"cosh", Fn(Function::kCosh)},
+                                             {"tanh", Fn(Function::kTanh)},
+                                             {"exp", Fn(Function::kExp)},
+                                             {"ln", Fn(Function::kLn)},
+                                             {"log", Fn(Function::kLog)},
+                                             {"lg", Fn(Function::kLog)},
+                                             {"sqrt", Fn(Function::kRoot)},
+                                             {"abs", Fn(Function::kAbs)},
+                                             {"floor", Fn(Function::kFloor)},
+                                             {"ceil", Fn(Function::kCeiling)},
+                                             {"gcd", Fn(Function::kGcd)},
+                                             {"lcm", Fn(Function::kLcm)},
+                                             {"max", Fn(Function::kMax)},
+                                             {"min", Fn(Function::kMin)},
+                                             {"Re", Fn(Function::kRe)},
+                                             {"Im", Fn(Function::kIm)},
+                                             {"pi", Is(Constant::kPi)},
+                                             {"infty", Is(Constant::kInfinity)},
+                                             {"infinity", Is(Constant::kInfinity)},
+                                             {"inf", Is(Constant::kInfinity)},
+                                             {"oo", Is(Constant::kInfinity)},
+                                             {"and", Op(op::kAnd)},
+                                             {"or", Op(op::kAnd)}};
   return *names;
 }
 
 const Table& Commands() {
-  static const auto* const commands = new Table{
-      {"left", {Action::kIgnore}}, {"right", {Action::kIgnore}}, {"big", {Action::kIgnore}},
-      {"Big", {Action::kIgnore}}, {"bigl", {Action::kIgnore}}, {"bigr", {Action::kIgnore}},
-      {"Bigl", {Action::kIgnore}}, {"Bigr", {Action::kIgnore}}, {"bigg", {Action::kIgnore}},
-      {"Bigg", {Action::kIgnore}}, {"displaystyle", {Action::kIgnore}},
-      {"textstyle", {Action::kIgnore}}, {"limits", {Action::kIgnore}},
-      {"quad", {Action::kIgnore}}, {"qquad", {Action::kIgnore}}, {"boxed", {Action::kIgnore}},
-      {"fbox", {Action::kIgnore}}, {"mathstrut", {Action::kIgnore}},
-      {"hspace", {Action::kIgnoreGroup}}, {"color", {Action::kIgnoreGroup}},
-      {"phantom", {Action::kIgnoreGroup}}, {"label", {Action::kIgnoreGroup}},
-      {"text", {Action::kWords}}, {"mbox", {Action::kWords}}, {"textbf", {Action::kWords}},
-      {"textit", {Action::kWords}}, {"textrm", {Action::kWords}}, {"hbox", {Action::kWords}},
-      {"mathrm", {Action::kFont}}, {"mathbf", {Action::kFont}}, {"mathit", {Action::kFont}},
-      {"mathbb", {Action::kFont}}, {"mathcal", {Action::kFont}}, {"bold", {Action::kFont}},
-      {"boldsymbol", {Action::kFont}}, {"operatorname", {Action::kFont}}, {"rm", {Action::kIgnore}},
-      {"frac", {Action::kFraction}}, {"dfrac", {Action::kFraction}},
-      {"tfrac", {Action::kFraction}}, {"cfrac", {Action::kFraction}},
-      {"binom", {Action::kBinomial}}, {"dbinom", {Action::kBinomial}},
-      {"tbinom", {Action::kBinomial}}, {"begin", {Action::kBegin}}, {"end", {Action::kFinish}},
-      {"arcctg", Fn(Function::kArcCot)}, {"cdot", Op('*')}, {"times", Op('*')}, {"ast", Op('*')},
-      {"div", Op('/')}, {"over", Op(op::kUnknown)}, {"pm", Op(op::kPlusMinus)},
-      {"mp", Op(op::kMinusPlus)}, {"le", Op(relation::kLessEqual)},
-      {"leq", Op(relation::kLessEqual)}, {"leqslant", Op(relation::kLessEqual)},
-      {"ge", Op(relation::kGreaterEqual)}, {"geq", Op(relation::kGreaterEqual)},
-      {"geqslant", Op(relation::kGreaterEqual)}, {"lt", Op('<')}, {"gt", Op('>')},
-      {"ne", Op(relation::kUnequal)}, {"neq", Op(relation::kUnequal)},
-      {"in", Op(relation::kElement)}, {"approx", Op(relation::kAbout)},
-      {"cup", Op(op::kUnion)}, {"circ", Op(op::kDegree)}, {"degree", Op(op::kDegree)},
-      {"lvert", Op('|')}, {"rvert", Op('|')}, {"vert", Op('|')}, {"mid", Op('|')},
-      {"lbrace", Op(op::kSetOpen)}, {"rbrace", Op(op::kSetClose)}, {"lfloor", Op(op::kFloorOpen)},
-      {"rfloor", Op(op::kFloorClose)}, {"lceil", Op(op::kCeilingOpen)},
-      {"rceil", Op(op::kCeilingClose)}, {"langle", Op('(')}, {"rangle", Op(')')},
-      {"colon", Op(':')}, {"land", Op(op::kAnd)}, {"lor", Op(op::kAnd)},
-      {"to", Op(op::kArrow)}, {"implies", Op(op::kArrow)}, {"Rightarrow", Op(op::kArrow)},
-      {"overline", Op(op::kOverline)}, {"bar", Op(op::kOverline)}, {"dot", Op(op::kOverline)},
-      {"vec", Op(op::kOverline)}};
+  static const auto* const commands = new Table{{"left", {Action::kIgnore}},
+                                                {"right", {Action::kIgnore}},
+                                                {"big", {Action::kIgnore}},
+                                                {"Big", {Action::kIgnore}},
+                                                {"bigl", {Action::kIgnore}},
+                                                {"bigr", {Action::kIgnore}},
+                                                {"Bigl", {Action::kIgnore}},
+                                                {"Bigr", {Action::kIgnore}},
+                                                {"bigg", {Action::kIgnore}},
+                                                {"Bigg", {Action::kIgnore}},
+                                                {"displaystyle", {Action::kIgnore}},
+                                                {"textstyle", {Action::kIgnore}},
+                                                {"limits", {Action::kIgnore}},
+                                                {"quad", {Action::kIgnore}},
+                                                {"qquad", {Action::kIgnore}},
+                                                {"boxed", {Action::kIgnore}},
+                                                {"fbox", {Action::kIgnore}},
+                                                {"mathstrut", {Action::kIgnore}},
+                                                {"hspace", {Action::kIgnoreGroup}},
+                                                {"color", {Action::kIgnoreGroup}},
+                                                {"phantom", {Action::kIgnoreGroup}},
+                                                {"label", {Action::kIgnoreGroup}},
+                                                {"text", {Action::kWords}},
+                                                {"mbox", {Action::kWords}},
+                                                {"textbf", {Action::kWords}},
+                                                {"textit", {Action::kWords}},
+                                                {"textrm", {Action::kWords}},
+                                                {"hbox", {Action::kWords}},
+                                                {"mathrm", {Action::kFont}},
+                                                {"mathbf", {Action::kFont}},
+                                                {"mathit", {Action::kFont}},
+                                                {"mathbb", {Action::kFont}},
+                                                {"mathcal", {Action::kFont}},
+                                                {"bold", {Action::kFont}},
+                                                {"boldsymbol", {Action::kFont}},
+                                                {"operatorname", {Action::kFont}},
+                                                {"rm", {Action::kIgnore}},
+                                                {"frac", {Action::kFraction}},
+                                                {"dfrac", {Action::kFraction}},
+                                                {"tfrac", {Action::kFraction}},
+                                                {"cfrac", {Action::kFraction}},
+                                                {"binom", {Action::kBinomial}},
+                                                {"dbinom", {Action::kBinomial}},
+                                                {"tbinom", {Action::kBinomial}},
+                                                {"begin", {Action::kBegin}},
+                                                {"end", {Action::kFinish}},
+                                                {"arcctg", Fn(Function::kArcCot)},
+                                                {"cdot", Op('*')},
+                                                {"times", Op('*')},
+                                                {"ast", Op('*')},
+                                                {"div", Op('/')},
+                                                {"over", Op(op::kUnknown)},
+                                                {"pm", Op(op::kPlusMinus)},
+                                                {"mp", Op(op::kMinusPlus)},
+                                                {"le", Op(relation::kLessEqual)},
+                                                {"leq", Op(relation::kLessEqual)},
+                                                {"leqslant", Op(relation::kLessEqual)},
+                                                {"ge", Op(relation::kGreaterEqual)},
+                                                {"geq", Op(relation::kGreaterEqual)},
+                                                {"geqslant", Op(relation::kGreaterEqual)},
+                                                {"lt", Op('<')},
+                                                {"gt", Op('>')},
+                                                {"ne", Op(relation::kUnequal)},
+                                                {"neq", Op(relation::kUnequal)},
+                                                {"in", Op(relation::kElement)},
+                                                {"approx", Op(relation::kAbout)},
+                                                {"cup", Op(op::kUnion)},
+                                                {"circ", Op(op::kDegree)},
+                                                {"degree", Op(op::kDegree)},
+                                                {"lvert", Op('|')},
+                                                {"rvert", Op('|')},
+                                                {"vert", Op('|')},
+                                                {"mid", Op('|')},
+                                                {"lbrace", Op(op::kSetOpen)},
+                                                {"rbrace", Op(op::kSetClose)},
+                                                {"lfloor", Op(op::kFloorOpen)},
+                                                {"rfloor", Op(op::kFloorClose)},
+                                                {"lceil", Op(op::kCeilingOpen)},
+                                                {"rceil", Op(op::kCeilingClose)},
+                                                {"langle", Op('(')},
+                                                {"rangle", Op(')')},
+                                                {"colon", Op(':')},
+                                                {"land", Op(op::kAnd)},
+                                                {"lor", Op(op::kAnd)},
+                                                {"to", Op(op::kArrow)},
+                                                {"implies", Op(op::kArrow)},
+                                                {"Rightarrow", Op(op::kArrow)},
+                                                {"overline", Op(op::kOverline)},
+                                                {"bar", Op(op::kOverline)},
+                                                {"dot", Op(op::kOverline)},
+                                                {"vec", Op(op::kOverline)}};
   return *commands;
 }
 
@@ -196,7 +279,8 @@ class Lexer {
         const size_t close = end + opening.size() + digits;
         const bool has_close = opening.back() != ' ';
         const char wanted = opening.back() == '(' ? ')' : '}';
-        if (digits == 0 || (has_close && (close >= text_.size() || text_[close] != wanted))) continue;
+        if (digits == 0 || (has_close && (close >= text_.size() || text_[close] != wanted)))
+          continue;
         token.repeat = text_.substr(end + opening.size(), digits);
         end = close + (has_close ? 1 : 0);
         break;
@@ -329,10 +413,11 @@ class Lexer {
   // Greek letters and the few other symbols.
   void PushOther(absl::string_view name) {
     static constexpr absl::string_view kSymbols[] = {
-        "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta",
-        "vartheta", "iota", "kappa", "lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "upsilon",
-        "phi", "varphi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi",
-        "Sigma", "Phi", "Psi", "Omega", "ell", "emptyset", "varnothing", "pounds"};
+        "alpha", "beta",     "gamma", "delta",   "epsilon",  "varepsilon", "zeta",  "eta",
+        "theta", "vartheta", "iota",  "kappa",   "lambda",   "mu",         "nu",    "xi",
+        "rho",   "sigma",    "tau",   "upsilon", "phi",      "varphi",     "chi",   "psi",
+        "omega", "Gamma",    "Delta", "Theta",   "Lambda",   "Xi",         "Pi",    "Sigma",
+        "Phi",   "Psi",      "Omega", "ell",     "emptyset", "varnothing", "pounds"};
     const bool known =
         std::find(std::begin(kSymbols), std::end(kSymbols), name) != std::end(kSymbols);
     if (!known) return PushOperator(op::kUnknown);
@@ -430,9 +515,9 @@ std::string PlainText(absl::string_view text) {
       const absl::string_view name = text.substr(at + 1, end - at - 1);
       const auto found = Commands().find(name);
       const bool is_wrapper =
-          found != Commands().end() && (found->second.action == Action::kWords ||
-                                        found->second.action == Action::kFont ||
-                                        found->second.action == Action::kIgnore);
+          found != Commands().end() &&
+          (found->second.action == Action::kWords || found->second.action == Action::kFont ||
+           found->second.action == Action::kIgnore);
       if (is_wrapper || name.empty()) at = std::max(at, end - 1);
       continue;
     }

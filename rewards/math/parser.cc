@@ -435,25 +435,33 @@ class Parser {
   // Turns \sin^{-1} into \arcsin.
   bool TakeInverse(NodeId power, Function& function) const {
     const Node& node = out_.at(power);
-    const bool is_minus_one =
-        node.kind == Kind::kNegate && out_.at(out_.child(power, 0)).kind == Kind::kNumber &&
-        out_.number(out_.child(power, 0)) == Rational(1);
+    const bool is_minus_one = node.kind == Kind::kNegate &&
+                              out_.at(out_.child(power, 0)).kind == Kind::kNumber &&
+                              out_.number(out_.child(power, 0)) == Rational(1);
     if (!is_minus_one) return false;
     switch (function) {
-      case Function::kSin: function = Function::kArcSin; return true;
-      case Function::kCos: function = Function::kArcCos; return true;
-      case Function::kTan: function = Function::kArcTan; return true;
-      case Function::kCot: function = Function::kArcCot; return true;
-      default: return false;
+      case Function::kSin:
+        function = Function::kArcSin;
+        return true;
+      case Function::kCos:
+        function = Function::kArcCos;
+        return true;
+      case Function::kTan:
+        function = Function::kArcTan;
+        return true;
+      case Function::kCot:
+        function = Function::kArcCot;
+        return true;
+      default:
+        return false;
     }
   }
 
   // \sin 2x\cos x is (sin 2x)(cos x); \sin 2x + 1 is (sin 2x) + 1.
   NodeId ParseBareArgument() {
     std::vector<NodeId> factors = {ParseFactor()};
-    while (factors.back() != kNoNode && Peek().kind != TokenKind::kFunction &&
-           !IsOperator('(') && !IsOperator('|') &&
-           BeginsFactor()) {
+    while (factors.back() != kNoNode && Peek().kind != TokenKind::kFunction && !IsOperator('(') &&
+           !IsOperator('|') && BeginsFactor()) {
       factors.push_back(ParsePostfix());
     }
     return factors.back() == kNoNode ? kNoNode : Product(factors);

@@ -47,8 +47,8 @@ constexpr std::array<Step, 4> kConstantSteps = {
 constexpr std::array<Step, 3> kPointSteps = {{{192, 100}, {768, 100}, {3072, 100}}};
 
 // `undefined`: neither side decides anything at this point.
-Verdict CompareAt(const Part& a, const Part& b, const Values& values,
-                  absl::Span<const Step> steps, Budget& budget, bool& undefined) {
+Verdict CompareAt(const Part& a, const Part& b, const Values& values, absl::Span<const Step> steps,
+                  Budget& budget, bool& undefined) {
   undefined = false;
   for (const Step& step : steps) {
     BallEvaluator evaluator(values, step.precision, budget);
@@ -57,15 +57,15 @@ Verdict CompareAt(const Part& a, const Part& b, const Values& values,
       undefined = true;
       return Verdict::kUndecided;
     }
-    const Overlap overlap =
-        CompareBalls(left, right, evaluator.largest_exponent(), step.bits);
+    const Overlap overlap = CompareBalls(left, right, evaluator.largest_exponent(), step.bits);
     if (overlap == Overlap::kDisjoint) return Verdict::kDifferent;
     if (overlap == Overlap::kAgree && !evaluator.absorbed()) return Verdict::kEqual;
   }
   return Verdict::kUndecided;
 }
 
-// Points -------------------------------------------------------------------------------------------
+// Points
+// -------------------------------------------------------------------------------------------
 
 constexpr int kPointsWanted = 3;  // of each of the kinds below
 constexpr int kPointTriesMax = 10;
@@ -181,8 +181,8 @@ Verdict CompareDifferences(const std::vector<Part>& a, const std::vector<Part>& 
   return Probe(symbols, budget, [&](const Values& values, bool& undefined) {
     BallEvaluator evaluator(values, kPrecision, budget);
     Ball left, right;
-    undefined = !Difference(evaluator, a, kPrecision, left) ||
-                !Difference(evaluator, b, kPrecision, right);
+    undefined =
+        !Difference(evaluator, a, kPrecision, left) || !Difference(evaluator, b, kPrecision, right);
     if (undefined || evaluator.absorbed()) return Verdict::kUndecided;
     acb_div(left.get(), left.get(), right.get(), kPrecision);
     if (same_direction && !arb_is_positive(left.real())) return Verdict::kDifferent;

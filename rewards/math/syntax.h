@@ -45,10 +45,35 @@ enum class Kind : uint8_t {
 enum class Constant : uint8_t { kPi, kE, kI, kInfinity };
 
 enum class Function : uint8_t {
-  kSin, kCos, kTan, kCot, kSec, kCsc, kArcSin, kArcCos, kArcTan, kArcCot, kSinh, kCosh, kTanh,
-  kExp, kLn, kLog,  // kLog: argument and perhaps base, else 10
-  kRoot,            // argument and perhaps index, else 2
-  kAbs, kFloor, kCeiling, kBinomial, kGcd, kLcm, kMax, kMin, kMod, kConjugate, kRe, kIm,
+  kSin,
+  kCos,
+  kTan,
+  kCot,
+  kSec,
+  kCsc,
+  kArcSin,
+  kArcCos,
+  kArcTan,
+  kArcCot,
+  kSinh,
+  kCosh,
+  kTanh,
+  kExp,
+  kLn,
+  kLog,   // kLog: argument and perhaps base, else 10
+  kRoot,  // argument and perhaps index, else 2
+  kAbs,
+  kFloor,
+  kCeiling,
+  kBinomial,
+  kGcd,
+  kLcm,
+  kMax,
+  kMin,
+  kMod,
+  kConjugate,
+  kRe,
+  kIm,
 };
 
 // Operators of kRelation, as characters.
@@ -59,17 +84,17 @@ inline constexpr char kGreaterEqual = 'g', kUnequal = 'n', kElement = 'e', kAbou
 
 struct Node {
   Kind kind = Kind::kNumber;
-  uint8_t detail = 0;         // Function or Constant
+  uint8_t detail = 0;  // Function or Constant
   bool in_parentheses = false;
-  bool opens_wide = false;    // kTuple: "(" rather than "["
-  bool closes_wide = false;   //         ")" rather than "]"
+  bool opens_wide = false;        // kTuple: "(" rather than "["
+  bool closes_wide = false;       //         ")" rather than "]"
   bool is_negative_sign = false;  // kPlusMinus: \mp
-  bool is_clock = false;      // kRatio: like 4:30
-  bool has_symbols = false;   // itself or below
+  bool is_clock = false;          // kRatio: like 4:30
+  bool has_symbols = false;       // itself or below
   uint16_t height = 1;
-  uint16_t columns = 0;       // kMatrix
-  uint8_t signs = 0;          // number of ± at or below
-  int32_t value = -1;         // kNumber: index of its value; kPlusMinus: index of its sign
+  uint16_t columns = 0;  // kMatrix
+  uint8_t signs = 0;     // number of ± at or below
+  int32_t value = -1;    // kNumber: index of its value; kPlusMinus: index of its sign
   int32_t name = -1;
   int32_t first = 0, count = 0;  // children
 };

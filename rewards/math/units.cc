@@ -17,26 +17,26 @@ struct Spelling {
 };
 
 constexpr std::array kSpellings = {
-    Spelling{"percent", "%"},    Spelling{"degree", "deg"},   Spelling{"deg", "deg"},
-    Spelling{"dollar", "$"},     Spelling{"usd", "$"},        Spelling{"cent", "cent"},
-    Spelling{"euro", "euro"},    Spelling{"pound", "lb"},     Spelling{"lb", "lb"},
-    Spelling{"ounce", "oz"},     Spelling{"oz", "oz"},        Spelling{"inch", "in"},
-    Spelling{"inche", "in"},     Spelling{"in", "in"},        Spelling{"foot", "ft"},
-    Spelling{"feet", "ft"},      Spelling{"ft", "ft"},        Spelling{"yard", "yd"},
-    Spelling{"yd", "yd"},        Spelling{"mile", "mi"},      Spelling{"mi", "mi"},
-    Spelling{"mph", "mi/h"},     Spelling{"mm", "mm"},        Spelling{"millimeter", "mm"},
-    Spelling{"cm", "cm"},        Spelling{"centimeter", "cm"}, Spelling{"centimetre", "cm"},
-    Spelling{"m", "m"},          Spelling{"meter", "m"},      Spelling{"metre", "m"},
-    Spelling{"km", "km"},        Spelling{"kilometer", "km"}, Spelling{"kilometre", "km"},
-    Spelling{"g", "g"},          Spelling{"gram", "g"},       Spelling{"mg", "mg"},
-    Spelling{"kg", "kg"},        Spelling{"kilogram", "kg"},  Spelling{"l", "L"},
-    Spelling{"liter", "L"},      Spelling{"litre", "L"},      Spelling{"ml", "mL"},
-    Spelling{"milliliter", "mL"}, Spelling{"gallon", "gal"},  Spelling{"s", "s"},
-    Spelling{"sec", "s"},        Spelling{"second", "s"},     Spelling{"min", "min"},
-    Spelling{"minute", "min"},   Spelling{"h", "h"},          Spelling{"hr", "h"},
-    Spelling{"hour", "h"},       Spelling{"day", "day"},      Spelling{"week", "week"},
-    Spelling{"month", "month"},  Spelling{"year", "year"},    Spelling{"radian", "rad"},
-    Spelling{"rad", "rad"},      Spelling{"acre", "acre"},    Spelling{"unit", "unit"},
+    Spelling{"percent", "%"},     Spelling{"degree", "deg"},    Spelling{"deg", "deg"},
+    Spelling{"dollar", "$"},      Spelling{"usd", "$"},         Spelling{"cent", "cent"},
+    Spelling{"euro", "euro"},     Spelling{"pound", "lb"},      Spelling{"lb", "lb"},
+    Spelling{"ounce", "oz"},      Spelling{"oz", "oz"},         Spelling{"inch", "in"},
+    Spelling{"inche", "in"},      Spelling{"in", "in"},         Spelling{"foot", "ft"},
+    Spelling{"feet", "ft"},       Spelling{"ft", "ft"},         Spelling{"yard", "yd"},
+    Spelling{"yd", "yd"},         Spelling{"mile", "mi"},       Spelling{"mi", "mi"},
+    Spelling{"mph", "mi/h"},      Spelling{"mm", "mm"},         Spelling{"millimeter", "mm"},
+    Spelling{"cm", "cm"},         Spelling{"centimeter", "cm"}, Spelling{"centimetre", "cm"},
+    Spelling{"m", "m"},           Spelling{"meter", "m"},       Spelling{"metre", "m"},
+    Spelling{"km", "km"},         Spelling{"kilometer", "km"},  Spelling{"kilometre", "km"},
+    Spelling{"g", "g"},           Spelling{"gram", "g"},        Spelling{"mg", "mg"},
+    Spelling{"kg", "kg"},         Spelling{"kilogram", "kg"},   Spelling{"l", "L"},
+    Spelling{"liter", "L"},       Spelling{"litre", "L"},       Spelling{"ml", "mL"},
+    Spelling{"milliliter", "mL"}, Spelling{"gallon", "gal"},    Spelling{"s", "s"},
+    Spelling{"sec", "s"},         Spelling{"second", "s"},      Spelling{"min", "min"},
+    Spelling{"minute", "min"},    Spelling{"h", "h"},           Spelling{"hr", "h"},
+    Spelling{"hour", "h"},        Spelling{"day", "day"},       Spelling{"week", "week"},
+    Spelling{"month", "month"},   Spelling{"year", "year"},     Spelling{"radian", "rad"},
+    Spelling{"rad", "rad"},       Spelling{"acre", "acre"},     Spelling{"unit", "unit"},
 };
 
 // Empty when the word is none; "es" and "s" of a plural may be there.
@@ -57,9 +57,8 @@ std::string CanonicalUnit(absl::string_view words) {
   std::string unit;
   std::string power;
   const std::string lower = absl::AsciiStrToLower(words);
-  for (absl::string_view word :
-       std::vector<absl::string_view>(absl::StrSplit(lower, absl::ByAnyChar(" ~./\\,"),
-                                                     absl::SkipEmpty()))) {
+  for (absl::string_view word : std::vector<absl::string_view>(
+           absl::StrSplit(lower, absl::ByAnyChar(" ~./\\,"), absl::SkipEmpty()))) {
     if (word == "square" || word == "sq") power = "^2";
     if (word == "cubic" || word == "cu") power = "^3";
     const size_t caret = word.find('^');
