@@ -6,6 +6,10 @@
 namespace r1::rewards::math {
 namespace {
 
+// Larger exponents and arguments cost precision that no budget counts: Arb raises it by itself.
+constexpr slong kExponentBitsMax = 64;
+constexpr slong kArgumentBitsMax = 1024;
+
 bool IsReal(const Ball& ball) { return arb_is_zero(acb_imagref(ball.get())) != 0; }
 bool IsNegative(const Ball& ball) {
   return IsReal(ball) && arb_is_nonpositive(acb_realref(ball.get())) != 0 &&
@@ -150,7 +154,9 @@ bool BallEvaluator::Power(const Part& part, Ball& result) {
   const bool is_rational = EvaluateExactly(exponent_part, values_, budget_, exponent);
   if (is_rational && exponent.IsInteger()) {
     if (exponent.sign() <= 0 && acb_contains_zero(base.get())) return false;
-    if (!Spend(2 + static_cast<slong>(fmpz_bits(exponent.numerator())))) return false;
+    // Arb adds the bits of the exponent to the precision.
+    const auto bits = static_cast<slong>(fmpz_bits(exponent.numerator()));
+    if (bits > kExponentBitsMax || !Spend(2 + bits)) return false;
     acb_pow_fmpz(result.get(), base.get(), exponent.numerator(), precision_);
     return true;
   }
@@ -169,6 +175,7 @@ bool BallEvaluator::Power(const Part& part, Ball& result) {
 bool BallEvaluator::RealPower(const Part& exponent_part, const Ball& base, Ball& result) {
   Ball exponent;
   if (!Evaluate(exponent_part, exponent) || !Spend(40)) return false;
+  if (ExponentOf(exponent) > kExponentBitsMax) return false;
   if (IsReal(base) && arb_contains_zero(acb_realref(base.get()))) return false;
   if (IsNegative(base)) return false;
   acb_pow(result.get(), base.get(), exponent.get(), precision_);
@@ -204,6 +211,7 @@ bool BallEvaluator::Factorial(const Part& part, Ball& result) {
   // Stirling's series at high precision needs many Bernoulli numbers.
   if (precision_ > 1024 || !Spend(2000) || !Evaluate(part.child(0), result)) return false;
   if (!IsReal(result) || !arb_is_positive(result.real())) return false;
+  if (ExponentOf(result) > kExponentBitsMax) return false;
   acb_add_ui(result.get(), result.get(), 1, precision_);
   acb_gamma(result.get(), result.get(), precision_);
   return true;
@@ -221,6 +229,7 @@ bool BallEvaluator::Binomial(const Part& part, Ball& result) {
   for (Ball* ball : {&upper, &lower, &rest}) {
     acb_add_ui(ball->get(), ball->get(), 1, precision_);
     if (!IsReal(*ball) || !arb_is_positive(ball->real())) return false;
+    if (ExponentOf(*ball) > kExponentBitsMax) return false;
     acb_gamma(ball->get(), ball->get(), precision_);
   }
   acb_div(result.get(), upper.get(), lower.get(), precision_);
@@ -291,7 +300,7 @@ bool BallEvaluator::CallReal(Function function, const Part& part, Ball& argument
 }
 
 bool BallEvaluator::Transcendental(Function function, const Ball& argument, Ball& result) {
-  if (!Spend(60)) return false;
+  if (ExponentOf(argument) > kArgumentBitsMax || !Spend(60)) return false;
   // exp and cos of something tiny are 1 at this precision.
   if (!acb_contains_zero(argument.get()) && ExponentOf(argument) < -precision_ / 4) {
     absorbed_ = true;

@@ -94,10 +94,6 @@ class Comparer {
     if (a == Verdict::kDifferent || b == Verdict::kDifferent) return Verdict::kDifferent;
     return a == Verdict::kEqual ? b : a;
   }
-  static Verdict Any(Verdict a, Verdict b) {
-    if (a == Verdict::kEqual || b == Verdict::kEqual) return Verdict::kEqual;
-    return a == Verdict::kDifferent ? b : a;
-  }
 
   // -(5%) is (-5)%.
   static Part WithUnitOutside(const Part& part) {
@@ -125,7 +121,8 @@ class Comparer {
     const Part& measure = left.empty() ? b : a;
     const Part& number = left.empty() ? a : b;
     if (IsCollection(measure.child(0)) || IsCollection(value(number))) return verdict;
-    return Any(verdict, CompareScalars(measure, value(number), budget_));
+    const Verdict scaled = CompareScalars(measure, value(number), budget_);
+    return scaled == Verdict::kDifferent ? verdict : scaled;
   }
 
   // Relations -------------------------------------------------------------------------------------
@@ -248,18 +245,30 @@ class Comparer {
     std::vector<Part> left, right;
     if (!AppendItems(a, left) || !AppendItems(b, right)) return Verdict::kUndecided;
     if (left.size() != right.size()) return Verdict::kDifferent;
-    // Equality is transitive, so the first partner that is left is as good as any.
-    Verdict verdict = Verdict::kEqual;
+    // Equality is transitive, so the first partner that is left is as good as any. What finds none
+    // may still have one among those that are undecided; this holds for both sides alike.
+    std::vector<bool> may_match(right.size(), false), is_taken(right.size(), false);
+    bool all_matched = true, left_may_match = true;
     for (const Part& item : left) {
-      Verdict best = Verdict::kDifferent;
-      for (size_t i = 0; i < right.size() && best != Verdict::kEqual; ++i) {
-        best = Any(best, Compare(item, right[i]));
-        if (best == Verdict::kEqual) right.erase(right.begin() + static_cast<int64_t>(i));
+      std::vector<size_t> undecided;
+      bool found = false;
+      for (size_t i = 0; i < right.size() && !found; ++i) {
+        if (is_taken[i]) continue;
+        const Verdict verdict = Compare(item, right[i]);
+        found = verdict == Verdict::kEqual;
+        if (found) is_taken[i] = true;
+        if (verdict == Verdict::kUndecided) undecided.push_back(i);
       }
-      verdict = All(verdict, best);
-      if (verdict == Verdict::kDifferent) break;
+      if (found) continue;
+      all_matched = false;
+      left_may_match = left_may_match && !undecided.empty();
+      for (const size_t i : undecided) may_match[i] = true;
     }
-    return verdict;
+    if (all_matched) return Verdict::kEqual;
+    for (size_t i = 0; i < right.size(); ++i) {
+      if (!is_taken[i] && !may_match[i]) return Verdict::kDifferent;
+    }
+    return left_may_match ? Verdict::kUndecided : Verdict::kDifferent;
   }
 
   Verdict CompareInOrder(const Part& a, const Part& b) {

@@ -20,7 +20,9 @@ bool ParseDecimal(absl::string_view text, absl::string_view repeat, Rational& va
   int exponent = 0;
   if (mark != absl::string_view::npos) {
     const absl::string_view digits = text.substr(mark + 1);
-    if (digits.size() > 5 || !absl::SimpleAtoi(digits, &exponent)) return false;
+    if (!absl::SimpleAtoi(digits, &exponent) || exponent < -999 || exponent > 999) {
+      return false;
+    }
     text = text.substr(0, mark);
   }
   std::string digits;

@@ -6,8 +6,8 @@
 
 namespace r1::rewards::math {
 
-// Digits with a point, separators between groups of three, an exponent of at most four digits, and
-// digits that repeat for ever: ("0.1", "6") is 1/6.
+// Digits with a point, separators between groups of three, an exponent of at most three digits,
+// and digits that repeat for ever: ("0.1", "6") is 1/6.
 [[nodiscard]] bool ParseDecimal(absl::string_view text, absl::string_view repeat, Rational& value);
 
 // ("101", "2") is 5. False for a base outside of 2..36, or for a digit that it has not.
