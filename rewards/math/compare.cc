@@ -30,7 +30,18 @@ bool IsEquality(const Part& relation) {
                      [](char c) { return c == relation::kEqual || c == relation::kAbout; });
 }
 
-// What stands for a value on the left of "=": x, \text{Area}, f(x), AB, (x, y).
+// dy/dx.
+bool IsDerivative(const Part& part) {
+  const auto is_differential = [](const Part& side) {
+    return side.Is(Kind::kProduct) && side.size() == 2 && side.child(0).Is(Kind::kSymbol) &&
+           side.child(0).name() == "d" && side.child(1).Is(Kind::kSymbol);
+  };
+  return part.Is(Kind::kQuotient) && is_differential(part.child(0)) &&
+         is_differential(part.child(1));
+}
+
+// What stands for a value on the left of "=": x, \text{Area}, f(x), f^{-1}(x), dy/dx,
+// AB, (x, y).
 bool IsName(const Part& part) {
   if (part.Is(Kind::kSymbol) || part.Is(Kind::kText)) return true;
   const auto is_symbol = [&](size_t i) { return part.child(i).Is(Kind::kSymbol); };
@@ -40,7 +51,11 @@ bool IsName(const Part& part) {
     }
     return true;
   }
-  if (!part.Is(Kind::kProduct) || !is_symbol(0)) return false;
+  if (IsDerivative(part)) return true;
+  if (!part.Is(Kind::kProduct)) return false;
+  const bool is_inverse =
+      part.child(0).Is(Kind::kPower) && part.child(0).child(0).Is(Kind::kSymbol);
+  if (!is_symbol(0) && !is_inverse) return false;
   // A name of a segment or an angle; P(A), f(2), f(x, y).
   const bool is_call =
       part.size() == 2 && (part.child(1).node().in_parentheses || part.child(1).Is(Kind::kTuple));
@@ -218,9 +233,11 @@ class Comparer {
   bool AppendItems(const Part& part, std::vector<Part>& items) {
     if (items.size() >= kItemsMax) return false;
     if (part.Is(Kind::kList) || part.Is(Kind::kSet) || part.Is(Kind::kUnion)) {
+      const size_t begin = items.size();
       for (size_t i = 0; i < part.size(); ++i) {
         if (!AppendItems(part.child(i), items)) return false;
       }
+      if (part.Is(Kind::kSet)) DropRepeats(begin, items);
       return true;
     }
     if (part.node().signs == 0 || part.has_signs) {
@@ -238,6 +255,22 @@ class Comparer {
       signs = (signs - mask) & mask;
     } while (signs != 0);
     return true;
+  }
+
+  // {1, 1, 2} is {1, 2}; a list keeps what it says twice.
+  void DropRepeats(size_t begin, std::vector<Part>& items) {
+    for (size_t i = begin + 1; i < items.size();) {
+      const auto first = items.begin() + static_cast<int64_t>(begin);
+      const auto last = items.begin() + static_cast<int64_t>(i);
+      const bool repeats = std::any_of(first, last, [&](const Part& earlier) {
+        return Compare(earlier, items[i]) == Verdict::kEqual;
+      });
+      if (repeats) {
+        items.erase(last);
+      } else {
+        ++i;
+      }
+    }
   }
 
   Verdict CompareCollections(const Part& a, const Part& b) {
@@ -286,7 +319,7 @@ class Comparer {
     if (either_list) return CompareInOrder(a, b);
     const bool has_open_signs = IsCollection(a) || IsCollection(b);
     if (has_open_signs) return CompareCollections(a, b);
-    if (!a.Is(Kind::kTuple) || !b.Is(Kind::kTuple)) return Verdict::kDifferent;
+    if (!a.Is(Kind::kTuple) || !b.Is(Kind::kTuple)) return CompareIntervals(a, b);
     const bool same_brackets =
         a.node().opens_wide == b.node().opens_wide && a.node().closes_wide == b.node().closes_wide;
     if (a.size() == 2 && !same_brackets) return Verdict::kDifferent;
@@ -337,8 +370,11 @@ char ChoiceLetter(absl::string_view text) {
     absl::ConsumePrefix(&text, wrapper);
   }
   if (text.empty() || !absl::ascii_isupper(static_cast<unsigned char>(text[0]))) return 0;
-  const bool ends = text.size() == 1 || absl::StrContains(").:}", text.substr(1, 1));
-  return ends ? text[0] : '\0';
+  if (text.size() == 1) return text[0];
+  if (!absl::StrContains(").:}", text.substr(1, 1))) return 0;
+  // C_2 and (A)+(B) are no choices.
+  const bool goes_on = text.size() > 2 && absl::StrContains("_^=+-*/,", text.substr(2, 1));
+  return goes_on ? '\0' : text[0];
 }
 
 bool IsOneLetter(absl::string_view text) { return PlainText(text).size() == 1; }

@@ -186,8 +186,8 @@ Span LastDelimited(absl::string_view text, absl::string_view open, absl::string_
   if (end == absl::string_view::npos || end == 0) return {};
   const size_t begin = text.rfind(open, end - 1);
   if (begin == absl::string_view::npos || begin + open.size() > end) return {};
-  const absl::string_view content = absl::StripAsciiWhitespace(
-      text.substr(begin + open.size(), end - begin - open.size()));
+  const absl::string_view content =
+      absl::StripAsciiWhitespace(text.substr(begin + open.size(), end - begin - open.size()));
   if (content.empty()) return {};
   return {begin, end + close.size(), content};
 }

@@ -3,6 +3,9 @@
 namespace r1::rewards::math {
 namespace {
 
+// \mathbb{R}, as the lexer names it: up to the end of the group.
+constexpr absl::string_view kRealLine = "mathbb{R";
+
 bool IsLess(char c) { return c == relation::kLess || c == relation::kLessEqual; }
 bool IsGreater(char c) { return c == relation::kGreater || c == relation::kGreaterEqual; }
 bool IsStrict(char c) { return c == relation::kLess || c == relation::kGreater; }
@@ -71,6 +74,11 @@ bool ToInterval(const Part& part, Budget& budget, Interval& interval) {
     interval.opens_wide = part.node().opens_wide;
     interval.closes_wide = part.node().closes_wide;
     return true;
+  }
+  if (part.Is(Kind::kSymbol) && part.name() == kRealLine) {
+    interval.low = Infinity(part, /*is_negative=*/true);
+    interval.high = Infinity(part, /*is_negative=*/false);
+    return interval.low.id != kNoNode && interval.high.id != kNoNode;
   }
   if (!part.Is(Kind::kRelation)) return false;
   if (part.size() == 2) return FromInequality(part, budget, interval);

@@ -2,177 +2,13 @@
 
 #include <algorithm>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "rewards/math/commands.h"
 #include "rewards/math/units.h"
 
 namespace r1::rewards::math {
 namespace {
-
-enum class Action : uint8_t {
-  kIgnore,       // \left, \displaystyle
-  kIgnoreGroup,  // \hspace{…}
-  kWords,        // \text{…}
-  kFont,         // \mathrm{…}: a letter, a function's name or words
-  kOperator,
-  kSymbol,
-  kConstant,
-  kFunction,
-  kFraction,
-  kBinomial,
-  kBegin,
-  kFinish,
-};
-
-struct Command {
-  Action action;
-  char op = 0;
-  uint8_t id = 0;
-};
-
-constexpr Command Op(char c) { return {Action::kOperator, c, 0}; }
-constexpr Command Fn(Function f) { return {Action::kFunction, 0, static_cast<uint8_t>(f)}; }
-constexpr Command Is(Constant c) { return {Action::kConstant, 0, static_cast<uint8_t>(c)}; }
-
-using Table = absl::flat_hash_map<absl::string_view, Command>;
-
-// Function and constant names, with and without a backslash.
-const Table& Names() {
-  static const auto* const names = new Table{{"sin", Fn(Function::kSin)},
-                                             {"cos", Fn(Function::kCos)},
-                                             {"tan", Fn(Function::kTan)},
-                                             {"cot", Fn(Function::kCot)},
-                                             {"sec", Fn(Function::kSec)},
-                                             {"csc", Fn(Function::kCsc)},
-                                             {"arcsin", Fn(Function::kArcSin)},
-                                             {"arccos", Fn(Function::kArcCos)},
-                                             {"arctan", Fn(Function::kArcTan)},
-                                             {"arccot", Fn(Function::kArcCot)},
-                                             {"asin", Fn(Function::kArcSin)},
-                                             {"acos", Fn(Function::kArcCos)},
-                                             {"atan", Fn(Function::kArcTan)},
-                                             {"sinh", Fn(Function::kSinh)},
-                                             {"cosh", Fn(Function::kCosh)},
-                                             {"tanh", Fn(Function::kTanh)},
-                                             {"exp", Fn(Function::kExp)},
-                                             {"ln", Fn(Function::kLn)},
-                                             {"log", Fn(Function::kLog)},
-                                             {"lg", Fn(Function::kLog)},
-                                             {"sqrt", Fn(Function::kRoot)},
-                                             {"abs", Fn(Function::kAbs)},
-                                             {"floor", Fn(Function::kFloor)},
-                                             {"ceil", Fn(Function::kCeiling)},
-                                             {"gcd", Fn(Function::kGcd)},
-                                             {"lcm", Fn(Function::kLcm)},
-                                             {"max", Fn(Function::kMax)},
-                                             {"min", Fn(Function::kMin)},
-                                             {"Re", Fn(Function::kRe)},
-                                             {"Im", Fn(Function::kIm)},
-                                             {"pi", Is(Constant::kPi)},
-                                             {"infty", Is(Constant::kInfinity)},
-                                             {"infinity", Is(Constant::kInfinity)},
-                                             {"inf", Is(Constant::kInfinity)},
-                                             {"oo", Is(Constant::kInfinity)},
-                                             {"and", Op(op::kAnd)},
-                                             {"or", Op(op::kAnd)}};
-  return *names;
-}
-
-const Table& Commands() {
-  static const auto* const commands = new Table{{"left", {Action::kIgnore}},
-                                                {"right", {Action::kIgnore}},
-                                                {"big", {Action::kIgnore}},
-                                                {"Big", {Action::kIgnore}},
-                                                {"bigl", {Action::kIgnore}},
-                                                {"bigr", {Action::kIgnore}},
-                                                {"Bigl", {Action::kIgnore}},
-                                                {"Bigr", {Action::kIgnore}},
-                                                {"bigg", {Action::kIgnore}},
-                                                {"Bigg", {Action::kIgnore}},
-                                                {"displaystyle", {Action::kIgnore}},
-                                                {"textstyle", {Action::kIgnore}},
-                                                {"limits", {Action::kIgnore}},
-                                                {"quad", {Action::kIgnore}},
-                                                {"qquad", {Action::kIgnore}},
-                                                {"boxed", {Action::kIgnore}},
-                                                {"fbox", {Action::kIgnore}},
-                                                {"mathstrut", {Action::kIgnore}},
-                                                {"hspace", {Action::kIgnoreGroup}},
-                                                {"color", {Action::kIgnoreGroup}},
-                                                {"phantom", {Action::kIgnoreGroup}},
-                                                {"label", {Action::kIgnoreGroup}},
-                                                {"text", {Action::kWords}},
-                                                {"mbox", {Action::kWords}},
-                                                {"textbf", {Action::kWords}},
-                                                {"textit", {Action::kWords}},
-                                                {"textrm", {Action::kWords}},
-                                                {"hbox", {Action::kWords}},
-                                                {"mathrm", {Action::kFont}},
-                                                {"mathbf", {Action::kFont}},
-                                                {"mathit", {Action::kFont}},
-                                                {"mathbb", {Action::kFont}},
-                                                {"mathcal", {Action::kFont}},
-                                                {"bold", {Action::kFont}},
-                                                {"boldsymbol", {Action::kFont}},
-                                                {"operatorname", {Action::kFont}},
-                                                {"rm", {Action::kIgnore}},
-                                                {"frac", {Action::kFraction}},
-                                                {"dfrac", {Action::kFraction}},
-                                                {"tfrac", {Action::kFraction}},
-                                                {"cfrac", {Action::kFraction}},
-                                                {"binom", {Action::kBinomial}},
-                                                {"dbinom", {Action::kBinomial}},
-                                                {"tbinom", {Action::kBinomial}},
-                                                {"begin", {Action::kBegin}},
-                                                {"end", {Action::kFinish}},
-                                                {"arcctg", Fn(Function::kArcCot)},
-                                                {"cdot", Op('*')},
-                                                {"times", Op('*')},
-                                                {"ast", Op('*')},
-                                                {"div", Op('/')},
-                                                {"over", Op(op::kUnknown)},
-                                                {"pm", Op(op::kPlusMinus)},
-                                                {"mp", Op(op::kMinusPlus)},
-                                                {"le", Op(relation::kLessEqual)},
-                                                {"leq", Op(relation::kLessEqual)},
-                                                {"leqslant", Op(relation::kLessEqual)},
-                                                {"ge", Op(relation::kGreaterEqual)},
-                                                {"geq", Op(relation::kGreaterEqual)},
-                                                {"geqslant", Op(relation::kGreaterEqual)},
-                                                {"lt", Op('<')},
-                                                {"gt", Op('>')},
-                                                {"ne", Op(relation::kUnequal)},
-                                                {"neq", Op(relation::kUnequal)},
-                                                {"in", Op(relation::kElement)},
-                                                {"approx", Op(relation::kAbout)},
-                                                {"cup", Op(op::kUnion)},
-                                                {"circ", Op(op::kDegree)},
-                                                {"degree", Op(op::kDegree)},
-                                                {"lvert", Op('|')},
-                                                {"rvert", Op('|')},
-                                                {"vert", Op('|')},
-                                                {"mid", Op('|')},
-                                                {"lbrace", Op(op::kSetOpen)},
-                                                {"rbrace", Op(op::kSetClose)},
-                                                {"lfloor", Op(op::kFloorOpen)},
-                                                {"rfloor", Op(op::kFloorClose)},
-                                                {"lceil", Op(op::kCeilingOpen)},
-                                                {"rceil", Op(op::kCeilingClose)},
-                                                {"langle", Op('(')},
-                                                {"rangle", Op(')')},
-                                                {"colon", Op(':')},
-                                                {"land", Op(op::kAnd)},
-                                                {"lor", Op(op::kAnd)},
-                                                {"to", Op(op::kArrow)},
-                                                {"implies", Op(op::kArrow)},
-                                                {"Rightarrow", Op(op::kArrow)},
-                                                {"overline", Op(op::kOverline)},
-                                                {"bar", Op(op::kOverline)},
-                                                {"dot", Op(op::kOverline)},
-                                                {"vec", Op(op::kOverline)}};
-  return *commands;
-}
 
 bool IsDigit(char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c)); }
 bool IsLetter(char c) { return absl::ascii_isalpha(static_cast<unsigned char>(c)); }
@@ -186,6 +22,12 @@ class Lexer {
   Lexer(absl::string_view text, std::vector<Token>& tokens) : text_(text), tokens_(tokens) {}
 
   void Run() {
+    LexAll();
+    Push({});
+  }
+
+ private:
+  void LexAll() {
     while (at_ < text_.size()) {
       const char c = text_[at_];
       if (IsSpace(c) || c == '~' || c == '$') {
@@ -201,10 +43,13 @@ class Lexer {
         LexCharacter(c);
       }
     }
-    Push({});
   }
 
- private:
+  // From the command to the end of its group, as it stands in the source.
+  static absl::string_view WithCommand(absl::string_view name, absl::string_view group) {
+    return {name.data(), static_cast<size_t>(group.data() + group.size() - name.data())};
+  }
+
   char Peek(size_t ahead) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
 
   void Push(Token token) {
@@ -233,6 +78,8 @@ class Lexer {
     if (absl::StartsWith(rest, "{,}")) length = 3;
     if (absl::StartsWith(rest, "\\,")) length = 2;
     if (absl::StartsWith(rest, ",\\!")) length = 3;
+    // "1 000 000": two numbers side by side mean nothing else.
+    if (absl::StartsWith(rest, " ") && DigitsAt(at + 1) == 3) return 1;
     if (length > 0) {
       while (at + length < text_.size() && IsSpace(text_[at + length])) ++length;
       return length;
@@ -329,8 +176,8 @@ class Lexer {
     while (end < text_.size() && IsLetter(text_[end])) ++end;
     const absl::string_view run = text_.substr(at_, end - at_);
     at_ = end;
-    const auto named = Names().find(run);
-    if (named != Names().end()) return PushNamed(named->second);
+    const auto named = NamedCommands().find(run);
+    if (named != NamedCommands().end()) return PushNamed(named->second);
     if (run == "U" && IsBetweenIntervals()) return PushOperator(op::kUnion);
     static constexpr absl::string_view kShortWords[] = {"is", "the", "are", "per", "of",
                                                         "no", "yes", "odd", "for", "not"};
@@ -378,10 +225,10 @@ class Lexer {
     if (end == at_ + 1) return LexEscape();
     const absl::string_view name = text_.substr(at_ + 1, end - at_ - 1);
     at_ = end;
-    const auto named = Names().find(name);
-    if (named != Names().end()) return PushNamed(named->second);
-    const auto found = Commands().find(name);
-    if (found == Commands().end()) return PushOther(name);
+    const auto named = NamedCommands().find(name);
+    if (named != NamedCommands().end()) return PushNamed(named->second);
+    const auto found = LatexCommands().find(name);
+    if (found == LatexCommands().end()) return PushOther(name);
     absl::string_view group;
     switch (found->second.action) {
       case Action::kIgnore:
@@ -392,7 +239,15 @@ class Lexer {
       case Action::kWords:
       case Action::kFont:
         if (!TakeGroup(group)) return PushOperator(op::kUnknown);
+        if (name == "mathbb") {  // the set R is not the symbol R
+          Push({.kind = TokenKind::kSymbol, .text = WithCommand(name, group)});
+          break;
+        }
         PushWords(absl::StripAsciiWhitespace(group), found->second.action == Action::kFont);
+        break;
+      case Action::kModulus:
+        if (!TakeGroup(group)) return PushOperator(op::kUnknown);
+        Push({.kind = TokenKind::kText, .text = WithCommand(name, group)});
         break;
       case Action::kFraction:
         Push({.kind = TokenKind::kFraction});
@@ -437,11 +292,13 @@ class Lexer {
 
   void PushWords(absl::string_view words, bool is_font) {
     if (words.empty()) return;
-    const auto named = Names().find(words);
-    if (named != Names().end() && (is_font || named->second.op == op::kAnd)) {
+    const auto named = NamedCommands().find(words);
+    if (named != NamedCommands().end() && (is_font || named->second.op == op::kAnd)) {
       return PushNamed(named->second);
     }
     if (is_font && words.size() == 1 && IsLetter(words[0])) return PushLetter(words);
+    // \text{12 cm} is 12 cm.
+    if (IsDigit(words[0])) return Lexer(words, tokens_).LexAll();
     Push({.kind = TokenKind::kText, .text = words});
   }
 
@@ -513,9 +370,9 @@ std::string PlainText(absl::string_view text) {
       size_t end = at + 1;
       while (end < text.size() && IsLetter(text[end])) ++end;
       const absl::string_view name = text.substr(at + 1, end - at - 1);
-      const auto found = Commands().find(name);
+      const auto found = LatexCommands().find(name);
       const bool is_wrapper =
-          found != Commands().end() &&
+          found != LatexCommands().end() &&
           (found->second.action == Action::kWords || found->second.action == Action::kFont ||
            found->second.action == Action::kIgnore);
       if (is_wrapper || name.empty()) at = std::max(at, end - 1);

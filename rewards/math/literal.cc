@@ -72,4 +72,11 @@ bool ParseBaseLiteral(absl::string_view digits, absl::string_view base, Rational
   return true;
 }
 
+std::string DecimalDigits(const Rational& value) {
+  std::string digits(fmpz_sizeinbase(value.numerator(), 10) + 2, '\0');
+  fmpz_get_str(digits.data(), 10, value.numerator());
+  digits.resize(digits.find('\0'));
+  return digits;
+}
+
 }  // namespace r1::rewards::math

@@ -1,6 +1,8 @@
 // Digits to exact numbers.
 #pragma once
 
+#include <string>
+
 #include "absl/strings/string_view.h"
 #include "rewards/math/flint_values.h"
 
@@ -13,5 +15,8 @@ namespace r1::rewards::math {
 // ("101", "2") is 5. False for a base outside of 2..36, or for a digit that it has not.
 [[nodiscard]] bool ParseBaseLiteral(absl::string_view digits, absl::string_view base,
                                     Rational& value);
+
+// Of a whole number.
+std::string DecimalDigits(const Rational& value);
 
 }  // namespace r1::rewards::math

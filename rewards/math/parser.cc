@@ -17,6 +17,7 @@ class Parser {
   Parser(Tokens& tokens, Expression& expression) : tokens_(tokens.tokens), out_(expression) {}
 
   NodeId Parse() {
+    if (IsOperator(relation::kEqual) || IsOperator(relation::kAbout)) ++at_;  // "= 5"
     const NodeId id = ParseList();
     return Peek().kind == TokenKind::kEnd ? id : kNoNode;
   }
@@ -261,6 +262,9 @@ class Parser {
         base = out_.Add({.kind = Kind::kFactorial}, {base});
       } else if (Take('%')) {
         base = out_.AddNamed(Kind::kUnit, "%", {base});
+      } else if (IsOperator('_') && out_.at(base).kind == Kind::kNumber &&
+                 out_.at(base).in_parentheses) {
+        base = ParseBase(out_.number(base));
       } else {
         return base;
       }
@@ -355,6 +359,7 @@ class Parser {
       if (!TakeSubscript(subscript)) return kNoNode;
       absl::StrAppend(&name, "_", subscript);
     }
+    if (name == "emptyset") return out_.Add({.kind = Kind::kSet});
     return out_.AddNamed(Kind::kSymbol, name);
   }
 
@@ -381,6 +386,15 @@ class Parser {
     const NodeId under = ParseNumber();
     const NodeId fraction = out_.Add({.kind = Kind::kQuotient}, {over, under});
     return out_.Add({.kind = Kind::kSum, .in_parentheses = true}, {whole, fraction});
+  }
+
+  // (101)_2.
+  NodeId ParseBase(Rational digits) {
+    std::string base;
+    Rational value;
+    if (!Take('_') || !TakeSubscript(base) || !digits.IsInteger()) return kNoNode;
+    if (!ParseBaseLiteral(DecimalDigits(digits), base, value)) return kNoNode;
+    return out_.AddNumber(std::move(value));
   }
 
   NodeId ParseMixed(NodeId whole) {
@@ -513,9 +527,13 @@ class Parser {
         has_money_ = true;
         return ParsePrimary();
       case op::kOverline: {  // a segment \overline{AB}, a conjugate, a vector
+        const size_t begin = at_;
         std::string name;
-        if (!TakeSubscript(name)) return kNoNode;
-        return out_.AddNamed(Kind::kSymbol, absl::StrCat("overline ", name));
+        if (TakeSubscript(name) && absl::ascii_isupper(static_cast<unsigned char>(name[0]))) {
+          return out_.AddNamed(Kind::kSymbol, absl::StrCat("overline ", name));
+        }
+        at_ = begin;
+        return out_.AddFunction(Function::kConjugate, {ParseArgument(/*one_digit=*/false)});
       }
       default:
         return kNoNode;
@@ -571,7 +589,8 @@ class Parser {
 
 // Whether the answer holds words, so that it may be compared as text when it is no formula.
 bool HasWords(const Tokens& tokens, absl::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) { return (c & 0x80) != 0; }) ||
+  return absl::StrContains(text, "\\text") || absl::StrContains(text, "\\mbox") ||
+         std::any_of(text.begin(), text.end(), [](char c) { return (c & 0x80) != 0; }) ||
          std::any_of(tokens.tokens.begin(), tokens.tokens.end(),
                      [](const Token& token) { return token.kind == TokenKind::kText; });
 }

@@ -4,7 +4,9 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
@@ -57,6 +59,9 @@ std::string CanonicalUnit(absl::string_view words) {
   std::string unit;
   std::string power;
   const std::string lower = absl::AsciiStrToLower(words);
+  if (absl::StartsWith(lower, "pmod")) {  // "pmod{3}"
+    return absl::StrCat("mod ", absl::StrReplaceAll(lower.substr(4), {{"{", ""}, {" ", ""}}));
+  }
   for (absl::string_view word : std::vector<absl::string_view>(
            absl::StrSplit(lower, absl::ByAnyChar(" ~./\\,"), absl::SkipEmpty()))) {
     if (word == "square" || word == "sq") power = "^2";
