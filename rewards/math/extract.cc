@@ -57,14 +57,20 @@ class BoxFinder {
 
   // The contents of the last run of boxes.
   std::string Find() {
-    for (size_t at = text_.find_first_of("\\{}"); at != absl::string_view::npos;
-         at = text_.find_first_of("\\{}", at)) {
-      if (text_[at] == '\\') {
-        at = OpenBox(at);
-      } else if (text_[at++] == '{') {
-        ++depth_;
-      } else {
-        CloseBrace(at);
+    for (size_t at = 0; at < text_.size();) {
+      switch (text_[at]) {
+        case '\\':
+          at = OpenBox(at);
+          break;
+        case '{':
+          ++depth_;
+          ++at;
+          break;
+        case '}':
+          CloseBrace(++at);
+          break;
+        default:
+          ++at;
       }
     }
     std::vector<absl::string_view> contents;
