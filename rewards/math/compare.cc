@@ -372,8 +372,14 @@ char ChoiceLetter(absl::string_view text) {
   if (text.empty() || !absl::ascii_isupper(static_cast<unsigned char>(text[0]))) return 0;
   if (text.size() == 1) return text[0];
   if (!absl::StrContains(").:}", text.substr(1, 1))) return 0;
-  // C_2 and (A)+(B) are no choices.
+  // C_2 and (A)+(B) are no choices; "(A) or (B)" is two of them.
   const bool goes_on = text.size() > 2 && absl::StrContains("_^=+-*/,", text.substr(2, 1));
+  const auto is_letter = [text](size_t i) {
+    return i < text.size() && absl::ascii_isalpha(static_cast<unsigned char>(text[i]));
+  };
+  for (size_t i = 2; i < text.size(); ++i) {
+    if (text[i] >= 'A' && text[i] <= 'J' && !is_letter(i - 1) && !is_letter(i + 1)) return 0;
+  }
   return goes_on ? '\0' : text[0];
 }
 

@@ -206,6 +206,7 @@ TEST(MathCompareTest, Units) {
       /*equal=*/true);
   ExpectVerdicts(
       {
+          {R"(\text{(A)})", "A, B, C, D"},
           {R"(5\text{ m})", R"(5\text{ cm})"},
           {R"(5\text{ minutes})", R"(5\text{ hours})"},
           {R"(\$5)", R"(5\text{ cents})"},
@@ -245,6 +246,9 @@ TEST(MathCompareTest, Texts) {
       /*equal=*/true);
   ExpectVerdicts(
       {
+          {"B", "(A) or (B)"},
+          {"B", "(B)(C)"},
+          {"B", "B. or C."},
           {R"(\text{red})", R"(\text{blue})"},
           {"B", "C"},
           {"B", "D, B"},
