@@ -45,7 +45,7 @@ const SECTIONS = [
   ]],
 ];
 // No curves of their own: they stand beside the one that they belong to, or are the sum of a stack.
-const COMPANIONS = /^(eval\/.+\/(pass@1_low|pass@1_high|samples)|time\/step)$/;
+const COMPANIONS = /^(eval\/.+(_low|_high|\/samples)|time\/step)$/;
 const CURVES_MAX = 16;
 const HEIGHT = 148;
 
