@@ -79,6 +79,18 @@ def wait_for_step(run_dir, stage, process):
     raise AssertionError(f"no row of stage {stage}")
 
 
+def wait_for_endpoint(run_dir, process, other_than=None):
+    """The content of endpoint.json, once a learner has written it."""
+    deadline = time.monotonic() + 60
+    path = run_dir / "endpoint.json"
+    while time.monotonic() < deadline and process.poll() is None:
+        text = path.read_text() if path.exists() else None
+        if text not in (None, other_than):
+            return text
+        time.sleep(0.02)
+    raise AssertionError("no learner came up")
+
+
 def fetch(url):
     with urllib.request.urlopen(url, timeout=5) as answer:
         return answer.status, answer.read().decode()
@@ -134,6 +146,17 @@ def check_signals_and_resume(r1, folder):
         code = process.wait(timeout=30)
         assert code in (4, 130), code
         assert time.monotonic() - began <= 5
+
+    # Killed itself, `r1 run` leaves a learner that saves its checkpoint; the next start awaits it.
+    with open(folder / "log", "a") as log:
+        process = r1_process.start(r1, arguments, log)
+        first = wait_for_endpoint(run_dir, process)
+        process.kill()
+        process.wait()
+        process = r1_process.start(r1, arguments, log)
+        wait_for_endpoint(run_dir, process, other_than=first)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 4, (folder / "log").read_text()[-2000:]
 
     # Another seed is another run; this one goes on where it was.
     changed = r1_process.call(r1, arguments + ["--set", "run.seed=77"])
