@@ -84,8 +84,11 @@ def wait_for_endpoint(run_dir, process, other_than=None):
     deadline = time.monotonic() + 60
     path = run_dir / "endpoint.json"
     while time.monotonic() < deadline and process.poll() is None:
-        text = path.read_text() if path.exists() else None
-        if text not in (None, other_than):
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            text = other_than
+        if text != other_than:
             return text
         time.sleep(0.02)
     raise AssertionError("no learner came up")

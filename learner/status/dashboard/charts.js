@@ -32,7 +32,7 @@ const SECTIONS = [
   ["Performance", [
     ["Tokens per second", [/^perf\/(.+)_tokens_per_second$/]],
     ["Seconds of a step", [/^time\/(?!worker_)(.+)$/], {stack: true}],
-    ["Seconds of all workers", [/^time\/worker_(.+)$/]],
+    ["Seconds at the workers", [/^time\/worker_(.+)$/]],
     ["Utilisation", ["perf/mfu", "perf/mbu", "mem/kv_used_frac"], {unit: true}],
     ["Memory", [/^mem\/(allocated|reserved|rss)$/]],
   ]],
