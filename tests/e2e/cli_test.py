@@ -175,6 +175,25 @@ def check_signals_and_resume(r1, folder):
     assert finished.returncode == 0 and "is finished" in finished.stdout, finished
 
 
+def check_damaged_checkpoint(r1, folder):
+    """A flipped bit is reported by name on the terminal, and the checkpoint before is used."""
+    run_dir = folder / "damaged"
+    arguments = r1_process.arguments_of(CHAOS, run_dir, ["stage.rl.grpo.steps=40"])
+    with open(folder / "log", "w") as log:
+        process = r1_process.start(r1, arguments, log)
+        wait_for_step(run_dir, "rl", process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 4
+    newest = sorted((run_dir / "checkpoints").iterdir())[-1]
+    weights = newest / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    resumed = r1_process.call(r1, arguments, 120)
+    assert resumed.returncode == 0, resumed.stderr[-1500:]
+    assert f"damaged checkpoint {newest.name}: model.safetensors" in resumed.stderr, resumed.stderr
+
+
 def main():
     r1 = r1_process.parse_arguments()
     folder = r1_process.new_folder()
@@ -183,6 +202,7 @@ def main():
     check_dry_run(r1, folder)
     check_score(r1, folder)
     check_signals_and_resume(r1, folder)
+    check_damaged_checkpoint(r1, folder)
     shutil.rmtree(folder)
     print("all as a person would expect")
 
