@@ -10,6 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "cli/commands.h"
 #include "common/clock.h"
 #include "common/filesystem.h"
@@ -24,6 +25,11 @@ constexpr double kHealthySeconds = 30;
 constexpr double kWorkerFarewellSeconds = 3;
 constexpr int kWorkerFailuresMax = 8;  // in a row, of one worker
 constexpr size_t kTailLines = 5;
+// Containers often forbid the cross-memory attach that the shared-memory transport would use; ranks
+// that wait give their core away.
+constexpr char kMpirun[] =
+    "mpirun --oversubscribe --bind-to none --mca btl_vader_single_copy_mechanism none "
+    "--mca mpi_yield_when_idle 1 -n";
 
 // The error lines of a log.
 std::vector<std::string> ErrorLines(const std::string& path) {
@@ -73,15 +79,8 @@ absl::Status RunSupervisor::StartLearner() {
   R1_ASSIGN_OR_RETURN(attempt_folder_, learner::CreateAttemptFolder(config_.run().dir()));
   std::vector<std::string> arguments;
   if (has_ranks()) {
-    arguments = {"mpirun",          "-n",        absl::StrCat(config_.learner().ranks()),
-                 "--oversubscribe", "--bind-to", "none"};
-    // Containers often forbid the cross-memory attach that the shared-memory transport would use;
-    // ranks that wait give their core away.
-    for (const char* setting :
-         {"btl_vader_single_copy_mechanism", "none", "mpi_yield_when_idle", "1"}) {
-      if (absl::StrContains(setting, "_")) arguments.push_back("--mca");
-      arguments.push_back(setting);
-    }
+    arguments = std::vector<std::string>(absl::StrSplit(kMpirun, ' '));
+    arguments.push_back(absl::StrCat(config_.learner().ranks()));
     if (geteuid() == 0) arguments.push_back("--allow-run-as-root");
   }
   arguments.insert(arguments.end(), {OwnProgramPath(), "learner"});
