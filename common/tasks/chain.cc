@@ -28,6 +28,11 @@ constexpr int kValueMax = 30;
 // Dev and evaluation prompts that exist; about a million distinct ones could be drawn.
 constexpr uint64_t kHeldOutPrompts = 16384;
 
+// What documents in question form hold; the rest is the full working. The more of them answer
+// directly, the further R1-Zero has to go to find out that working pays.
+constexpr double kDirectShare = 0.55;
+constexpr double kTerseShare = 0.15;
+
 // Streams of one purpose are told apart by the sample index.
 enum Stream : uint32_t { kTrainPrompts, kDevPrompts, kEvalPrompts };
 enum TextStream : uint32_t { kDocuments, kDemonstrations };
@@ -105,7 +110,9 @@ enum class Content { kDirect, kTerse, kFull };
 
 Content DrawContent(Rng& rng) {
   const double draw = rng.NextUniform();
-  return draw < 0.45 ? Content::kDirect : draw < 0.60 ? Content::kTerse : Content::kFull;
+  return draw < kDirectShare                 ? Content::kDirect
+         : draw < kDirectShare + kTerseShare ? Content::kTerse
+                                             : Content::kFull;
 }
 
 std::string ShownWorking(const Chain& chain, Content content, Rng& rng) {

@@ -259,12 +259,12 @@ TEST(ChainTest, DocumentsAreTrueAndMixedAsTheRecipeSays) {
   const double hidden = 0.15 * (0.25 + 0.125 + 0.0625) / 3;
   const int shown =
       contents[Content::kDirect] + contents[Content::kTerse] + contents[Content::kFull];
-  ExpectShare(contents[Content::kDirect], shown, 0.45, "direct");
+  ExpectShare(contents[Content::kDirect], shown, 0.55, "direct");
   ExpectShare(contents[Content::kTerse], shown, 0.15 - hidden, "terse");
-  ExpectShare(contents[Content::kFull], shown, 0.40 + hidden, "full");
+  ExpectShare(contents[Content::kFull], shown, 0.30 + hidden, "full");
   // Drawn independently.
-  ExpectShare(joint[{"right", Content::kDirect}], questions, 0.30 * 0.45, "right and direct");
-  ExpectShare(joint[{"none", Content::kFull}], questions, 0.45 * (0.40 + hidden), "none and full");
+  ExpectShare(joint[{"right", Content::kDirect}], questions, 0.30 * 0.55, "right and direct");
+  ExpectShare(joint[{"none", Content::kFull}], questions, 0.45 * (0.30 + hidden), "none and full");
 }
 
 TEST(TaskSourceTest, PassesTheTaskOn) {
