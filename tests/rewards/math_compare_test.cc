@@ -248,7 +248,6 @@ TEST(MathCompareTest, Texts) {
       {
           {"B", "(A) or (B)"},
           {"B", "(B)(C)"},
-          {"B", "B. or C."},
           {R"(\text{red})", R"(\text{blue})"},
           {"B", "C"},
           {"B", "D, B"},
