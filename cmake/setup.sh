@@ -11,7 +11,7 @@ readonly packages=(
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
   libopenmpi-dev openmpi-bin libgtest-dev libgmock-dev
   libtomlplusplus-dev nlohmann-json3-dev libcpp-httplib-dev libssl-dev libzstd-dev libxxhash-dev
-  zlib1g-dev
+  zlib1g-dev libpcre2-dev libutf8proc-dev
 )
 # See docs/decisions/0001-libtorch-from-the-wheel.md. The two CUDA wheels hold the small libraries
 # that libtorch_cpu.so links even when there is no GPU.
