@@ -5,17 +5,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "common/clock.h"
 #include "common/filesystem.h"
 #include "common/incremental_decoder.h"
 #include "common/jsonl.h"
-#include "common/rng.h"
 #include "common/tokenizer.h"
 #include "common/utf8.h"
 
@@ -93,6 +93,93 @@ INSTANTIATE_TEST_SUITE_P(Families, SmallTokenizerTest,
 TEST_P(SmallTokenizerTest, IdsAndTextsEqualHuggingFace) {
   const std::string path = kGolden + ("bpe_" + GetParam());
   EXPECT_EQ(CheckCases(*ParseFile(path + ".json"), path + ".jsonl"), 60);
+}
+
+TEST_P(SmallTokenizerTest, TextWithoutAddedTokensNeverBecomesOne) {
+  const auto tokenizer = ParseFile(kGolden + ("bpe_" + GetParam()) + ".json");
+  const json root = json::parse(tokenizer->json());
+  for (const json& added : root["added_tokens"]) {
+    const auto content = added["content"].get<std::string>();
+    const auto id = added["id"].get<int32_t>();
+    const std::string text = "x" + content + content + " y";
+    const auto parsed = tokenizer->Encode(text);
+    const auto plain = tokenizer->Encode(text, /*parse_added_tokens=*/false);
+    ASSERT_TRUE(parsed.ok()) << parsed.status();
+    ASSERT_TRUE(plain.ok()) << plain.status();
+    EXPECT_EQ(std::count(parsed->begin(), parsed->end(), id), 2) << content;
+    EXPECT_EQ(std::count(plain->begin(), plain->end(), id), 0) << content;
+    if (GetParam() != "gpt2_nfc") {
+      EXPECT_EQ(tokenizer->Decode(*plain), text);
+    }
+  }
+}
+
+TEST_P(SmallTokenizerTest, InvalidUtf8IsRefused) {
+  const auto tokenizer = ParseFile(kGolden + ("bpe_" + GetParam()) + ".json");
+  const auto ids = tokenizer->Encode("ab\xFF");
+  EXPECT_EQ(ids.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(ids.status().message()), HasSubstr("invalid UTF-8 at byte 2"));
+}
+
+// Seconds, were anything quadratic in the length of a piece; the bound leaves room for sanitizers.
+TEST_P(SmallTokenizerTest, LongPiecesTakeTimeInProportion) {
+  const auto tokenizer = ParseFile(kGolden + ("bpe_" + GetParam()) + ".json");
+  for (const char* unit : {"a", "the", " ", "=", "\n", "7", "\u4F60", "\u0301", "<", "\u200B"}) {
+    std::string text;
+    while (text.size() < 300'000) text += unit;
+    const double begin = RealClock().MonotonicSeconds();
+    const auto ids = tokenizer->Encode(text);
+    ASSERT_TRUE(ids.ok()) << ids.status();
+    EXPECT_LT(RealClock().MonotonicSeconds() - begin, 5) << unit;
+    const std::string decoded = tokenizer->Decode(*ids);
+    EXPECT_EQ(decoded.substr(decoded.size() - text.size()), text);
+  }
+}
+
+TEST(BpeTokenizerTest, AMissingCharacterIsNamedWithItsPlace) {
+  json root = json::parse(ReadFile("tests/golden/bpe_llama3.json"));
+  root["model"]["merges"] = json::array();
+  json vocab = json::object();
+  for (const char* token : {"a", "b", "\u0120"}) vocab[token] = vocab.size();
+  root["model"]["vocab"] = vocab;
+  root["added_tokens"] = json::array();
+  root["post_processor"] = nullptr;
+  const auto tokenizer = Tokenizer::Parse(root.dump());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_THAT(*(*tokenizer)->Encode("ab a"), ElementsAre(0, 1, 2, 0));
+  EXPECT_EQ((*tokenizer)->Encode("a bxa").status().message(),
+            "character \"x\" at byte 3 of the text is not in the vocabulary");
+  root["normalizer"] = {{"type", "NFC"}};
+  EXPECT_THAT(std::string((*Tokenizer::Parse(root.dump()))->Encode("e").status().message()),
+              HasSubstr("at byte 0 of the normalized text"));
+  root["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}};
+  EXPECT_EQ((*Tokenizer::Parse(root.dump()))->Encode("e").status().message(),
+            "character \"e\" is not in the vocabulary");
+}
+
+TEST(BpeTokenizerTest, AFolderIsLoadedWithItsConfig) {
+  const std::string folder = testing::TempDir() + "/r1_tokenizer_folder";
+  FileSystem& files = RealFileSystem();
+  ASSERT_TRUE(files.RemoveAll(folder).ok());
+  ASSERT_TRUE(files.CreateDirectories(folder).ok());
+  EXPECT_EQ(Tokenizer::Load(folder).status().code(), absl::StatusCode::kNotFound);
+  const std::string json_text = ReadFile("tests/golden/bpe_llama3.json");
+  ASSERT_TRUE(WriteFileAtomically(files, JoinPath(folder, "tokenizer.json"), json_text).ok());
+  const auto silent = Tokenizer::Load(folder);
+  ASSERT_TRUE(silent.ok()) << silent.status();
+  // Named by the template alone; no file says how a text ends.
+  EXPECT_EQ((*silent)->bos_id(), (*silent)->TokenId("<|begin_of_text|>"));
+  EXPECT_EQ((*silent)->eos_id(), -1);
+  const std::string config = R"({"bos_token":"<|begin_of_text|>","eos_token":"<|eot_id|>"})";
+  const std::string config_path = JoinPath(folder, "tokenizer_config.json");
+  ASSERT_TRUE(WriteFileAtomically(files, config_path, config).ok());
+  const auto loaded = Tokenizer::Load(folder);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ((*loaded)->eos_id(), (*loaded)->TokenId("<|eot_id|>"));
+  EXPECT_EQ((*loaded)->config_json(), config);
+  ASSERT_TRUE(WriteFileAtomically(files, config_path, R"({"eos_token":"?!"})").ok());
+  EXPECT_THAT(std::string(Tokenizer::Load(folder).status().message()), HasSubstr(folder));
+  ASSERT_TRUE(files.RemoveAll(folder).ok());
 }
 
 class PublishedTokenizerTest : public testing::TestWithParam<std::string> {};
