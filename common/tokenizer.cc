@@ -1,9 +1,8 @@
 #include "common/tokenizer.h"
 
-#include <array>
-#include <unordered_map>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "common/added_tokens.h"
 #include "common/bpe.h"
@@ -102,7 +101,7 @@ class BpeTokenizer : public Tokenizer {
   int vocab_size() const override { return static_cast<int>(texts_.size()); }
 
   int32_t TokenId(absl::string_view token) const override {
-    const auto found = ids_.find(std::string(token));
+    const auto found = ids_.find(token);
     return found == ids_.end() ? -1 : found->second;
   }
 
@@ -211,7 +210,7 @@ class BpeTokenizer : public Tokenizer {
   TokenizerConfig config_;
   std::vector<std::string> texts_;  // by id: the bytes it decodes to
   std::vector<bool> special_;       // by id
-  std::unordered_map<std::string, int32_t> ids_;
+  absl::flat_hash_map<std::string, int32_t> ids_;
   // Looked for in the text as it comes, then in the normalized rest of it.
   AddedTokens added_tokens_;
   AddedTokens normalized_added_tokens_;

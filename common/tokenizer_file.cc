@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <unordered_map>
+#include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
@@ -21,7 +22,8 @@ using tokenizer_file::Unsupported;
 
 constexpr int kVocabMax = 1 << 24;
 
-using TokenIds = std::unordered_map<std::string, int32_t>;
+// Keys point into the JSON value.
+using TokenIds = absl::flat_hash_map<absl::string_view, int32_t>;
 
 absl::Status CheckModelFeatures(const json& model) {
   R1_RETURN_IF_ERROR(
@@ -49,15 +51,17 @@ absl::StatusOr<TokenIds> ReadVocab(const json& model) {
   }
   const JsonFields entries(*vocab, absl::StrCat(kWhere, ": model.vocab"));
   TokenIds ids;
-  std::unordered_map<int32_t, const std::string*> tokens;
+  ids.reserve(vocab->size());
+  absl::flat_hash_map<int32_t, absl::string_view> tokens;
+  tokens.reserve(vocab->size());
   for (const auto& [token, unused] : vocab->items()) {
     R1_ASSIGN_OR_RETURN(const int64_t wide, entries.Integer(token, {0, kVocabMax - 1}));
     const auto id = static_cast<int32_t>(wide);
-    const auto entry = ids.emplace(token, id).first;
-    const auto [there, is_new] = tokens.emplace(id, &entry->first);
+    ids.emplace(token, id);
+    const auto [there, is_new] = tokens.emplace(id, token);
     if (!is_new) {
       return absl::InvalidArgumentError(absl::StrCat(kWhere, ": model.vocab: id ", id,
-                                                     " belongs to both ", Quoted(*there->second),
+                                                     " belongs to both ", Quoted(there->second),
                                                      " and ", Quoted(token)));
     }
   }
@@ -65,14 +69,16 @@ absl::StatusOr<TokenIds> ReadVocab(const json& model) {
 }
 
 // The two halves of a merge: ["a", "b"], or "a b" in older files.
-absl::StatusOr<std::pair<std::string, std::string>> MergeHalves(const json& merge, size_t index) {
+absl::StatusOr<std::pair<absl::string_view, absl::string_view>> MergeHalves(const json& merge,
+                                                                            size_t index) {
   if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
-    return std::pair(merge[0].get<std::string>(), merge[1].get<std::string>());
+    return std::pair<absl::string_view, absl::string_view>(merge[0].get_ref<const std::string&>(),
+                                                           merge[1].get_ref<const std::string&>());
   }
   if (merge.is_string()) {
-    const auto& text = merge.get_ref<const std::string&>();
+    const absl::string_view text = merge.get_ref<const std::string&>();
     const size_t blank = text.find(' ');
-    if (blank != std::string::npos && text.find(' ', blank + 1) == std::string::npos) {
+    if (blank != text.npos && text.find(' ', blank + 1) == text.npos) {
       return std::pair(text.substr(0, blank), text.substr(blank + 1));
     }
   }
@@ -87,11 +93,13 @@ absl::StatusOr<std::vector<BpeMerge>> ReadMerges(const json& model, const TokenI
   std::vector<BpeMerge> merges;
   merges.reserve(list->size());
   absl::flat_hash_map<std::pair<int32_t, int32_t>, size_t> ranks;
+  ranks.reserve(list->size());
   for (size_t i = 0; i < list->size(); ++i) {
     R1_ASSIGN_OR_RETURN(const auto halves, MergeHalves((*list)[i], i));
     const auto& [left, right] = halves;
+    const std::string joined = absl::StrCat(left, right);
+    const std::array<absl::string_view, 3> tokens = {left, right, joined};
     std::array<int32_t, 3> found;
-    const std::array<std::string, 3> tokens = {left, right, left + right};
     for (size_t j = 0; j < tokens.size(); ++j) {
       const auto id = ids.find(tokens[j]);
       if (id == ids.end()) {
@@ -150,18 +158,19 @@ absl::StatusOr<std::vector<std::string>> JoinTokens(const TokenIds& ids,
   const auto token_error = [](auto... parts) {
     return absl::InvalidArgumentError(absl::StrCat(kWhere, ": ", parts...));
   };
-  std::vector<const std::string*> tokens(ids.size(), nullptr);
+  std::vector<absl::string_view> tokens(ids.size());
   int32_t beyond = -1;
   for (const auto& [token, id] : ids) {
-    if (static_cast<size_t>(id) < ids.size()) tokens[static_cast<size_t>(id)] = &token;
+    if (static_cast<size_t>(id) < ids.size()) tokens[static_cast<size_t>(id)] = token;
     beyond = std::max(beyond, id);
   }
-  const auto hole = std::find(tokens.begin(), tokens.end(), nullptr);
+  const auto hole = std::find_if(tokens.begin(), tokens.end(),
+                                 [](absl::string_view token) { return token.data() == nullptr; });
   if (hole != tokens.end()) {
     return token_error("model.vocab: no token has the id ", hole - tokens.begin(),
                        ", but there is one of id ", beyond, "; holes are not supported");
   }
-  std::unordered_map<std::string, int32_t> extra;
+  absl::flat_hash_map<absl::string_view, int32_t> extra;
   for (const AddedToken& added : added_tokens) {
     const auto in_model = ids.find(added.text);
     if (in_model != ids.end() && in_model->second != added.id) {
@@ -172,7 +181,7 @@ absl::StatusOr<std::vector<std::string>> JoinTokens(const TokenIds& ids,
     const auto next = static_cast<int32_t>(tokens.size());
     if (added.id < next) {
       return token_error("added token ", Quoted(added.text), ": its id ", added.id, " belongs to ",
-                         Quoted(*tokens[static_cast<size_t>(added.id)]));
+                         Quoted(tokens[static_cast<size_t>(added.id)]));
     }
     if (added.id > next) {
       return token_error("added token ", Quoted(added.text), ": expected the id ", next,
@@ -183,12 +192,9 @@ absl::StatusOr<std::vector<std::string>> JoinTokens(const TokenIds& ids,
       return token_error("token ", Quoted(added.text), " has two ids, ", there->second, " and ",
                          added.id);
     }
-    tokens.push_back(&added.text);
+    tokens.push_back(added.text);
   }
-  std::vector<std::string> joined;
-  joined.reserve(tokens.size());
-  for (const std::string* token : tokens) joined.push_back(*token);
-  return joined;
+  return std::vector<std::string>(tokens.begin(), tokens.end());
 }
 
 }  // namespace
