@@ -34,9 +34,7 @@ absl::Status PreTokenizer::Split(absl::string_view text, Scratch& scratch) const
   scratch.pieces_.assign(text.empty() ? 0 : 1, text);
   const auto split_all = [&scratch](const SplitPattern& split) -> absl::Status {
     scratch.next_.clear();
-    for (const absl::string_view piece : scratch.pieces_) {
-      R1_RETURN_IF_ERROR(split.Split(piece, scratch.next_));
-    }
+    R1_RETURN_IF_ERROR(split.Split(scratch.pieces_, scratch.next_));
     scratch.pieces_.swap(scratch.next_);
     return absl::OkStatus();
   };

@@ -73,35 +73,37 @@ absl::StatusOr<SplitPattern> SplitPattern::Compile(absl::string_view expression)
   return SplitPattern(std::move(code));
 }
 
-absl::Status SplitPattern::Split(absl::string_view text,
+absl::Status SplitPattern::Split(std::span<const absl::string_view> texts,
                                  std::vector<absl::string_view>& pieces) const {
   const std::unique_ptr<pcre2_match_data, FreeMatchData> match(
       pcre2_match_data_create_from_pattern(code_->compiled.get(), nullptr));
   R1_CHECK(match != nullptr);
   const PCRE2_SIZE* const span = pcre2_get_ovector_pointer(match.get());
-  const auto match_from = [&](size_t at, uint32_t options) {
-    return pcre2_match(code_->compiled.get(), reinterpret_cast<PCRE2_SPTR>(text.data()),
-                       text.size(), at, PCRE2_NO_UTF_CHECK | options, match.get(),
-                       code_->limits.get());
-  };
-  for (size_t at = 0; at < text.size();) {
-    int found = match_from(at, 0);
-    // The compiled form has a small stack of its own; the interpreter takes memory as it needs it.
-    if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match_from(at, PCRE2_NO_JIT);
-    if (found == PCRE2_ERROR_NOMATCH) {
-      pieces.push_back(text.substr(at));
-      return absl::OkStatus();
+  for (const absl::string_view text : texts) {
+    const auto match_from = [&](size_t at, uint32_t options) {
+      return pcre2_match(code_->compiled.get(), reinterpret_cast<PCRE2_SPTR>(text.data()),
+                         text.size(), at, PCRE2_NO_UTF_CHECK | options, match.get(),
+                         code_->limits.get());
+    };
+    for (size_t at = 0; at < text.size();) {
+      int found = match_from(at, 0);
+      // The compiled form has a small stack of its own; the interpreter takes memory as it needs.
+      if (found == PCRE2_ERROR_JIT_STACKLIMIT) found = match_from(at, PCRE2_NO_JIT);
+      if (found == PCRE2_ERROR_NOMATCH) {
+        pieces.push_back(text.substr(at));
+        break;
+      }
+      if (found < 0) {
+        return absl::ResourceExhaustedError(
+            absl::StrCat("regular expression ", Quoted(code_->expression), " on a text of ",
+                         text.size(), " bytes, from byte ", at, ": ", ErrorText(found)));
+      }
+      R1_CHECK(span[0] >= at);
+      R1_CHECK(span[1] > span[0]);
+      if (span[0] > at) pieces.push_back(text.substr(at, span[0] - at));
+      pieces.push_back(text.substr(span[0], span[1] - span[0]));
+      at = span[1];
     }
-    if (found < 0) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("regular expression ", Quoted(code_->expression), " on a text of ",
-                       text.size(), " bytes, from byte ", at, ": ", ErrorText(found)));
-    }
-    R1_CHECK(span[0] >= at);
-    R1_CHECK(span[1] > span[0]);
-    if (span[0] > at) pieces.push_back(text.substr(at, span[0] - at));
-    pieces.push_back(text.substr(span[0], span[1] - span[0]));
-    at = span[1];
   }
   return absl::OkStatus();
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,10 +27,10 @@ class SplitPattern {
   SplitPattern(SplitPattern&&) noexcept;
   SplitPattern& operator=(SplitPattern&&) noexcept;
 
-  // Appends the matches and, as pieces of their own, what lies between them (the behavior
-  // "Isolated"): together they are the text. `text` must be valid UTF-8; the pieces point into it.
-  // ResourceExhausted: an expression that backtracks too much on this text.
-  [[nodiscard]] absl::Status Split(absl::string_view text,
+  // Of each text, appends the matches and, as pieces of their own, what lies between them (the
+  // behavior "Isolated"): together they are the text. Texts are valid UTF-8; pieces point into
+  // them. ResourceExhausted: an expression that backtracks too much on a text.
+  [[nodiscard]] absl::Status Split(std::span<const absl::string_view> texts,
                                    std::vector<absl::string_view>& pieces) const;
 
  private:

@@ -10,6 +10,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/clock.h"
@@ -134,6 +135,22 @@ TEST_P(SmallTokenizerTest, LongPiecesTakeTimeInProportion) {
     const std::string decoded = tokenizer->Decode(*ids);
     EXPECT_EQ(decoded.substr(decoded.size() - text.size()), text);
   }
+}
+
+TEST(BpeTokenizerTest, ThreadsShareOneTokenizer) {
+  const auto tokenizer = ParseFile("tests/golden/bpe_deepseek_v3.json");
+  const std::string text = "Wait, 12345 你好 don't\n\n <think>é</think>   x = [1, 2]";
+  const Ids expected = *tokenizer->Encode(text);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 200; ++round) {
+        EXPECT_EQ(*tokenizer->Encode(text), expected);
+        EXPECT_EQ(tokenizer->Decode(expected), text);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST(BpeTokenizerTest, AMissingCharacterIsNamedWithItsPlace) {
