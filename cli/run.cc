@@ -8,6 +8,7 @@
 #include "cli/check_run.h"
 #include "cli/commands.h"
 #include "cli/run_supervisor.h"
+#include "common/clock.h"
 #include "common/config.h"
 #include "common/models/model_spec.h"
 #include "common/stop_signal.h"
@@ -16,6 +17,8 @@
 
 namespace r1::cli {
 namespace {
+
+constexpr double kOrphanSeconds = 6;
 
 int DryRun(const v1::Config& config, int64_t parameters) {
   std::cout << ConfigToToml(config) << "\n" << ConfigSummary(config, parameters);
@@ -31,6 +34,20 @@ int PrintReport(const std::string& report_json, bool json) {
   if (!table.ok()) return ReportError("run", table.status());
   std::cout << "\n" << *table;
   return kExitDone;
+}
+
+// A learner whose `r1 run` was killed still saves its checkpoint: it gets the time for that.
+absl::Status AwaitFreeRun(const std::string& dir) {
+  const double deadline = RealClock().MonotonicSeconds() + kOrphanSeconds;
+  absl::Status free = learner::CheckNotHeld(dir);
+  if (absl::IsFailedPrecondition(free)) {
+    std::cerr << "waiting up to " << kOrphanSeconds << " s for the learner of an earlier start\n";
+  }
+  while (absl::IsFailedPrecondition(free) && RealClock().MonotonicSeconds() < deadline &&
+         !ProcessStopSignal().WaitFor(0.1)) {
+    free = learner::CheckNotHeld(dir);
+  }
+  return free;
 }
 
 int Run(const ParsedCommand& parsed) {
@@ -58,7 +75,7 @@ int Run(const ParsedCommand& parsed) {
     if (!json) std::cout << config.run().dir() << " is finished\n";
     return PrintReport(before->report_json, json);
   }
-  if (const absl::Status free = learner::CheckNotHeld(config.run().dir()); !free.ok()) {
+  if (const absl::Status free = AwaitFreeRun(config.run().dir()); !free.ok()) {
     std::cerr << "r1 run: " << free.message() << "\n";
     return kExitUsage;
   }

@@ -10,6 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "cli/commands.h"
 #include "common/clock.h"
 #include "common/filesystem.h"
@@ -23,22 +24,36 @@ constexpr double kStatusEverySeconds = 0.5;
 constexpr double kHealthySeconds = 30;
 constexpr double kWorkerFarewellSeconds = 3;
 constexpr int kWorkerFailuresMax = 8;  // in a row, of one worker
+constexpr size_t kTailLines = 5;
+// Containers often forbid the cross-memory attach that the shared-memory transport would use; ranks
+// that wait give their core away.
+constexpr char kMpirun[] =
+    "mpirun --oversubscribe --bind-to none --mca btl_vader_single_copy_mechanism none "
+    "--mca mpi_yield_when_idle 1 -n";
 
-// The last lines of a log that tell of an error, oldest first; the last lines at all when there are
-// none.
-std::vector<std::string> TellingLines(const std::string& path) {
+// The error lines of a log.
+std::vector<std::string> ErrorLines(const std::string& path) {
   std::ifstream file(path);
   std::vector<std::string> errors;
-  std::vector<std::string> tail;
   for (std::string line; std::getline(file, line);) {
-    tail.push_back(line);
-    if (tail.size() > 5) tail.erase(tail.begin());
     if (absl::StrContains(line, " ERROR ") || absl::StrContains(line, "check failed") ||
         absl::StrContains(line, "terminate called")) {
       errors.push_back(line);
     }
   }
-  return errors.empty() ? tail : errors;
+  return errors;
+}
+
+// The error lines of a log or, when there are none, its last lines.
+std::vector<std::string> TellingLines(const std::string& path) {
+  std::vector<std::string> lines = ErrorLines(path);
+  if (!lines.empty()) return lines;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    lines.push_back(line);
+    if (lines.size() > kTailLines) lines.erase(lines.begin());
+  }
+  return lines;
 }
 
 }  // namespace
@@ -64,15 +79,8 @@ absl::Status RunSupervisor::StartLearner() {
   R1_ASSIGN_OR_RETURN(attempt_folder_, learner::CreateAttemptFolder(config_.run().dir()));
   std::vector<std::string> arguments;
   if (has_ranks()) {
-    arguments = {"mpirun",          "-n",        absl::StrCat(config_.learner().ranks()),
-                 "--oversubscribe", "--bind-to", "none"};
-    // Containers often forbid the cross-memory attach that the shared-memory transport would use;
-    // ranks that wait give their core away.
-    for (const char* setting :
-         {"btl_vader_single_copy_mechanism", "none", "mpi_yield_when_idle", "1"}) {
-      if (absl::StrContains(setting, "_")) arguments.push_back("--mca");
-      arguments.push_back(setting);
-    }
+    arguments = std::vector<std::string>(absl::StrSplit(kMpirun, ' '));
+    arguments.push_back(absl::StrCat(config_.learner().ranks()));
     if (geteuid() == 0) arguments.push_back("--allow-run-as-root");
   }
   arguments.insert(arguments.end(), {OwnProgramPath(), "learner"});
@@ -107,6 +115,8 @@ absl::Status RunSupervisor::TendWorkers() {
     endpoint_ = *endpoint;
     status_client_ = std::make_unique<StatusClient>(endpoint_->grpc_address);
     progress_.ClearBar();
+    // What the learner got over while it started: a damaged checkpoint, for instance.
+    for (const std::string& line : ErrorLines(LogPath("learner_0"))) std::cerr << line << "\n";
     if (options_.style != ProgressStyle::kJson) {
       std::cout << "run " << config_.run().dir() << "  status page http://"
                 << endpoint_->http_address << "/\n"

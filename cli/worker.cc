@@ -24,6 +24,7 @@ absl::StatusOr<rollout::WorkerOptions> ReadOptions(const ParsedCommand& parsed) 
     return absl::InvalidArgumentError(
         absl::StrCat("--retry-seconds: expected a number from 0, found \"", retry, "\""));
   }
+  options.connect_timeout_seconds = options.retry_seconds;
   return options;
 }
 

@@ -69,7 +69,12 @@ void AddEvaluationMetrics(absl::string_view set, std::span<const EvaluatedPrompt
     answers += static_cast<double>(prompt.sampled.size());
     pass += static_cast<double>(correct) / static_cast<double>(prompt.sampled.size());
   }
-  if (greedy > 0) values[prefix + "greedy"] = greedy_correct / greedy;
+  if (greedy > 0) {
+    const Interval interval = WilsonInterval(greedy_correct / greedy, greedy);
+    values[prefix + "greedy"] = greedy_correct / greedy;
+    values[prefix + "greedy_low"] = interval.low;
+    values[prefix + "greedy_high"] = interval.high;
+  }
   if (answers == 0) return;
   const Interval interval = PassAtOneInterval(successes, samples);
   values[prefix + "pass@1"] = pass / static_cast<double>(samples.size());

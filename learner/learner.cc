@@ -147,8 +147,6 @@ absl::Status Learner::Recover() {
   if (is_main()) {
     absl::StatusOr<LoadedCheckpoint> loaded = store.Recover();
     if (loaded.ok()) {
-      for (const std::string& problem : loaded->problems)
-        R1_LOG(kError) << "damaged checkpoint: " << problem;
       R1_LOG(kInfo) << "resuming from checkpoint " << loaded->name;
       name = loaded->name;
       checkpoint_ = *std::move(loaded);

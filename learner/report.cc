@@ -23,27 +23,29 @@ std::string Share(const ordered_json& eval, const char* name) {
 std::string EvalColumns(const ordered_json& eval) {
   const auto length = eval.find("length_mean");
   return absl::StrFormat(
-      "%8s  [%s, %s]  %7s  %7s  %7s", Share(eval, "pass@1"), Share(eval, "pass@1_low"),
-      Share(eval, "pass@1_high"), Share(eval, "greedy"), Share(eval, "format_frac"),
+      "%7s  [%s, %s]  %6s  [%s, %s]  %6s  %6s", Share(eval, "pass@1"), Share(eval, "pass@1_low"),
+      Share(eval, "pass@1_high"), Share(eval, "greedy"), Share(eval, "greedy_low"),
+      Share(eval, "greedy_high"), Share(eval, "format_frac"),
       length == eval.end() ? "-" : absl::StrFormat("%.1f", length->get<double>()));
 }
 
 std::string FormatStages(const ordered_json& report) {
   std::string text =
-      absl::StrFormat("%-16s %-9s %8s  %8s  %-14s  %7s  %7s  %7s\n", "stage", "kind", "updates",
-                      "sampled", "95 % interval", "greedy", "format", "length");
+      absl::StrFormat("%-14s %-9s %7s  %7s  %-14s  %6s  %-14s  %6s  %6s\n", "stage", "kind",
+                      "updates", "sampled", "95 % interval", "greedy", "95 % interval", "format",
+                      "length");
   double prompts = 0;
   for (const ordered_json& stage : report.at("stages")) {
     const ordered_json& evals = stage.at("eval");
     const auto held_out = evals.find("held_out");
     const std::string columns = held_out == evals.end() ? "" : EvalColumns(*held_out);
-    absl::StrAppendFormat(&text, "%-16s %-9s %8d  %s\n", stage.at("name").get<std::string>(),
+    absl::StrAppendFormat(&text, "%-14s %-9s %7d  %s\n", stage.at("name").get<std::string>(),
                           stage.at("kind").get<std::string>(), stage.at("updates").get<int64_t>(),
                           columns);
     if (held_out != evals.end()) prompts = std::max(prompts, held_out->value("samples", 0.0));
     const auto textbook = evals.find("textbook");
     if (textbook != evals.end()) {
-      absl::StrAppendFormat(&text, "%-16s %-9s %8s  %s\n", "  its textbook", "", "",
+      absl::StrAppendFormat(&text, "%-14s %-9s %7s  %s\n", "  its textbook", "", "",
                             EvalColumns(*textbook));
     }
   }

@@ -86,7 +86,7 @@ void RolloutMetrics::Reduce(Collectives& collectives, std::map<std::string, doub
       sums_[kTerminatedTokens] / std::max(sums_[kSamples] - sums_[kTruncated], 1.0);
   values["lag/mean"] = sums_[kLag] / std::max(sums_[kGroups], 1.0);
   values["lag/max"] = lag_max;
-  values["time/group_generate_max"] = generate_seconds_max;
+  values["time/worker_generate_max"] = generate_seconds_max;
   values["time/worker_score"] = sums_[kScoreSeconds];
   if (sums_[kMismatchTokens] > 0) {
     values["mismatch/logprob_abs_mean"] = sums_[kMismatchAbs] / sums_[kMismatchTokens];

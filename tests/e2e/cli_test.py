@@ -112,6 +112,21 @@ def wait_for_step(run_dir, stage, process):
     raise AssertionError(f"no row of stage {stage}")
 
 
+def wait_for_endpoint(run_dir, process, other_than=None):
+    """The content of endpoint.json, once a learner has written it."""
+    deadline = time.monotonic() + 60
+    path = run_dir / "endpoint.json"
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            text = path.read_text()
+        except FileNotFoundError:
+            text = other_than
+        if text != other_than:
+            return text
+        time.sleep(0.02)
+    raise AssertionError("no learner came up")
+
+
 def fetch(url):
     with urllib.request.urlopen(url, timeout=5) as answer:
         return answer.status, answer.read().decode()
@@ -168,6 +183,17 @@ def check_signals_and_resume(r1, folder):
         assert code in (4, 130), code
         assert time.monotonic() - began <= 5
 
+    # Killed itself, `r1 run` leaves a learner that saves its checkpoint; the next start awaits it.
+    with open(folder / "log", "a") as log:
+        process = r1_process.start(r1, arguments, log)
+        first = wait_for_endpoint(run_dir, process)
+        process.kill()
+        process.wait()
+        process = r1_process.start(r1, arguments, log)
+        wait_for_endpoint(run_dir, process, other_than=first)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 4, (folder / "log").read_text()[-2000:]
+
     # Another seed is another run; this one goes on where it was.
     changed = r1_process.call(r1, arguments + ["--set", "run.seed=77"])
     assert changed.returncode == 2 and "run.seed" in changed.stderr, changed
@@ -182,6 +208,25 @@ def check_signals_and_resume(r1, folder):
     assert finished.returncode == 0 and "is finished" in finished.stdout, finished
 
 
+def check_damaged_checkpoint(r1, folder):
+    """A flipped bit is reported by name on the terminal, and the checkpoint before is used."""
+    run_dir = folder / "damaged"
+    arguments = r1_process.arguments_of(CHAOS, run_dir, ["stage.rl.grpo.steps=40"])
+    with open(folder / "log", "w") as log:
+        process = r1_process.start(r1, arguments, log)
+        wait_for_step(run_dir, "rl", process)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 4
+    newest = sorted((run_dir / "checkpoints").iterdir())[-1]
+    weights = newest / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    resumed = r1_process.call(r1, arguments, 120)
+    assert resumed.returncode == 0, resumed.stderr[-1500:]
+    assert f"damaged checkpoint {newest.name}: model.safetensors" in resumed.stderr, resumed.stderr
+
+
 def main():
     r1 = r1_process.parse_arguments()
     folder = r1_process.new_folder()
@@ -191,6 +236,7 @@ def main():
     check_score(r1, folder)
     check_tokenize(r1, folder)
     check_signals_and_resume(r1, folder)
+    check_damaged_checkpoint(r1, folder)
     shutil.rmtree(folder)
     print("all as a person would expect")
 

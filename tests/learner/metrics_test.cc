@@ -314,9 +314,12 @@ TEST(EvaluationMetricsTest, NamesAndValues) {
   AddEvaluationMetrics("held_out", prompts, values);
   const Interval interval =
       PassAtOneInterval(std::vector<int64_t>{1, 0}, std::vector<int64_t>{2, 2});
+  const Interval greedy = WilsonInterval(0.5, 2);
   EXPECT_THAT(
       values,
       ElementsAre(Pair("eval/held_out/format_frac", 0.75), Pair("eval/held_out/greedy", 0.5),
+                  Pair("eval/held_out/greedy_high", greedy.high),
+                  Pair("eval/held_out/greedy_low", greedy.low),
                   Pair("eval/held_out/length_mean", 25), Pair("eval/held_out/pass@1", 0.25),
                   Pair("eval/held_out/pass@1_high", interval.high),
                   Pair("eval/held_out/pass@1_low", interval.low),
@@ -329,7 +332,8 @@ TEST(EvaluationMetricsTest, WhatWasNotMeasuredHasNoName) {
   EXPECT_THAT(values, IsEmpty());
   AddEvaluationMetrics("dev", std::vector<EvaluatedPrompt>{{{}, EvaluatedSample{true, true, 3}}},
                        values);
-  EXPECT_THAT(values, ElementsAre(Pair("eval/dev/greedy", 1)));
+  EXPECT_THAT(values, ElementsAre(Pair("eval/dev/greedy", 1), Pair("eval/dev/greedy_high", 1),
+                                  Pair("eval/dev/greedy_low", WilsonInterval(1, 1).low)));
 }
 
 }  // namespace

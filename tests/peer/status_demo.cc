@@ -207,7 +207,7 @@ class Demo {
     for (const auto& [key, seconds] : v) {
       if (key.rfind("time/", 0) == 0 && key != "time/step") v["time/step"] += seconds;
     }
-    v["time/group_generate_max"] = generate;
+    v["time/worker_generate_max"] = generate;
     v["time/worker_score"] = 0.02;
     v["perf/gen_tokens_per_second"] = 60'500 + Noise(1500);
     v["perf/train_tokens_per_second"] = 33'100 + Noise(700);

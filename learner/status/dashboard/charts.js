@@ -32,7 +32,7 @@ const SECTIONS = [
   ["Performance", [
     ["Tokens per second", [/^perf\/(.+)_tokens_per_second$/]],
     ["Seconds of a step", [/^time\/(?!worker_)(.+)$/], {stack: true}],
-    ["Seconds of all workers", [/^time\/worker_(.+)$/]],
+    ["Seconds at the workers", [/^time\/worker_(.+)$/]],
     ["Utilisation", ["perf/mfu", "perf/mbu", "mem/kv_used_frac"], {unit: true}],
     ["Memory", [/^mem\/(allocated|reserved|rss)$/]],
   ]],
@@ -45,7 +45,7 @@ const SECTIONS = [
   ]],
 ];
 // No curves of their own: they stand beside the one that they belong to, or are the sum of a stack.
-const COMPANIONS = /^(eval\/.+\/(pass@1_low|pass@1_high|samples)|time\/step)$/;
+const COMPANIONS = /^(eval\/.+(_low|_high|\/samples)|time\/step)$/;
 const CURVES_MAX = 16;
 const HEIGHT = 148;
 
