@@ -50,7 +50,8 @@ absl::StatusOr<int64_t> TokenizeFile(const std::string& input, const std::string
       std::cerr << "r1 tokenize: " << result.status().message() << "\n";
       result = ordered_json{{"line", row.line}, {"error", std::string(result.status().message())}};
     }
-    file << result->dump(-1, ' ', false, ordered_json::error_handler_t::replace) << "\n";
+    // In ASCII: many readers of lines also break them at U+0085 and U+2028.
+    file << result->dump(-1, ' ', true, ordered_json::error_handler_t::replace) << "\n";
   }
   file.close();
   if (!file) return absl::UnavailableError(absl::StrCat(unfinished, ": cannot write"));
