@@ -1,5 +1,6 @@
 // tokenizer.json, its regular expressions included: an error, or a tokenizer whose ids are all
-// inside its vocabulary, name a token each, and decode without a crash. Input: the file's text.
+// inside its vocabulary, name a token each, and decode without a crash. What is no tokenizer.json
+// is tried as tokenizer_config.json of a built-in one. Input: the file's text.
 
 #include <cstddef>
 #include <cstdint>
@@ -9,11 +10,30 @@
 #include "common/tokenizer.h"
 #include "common/utf8.h"
 
+namespace {
+
+void CheckAsConfig(const std::string& text) {
+  static const std::string& chars = *new std::string(*r1::Tokenizer::BuiltinJson("chars"));
+  const auto parsed = r1::Tokenizer::Parse(chars, text);
+  if (!parsed.ok()) {
+    R1_CHECK(!parsed.status().message().empty());
+    return;
+  }
+  for (const int32_t id : {(*parsed)->bos_id(), (*parsed)->eos_id()}) {
+    R1_CHECK(id >= -1);
+    R1_CHECK(id < (*parsed)->vocab_size());
+  }
+  R1_CHECK((*parsed)->AddSpecialTokens({7}).size() <= 2);
+}
+
+}  // namespace
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
   const auto parsed = r1::Tokenizer::Parse(text);
   if (!parsed.ok()) {
     R1_CHECK(!parsed.status().message().empty());
+    CheckAsConfig(text);
     return 0;
   }
   const r1::Tokenizer& tokenizer = **parsed;
