@@ -26,6 +26,7 @@ const Command& WorkerCommand();
 const Command& EvalCommand();
 const Command& ScoreCommand();
 const Command& StatusCommand();
+const Command& TokenizeCommand();
 const Command& VersionCommand();
 
 // Prints "r1 <command>: <message>" on stderr and returns the code: InvalidArgument, NotFound and

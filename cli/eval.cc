@@ -50,9 +50,7 @@ absl::StatusOr<LoadedModel> LoadModel(const std::string& folder) {
   R1_ASSIGN_OR_RETURN(const std::string config,
                       files.Read(JoinPath(folder, "config.json"), kFileBytesMax));
   R1_ASSIGN_OR_RETURN(model.spec, ParseModelSpec(config));
-  R1_ASSIGN_OR_RETURN(const std::string tokenizer,
-                      files.Read(JoinPath(folder, "tokenizer.json"), kFileBytesMax));
-  R1_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Parse(tokenizer));
+  R1_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(folder));
   R1_ASSIGN_OR_RETURN(model.weights, ReadModelFolder(folder, model.spec));
   return model;
 }

@@ -11,7 +11,7 @@ packages=(
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libabsl-dev
   libopenmpi-dev openmpi-bin libgtest-dev libgmock-dev
   libtomlplusplus-dev nlohmann-json3-dev libcpp-httplib-dev libssl-dev libzstd-dev libxxhash-dev
-  zlib1g-dev libflint-dev libgmp-dev
+  zlib1g-dev libflint-dev libgmp-dev libpcre2-dev libutf8proc-dev
 )
 # FLINT 2 has Arb as a package of its own; from FLINT 3 on it is inside.
 if grep -qs '^VERSION_CODENAME=bookworm$' /etc/os-release; then

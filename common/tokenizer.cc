@@ -1,380 +1,245 @@
 #include "common/tokenizer.h"
 
-#include <algorithm>
-#include <array>
-#include <map>
-#include <unordered_map>
 #include <utility>
 
-#include "absl/strings/match.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "common/added_tokens.h"
+#include "common/bpe.h"
 #include "common/byte_alphabet.h"
-#include "common/json.h"
-#include "common/nearest_name.h"
+#include "common/filesystem.h"
+#include "common/pre_tokenizer.h"
+#include "common/tokenizer_config.h"
+#include "common/tokenizer_file.h"
+#include "common/unicode_nfc.h"
 #include "common/utf8.h"
 
 namespace r1 {
 namespace {
 
-using nlohmann::json;
+constexpr size_t kTextBytesMax = size_t{1} << 30;
+constexpr uint64_t kFileBytesMax = 200 << 20;
 
-constexpr char kWhere[] = "tokenizer.json";
-constexpr int kVocabMax = 1 << 24;
-
-struct AddedToken {
-  std::string text;
-  int32_t id = -1;
-  bool special = false;
-};
-
-absl::Status Unsupported(absl::string_view feature, const json& found) {
-  return absl::InvalidArgumentError(
-      absl::StrCat(kWhere, ": ", feature, ": not supported: ", DescribeJson(found)));
-}
-
-// InvalidArgument unless the value is absent or one of those given; null is always given.
-absl::Status ExpectOneOf(const json& object, const std::string& path, const std::string& key,
-                         const std::vector<json>& supported) {
-  const auto value = object.find(key);
-  if (value == object.end() || value->is_null()) return absl::OkStatus();
-  if (std::find(supported.begin(), supported.end(), *value) != supported.end()) {
-    return absl::OkStatus();
-  }
-  return Unsupported(path + key, *value);
-}
-
-// Every key must be one that the checks around the call look at.
-absl::Status ExpectKeys(const json& object, const std::string& path,
-                        const std::vector<std::string>& known) {
-  for (const auto& [key, value] : object.items()) {
-    if (std::find(known.begin(), known.end(), key) == known.end()) {
-      return Unsupported(path + Quoted(key), value);
-    }
-  }
-  return absl::OkStatus();
-}
-
-// An object whose "type" is the one supported, or InvalidArgument naming the type that was found.
-absl::Status ExpectType(const json& root, const std::string& key, const std::string& type) {
-  const auto part = root.find(key);
-  if (part == root.end() || !part->is_object()) {
-    return JsonFields(root, kWhere).Error(key, absl::StrCat("an object of type ", type));
-  }
-  const auto found = part->find("type");
-  if (found == part->end() || *found != type) {
-    return Unsupported(absl::StrCat(key, ".type"), found == part->end() ? json() : *found);
-  }
-  return absl::OkStatus();
-}
-
-// Refuses, by name, whatever would make another tokenizer of it than bytes plus added tokens.
-absl::Status RefuseUnsupported(const json& root) {
-  R1_RETURN_IF_ERROR(ExpectKeys(root, "",
-                                {"version", "truncation", "padding", "added_tokens", "normalizer",
-                                 "pre_tokenizer", "post_processor", "decoder", "model"}));
-  R1_RETURN_IF_ERROR(ExpectOneOf(root, "", "version", {"1.0"}));
-  for (const char* key : {"truncation", "padding", "normalizer", "post_processor"}) {
-    R1_RETURN_IF_ERROR(ExpectOneOf(root, "", key, {}));
-  }
-
-  R1_RETURN_IF_ERROR(ExpectType(root, "pre_tokenizer", "ByteLevel"));
-  const json& pre_tokenizer = root["pre_tokenizer"];
-  R1_RETURN_IF_ERROR(ExpectKeys(pre_tokenizer, "pre_tokenizer.",
-                                {"type", "add_prefix_space", "trim_offsets", "use_regex"}));
-  // Hugging Face's defaults for missing keys are true.
-  for (const char* key : {"add_prefix_space", "use_regex"}) {
-    R1_ASSIGN_OR_RETURN(const bool value,
-                        JsonFields(pre_tokenizer, "tokenizer.json: pre_tokenizer").Bool(key, true));
-    if (value) return Unsupported(absl::StrCat("pre_tokenizer.", key), value);
-  }
-
-  R1_RETURN_IF_ERROR(ExpectType(root, "decoder", "ByteLevel"));
-
-  R1_RETURN_IF_ERROR(ExpectType(root, "model", "BPE"));
-  const json& model = root["model"];
-  R1_RETURN_IF_ERROR(
-      ExpectKeys(model, "model.",
-                 {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-                  "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"}));
-  for (const char* key : {"dropout", "unk_token"}) {
-    R1_RETURN_IF_ERROR(ExpectOneOf(model, "model.", key, {}));
-  }
-  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    R1_RETURN_IF_ERROR(ExpectOneOf(model, "model.", key, {""}));
-  }
-  for (const char* key : {"fuse_unk", "byte_fallback", "ignore_merges"}) {
-    R1_RETURN_IF_ERROR(ExpectOneOf(model, "model.", key, {false}));
-  }
-  return ExpectOneOf(model, "model.", "merges", {json::array()});
-}
-
-absl::StatusOr<std::map<int32_t, std::string>> ReadVocab(const json& model) {
-  const JsonFields fields(model, "tokenizer.json: model");
-  const json* vocab = fields.FindOrNull("vocab");
-  if (vocab == nullptr || !vocab->is_object())
-    return fields.Error("vocab", "an object of token: id");
-  const JsonFields entries(*vocab, "tokenizer.json: model.vocab");
-  std::map<int32_t, std::string> tokens;
-  for (const auto& [token, unused] : vocab->items()) {
-    R1_ASSIGN_OR_RETURN(const int64_t id, entries.Integer(token, {0, kVocabMax - 1}));
-    const auto [there, added] = tokens.emplace(static_cast<int32_t>(id), token);
-    if (!added) {
-      return absl::InvalidArgumentError(absl::StrCat(kWhere, ": model.vocab: id ", id,
-                                                     " belongs to both ", Quoted(there->second),
-                                                     " and ", Quoted(token)));
-    }
+// What each token of the model stands for; nothing for a token with characters outside of the
+// byte-level alphabet, which no text leads to.
+std::vector<std::string> ModelTokenBytes(const TokenizerFile& file) {
+  std::vector<std::string> tokens(static_cast<size_t>(file.model_vocab));
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    if (auto bytes = BytesOfToken(file.vocab[id])) tokens[id] = *std::move(bytes);
   }
   return tokens;
 }
 
-absl::StatusOr<AddedToken> ReadAddedToken(const json& entry, size_t index) {
-  const std::string path = absl::StrCat("added_tokens[", index, "].");
-  if (!entry.is_object()) return Unsupported(path, entry);
-  R1_RETURN_IF_ERROR(ExpectKeys(
-      entry, path, {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"}));
-  for (const char* key : {"single_word", "lstrip", "rstrip", "normalized"}) {
-    R1_RETURN_IF_ERROR(ExpectOneOf(entry, path, key, {false}));
-  }
-  const JsonFields fields(entry, absl::StrCat(kWhere, ": added_tokens[", index, "]"));
-  AddedToken token;
-  R1_ASSIGN_OR_RETURN(token.text, fields.String("content"));
-  if (token.text.empty()) return fields.Error("content", "text");
-  R1_ASSIGN_OR_RETURN(const int64_t id, fields.Integer("id", {0, kVocabMax - 1}));
-  token.id = static_cast<int32_t>(id);
-  R1_ASSIGN_OR_RETURN(token.special, fields.Bool("special", false));
-  return token;
-}
-
-absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const json& root) {
-  std::vector<AddedToken> tokens;
-  const JsonFields fields(root, kWhere);
-  const json* entries = fields.FindOrNull("added_tokens");
-  if (entries == nullptr) return tokens;
-  if (!entries->is_array()) return fields.Error("added_tokens", "an array");
-  for (size_t i = 0; i < entries->size(); ++i) {
-    R1_ASSIGN_OR_RETURN(AddedToken token, ReadAddedToken((*entries)[i], i));
-    tokens.push_back(std::move(token));
-  }
-  return tokens;
-}
-
-class ByteTokenizer : public Tokenizer {
+class BpeTokenizer : public Tokenizer {
  public:
-  static absl::StatusOr<std::unique_ptr<Tokenizer>> Create(std::string json_text,
-                                                           std::map<int32_t, std::string> tokens,
-                                                           std::vector<AddedToken> added_tokens) {
-    auto tokenizer = std::make_unique<ByteTokenizer>();
-    tokenizer->MapBytes(tokens);
-    for (const AddedToken& added : added_tokens) {
-      const auto [there, is_new] = tokens.emplace(added.id, added.text);
-      if (!is_new && there->second != added.text) {
-        return absl::InvalidArgumentError(absl::StrCat(kWhere, ": added token ", Quoted(added.text),
-                                                       ": its id ", added.id, " belongs to ",
-                                                       Quoted(there->second)));
-      }
-    }
-    for (const auto& [id, token] : tokens) {
-      R1_RETURN_IF_ERROR(tokenizer->AddToken(id, token));
-    }
-    for (AddedToken& added : added_tokens) {
-      tokenizer->special_[static_cast<size_t>(added.id)] = added.special;
-      tokenizer->added_by_first_byte_[FirstByte(added.text)].push_back(std::move(added));
-    }
-    // The longest token wins, so it is tried first.
-    for (auto& candidates : tokenizer->added_by_first_byte_) {
-      std::stable_sort(
-          candidates.begin(), candidates.end(),
-          [](const AddedToken& a, const AddedToken& b) { return a.text.size() > b.text.size(); });
-    }
-    tokenizer->json_ = std::move(json_text);
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> Create(const std::string& json_text,
+                                                           const std::string& config_text) {
+    R1_ASSIGN_OR_RETURN(TokenizerFile file, ReadTokenizerFile(json_text));
+    R1_ASSIGN_OR_RETURN(PreTokenizer pre_tokenizer, PreTokenizer::Create(file));
+    auto tokenizer = std::make_unique<BpeTokenizer>(file, std::move(pre_tokenizer));
+    R1_RETURN_IF_ERROR(tokenizer->AddAddedTokens(file));
+    R1_ASSIGN_OR_RETURN(tokenizer->config_, ReadTokenizerConfig(config_text, *tokenizer));
+    tokenizer->SetAround(std::move(file.ids_before), std::move(file.ids_after));
+    tokenizer->json_ = json_text;
     return tokenizer;
+  }
+
+  BpeTokenizer(const TokenizerFile& file, PreTokenizer pre_tokenizer)
+      : normalize_nfc_(file.normalize_nfc),
+        pre_tokenizer_(std::move(pre_tokenizer)),
+        bpe_(ModelTokenBytes(file), file.merges, file.ignore_merges) {
+    texts_.reserve(file.vocab.size());
+    ids_.reserve(file.vocab.size());
+    for (const std::string& token : file.vocab) {
+      ids_.emplace(token, vocab_size());
+      texts_.push_back(ByteLevelToBytes(token));
+    }
+    special_.resize(texts_.size(), false);
   }
 
   absl::StatusOr<std::vector<int32_t>> Encode(absl::string_view text,
                                               bool parse_added_tokens) const override {
-    std::vector<int32_t> ids;
-    ids.reserve(text.size());
-    for (size_t at = 0; at < text.size();) {
-      if (parse_added_tokens) {
-        if (const AddedToken* added = AddedTokenOrNull(text.substr(at))) {
-          ids.push_back(added->id);
-          at += added->text.size();
-          continue;
-        }
-      }
-      const int32_t id = byte_ids_[FirstByte(text.substr(at))];
-      if (id < 0) return UnknownCharacter(text, at);
-      ids.push_back(id);
-      ++at;
+    R1_RETURN_IF_ERROR(CheckText(text));
+    Work work;
+    work.ids.reserve(text.size() / 3);
+    if (!parse_added_tokens) {
+      R1_RETURN_IF_ERROR(EncodeSegment(text, text, false, work));
+      return std::move(work.ids);
     }
+    for (const AddedTokens::Part& part : added_tokens_.Cut(text)) {
+      if (part.id >= 0) {
+        work.ids.push_back(part.id);
+      } else {
+        R1_RETURN_IF_ERROR(EncodeSegment(part.text, text, true, work));
+      }
+    }
+    return std::move(work.ids);
+  }
+
+  std::vector<int32_t> AddSpecialTokens(std::vector<int32_t> ids) const override {
+    ids.insert(ids.begin(), ids_before_.begin(), ids_before_.end());
+    ids.insert(ids.end(), ids_after_.begin(), ids_after_.end());
     return ids;
   }
 
   std::string Decode(const std::vector<int32_t>& ids, bool skip_special) const override {
     std::string bytes;
     for (const int32_t id : ids) {
-      if (id < 0 || id >= vocab_size()) continue;
-      if (skip_special && special_[static_cast<size_t>(id)]) continue;
-      bytes += texts_[static_cast<size_t>(id)];
+      if (skip_special && IsSpecial(id)) continue;
+      absl::StrAppend(&bytes, TokenBytes(id));
     }
     return ReplaceInvalidUtf8(bytes);
+  }
+
+  absl::string_view TokenBytes(int32_t id) const override {
+    return IsInVocabulary(id) ? texts_[static_cast<size_t>(id)] : absl::string_view();
+  }
+  bool IsSpecial(int32_t id) const override {
+    return IsInVocabulary(id) && special_[static_cast<size_t>(id)];
   }
 
   int vocab_size() const override { return static_cast<int>(texts_.size()); }
 
   int32_t TokenId(absl::string_view token) const override {
-    const auto found = ids_.find(std::string(token));
+    const auto found = ids_.find(token);
     return found == ids_.end() ? -1 : found->second;
   }
 
-  int32_t bos_id() const override { return TokenId("<bos>"); }
-  int32_t eos_id() const override { return TokenId("<eos>"); }
+  int32_t bos_id() const override { return config_.bos_id; }
+  int32_t eos_id() const override { return config_.eos_id; }
   const std::string& json() const override { return json_; }
-
-  std::string config_json() const override {
-    nlohmann::ordered_json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                                     {"clean_up_tokenization_spaces", false}};
-    for (const char* name : {"bos", "eos", "pad"}) {
-      const std::string token = absl::StrCat("<", name, ">");
-      if (TokenId(token) >= 0) config[absl::StrCat(name, "_token")] = token;
-    }
-    return absl::StrCat(config.dump(2), "\n");
-  }
+  std::string config_json() const override { return config_.json; }
 
  private:
-  static size_t FirstByte(absl::string_view text) { return static_cast<unsigned char>(text[0]); }
+  // What one call of Encode works with.
+  struct Work {
+    std::vector<int32_t> ids;
+    PreTokenizer::Scratch pieces;
+    Bpe::Scratch merging;
+  };
 
-  // Without merges, a byte's token is the one of its character in the byte-level alphabet; longer
-  // tokens of the model's vocabulary can be decoded but not reached.
-  void MapBytes(const std::map<int32_t, std::string>& model_tokens) {
-    std::map<absl::string_view, int32_t> ids;
-    for (const auto& [id, token] : model_tokens) ids.emplace(token, id);
-    for (int byte = 0; byte < 256; ++byte) {
-      const auto found = ids.find(ByteLevelCharacter(static_cast<char>(byte)));
-      byte_ids_[static_cast<size_t>(byte)] = found == ids.end() ? -1 : found->second;
-    }
-  }
+  bool IsInVocabulary(int32_t id) const { return id >= 0 && id < vocab_size(); }
 
-  absl::Status AddToken(int32_t id, const std::string& token) {
-    if (id != vocab_size()) {
-      return absl::InvalidArgumentError(absl::StrCat(kWhere, ": no token has the id ", vocab_size(),
-                                                     ", but there is one of id ", id,
-                                                     "; holes are not supported"));
+  absl::Status AddAddedTokens(const TokenizerFile& file) {
+    for (const AddedToken& added : file.added_tokens) {
+      special_[static_cast<size_t>(added.id)] = added.special;
+      const bool is_new = added.normalized
+                              ? normalized_added_tokens_.Add(Normalized(added.text), added.id)
+                              : added_tokens_.Add(added.text, added.id);
+      if (is_new) continue;
+      return absl::InvalidArgumentError(absl::StrCat(
+          "tokenizer.json: added token ", Quoted(added.text), ": another one has the same text"));
     }
-    const auto [there, is_new] = ids_.emplace(token, id);
-    if (!is_new) {
-      return absl::InvalidArgumentError(absl::StrCat(kWhere, ": token ", Quoted(token),
-                                                     " has two ids, ", there->second, " and ", id));
-    }
-    texts_.push_back(ByteLevelToBytes(token));
-    special_.push_back(false);
     return absl::OkStatus();
   }
 
-  const AddedToken* AddedTokenOrNull(absl::string_view text) const {
-    for (const AddedToken& added : added_by_first_byte_[FirstByte(text)]) {
-      if (absl::StartsWith(text, added.text)) return &added;
+  void SetAround(std::vector<int32_t> before, std::vector<int32_t> after) {
+    if (config_.add_bos && (before.empty() || before[0] != config_.bos_id)) {
+      before.insert(before.begin(), config_.bos_id);
     }
-    return nullptr;
+    // A model whose config names no BOS begins as its post-processor says.
+    if (config_.bos_id < 0 && !config_.names_bos && before.size() == 1) config_.bos_id = before[0];
+    ids_before_ = std::move(before);
+    ids_after_ = std::move(after);
   }
 
-  static absl::Status UnknownCharacter(absl::string_view text, size_t at) {
+  absl::Status CheckText(absl::string_view text) const {
+    if (text.size() > kTextBytesMax) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("a text of ", text.size(), " bytes; expected at most ", kTextBytesMax));
+    }
+    if (!normalize_nfc_ && !pre_tokenizer_.needs_utf8()) return absl::OkStatus();
+    const size_t valid = ValidUtf8Prefix(text);
+    if (valid == text.size()) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("invalid UTF-8 at byte ", valid, " of the text"));
+  }
+
+  std::string Normalized(absl::string_view text) const {
+    return normalize_nfc_ ? NormalizeNfc(text) : std::string(text);
+  }
+
+  // A part of `whole` without added tokens of the first kind.
+  absl::Status EncodeSegment(absl::string_view segment, absl::string_view whole,
+                             bool parse_added_tokens, Work& work) const {
+    std::string normalized;
+    if (normalize_nfc_) {
+      normalized = NormalizeNfc(segment);
+      segment = normalized;
+      whole = normalized;
+    }
+    if (!parse_added_tokens || normalized_added_tokens_.empty()) {
+      return EncodePieces(segment, whole, work);
+    }
+    for (const AddedTokens::Part& part : normalized_added_tokens_.Cut(segment)) {
+      if (part.id >= 0) {
+        work.ids.push_back(part.id);
+      } else {
+        R1_RETURN_IF_ERROR(EncodePieces(part.text, whole, work));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status EncodePieces(absl::string_view segment, absl::string_view whole, Work& work) const {
+    R1_RETURN_IF_ERROR(pre_tokenizer_.Split(segment, work.pieces));
+    for (const absl::string_view piece : work.pieces.pieces()) {
+      const size_t encoded = bpe_.Encode(piece, work.merging, work.ids);
+      if (encoded < piece.size()) return UnknownCharacter(piece, encoded, whole);
+    }
+    return absl::OkStatus();
+  }
+
+  // The character that piece[at] begins; its offset in `whole` if the piece is a part of that.
+  absl::Status UnknownCharacter(absl::string_view piece, size_t at, absl::string_view whole) const {
     // The whole character when it is one, else the byte.
     size_t length = 1;
-    while (length < 4 && at + length < text.size() && (text[at + length] & 0xC0) == 0x80) {
+    while (length < 4 && at + length < piece.size() && (piece[at + length] & 0xC0) == 0x80) {
       ++length;
     }
-    return absl::InvalidArgumentError(absl::StrCat("character ", Quoted(text.substr(at, length)),
-                                                   " at byte ", at,
-                                                   " of the text is not in the vocabulary"));
+    std::string where;
+    if (pre_tokenizer_.keeps_text()) {
+      where = absl::StrCat(" at byte ", piece.data() + at - whole.data(),
+                           normalize_nfc_ ? " of the normalized text" : " of the text");
+    }
+    return absl::InvalidArgumentError(absl::StrCat("character ", Quoted(piece.substr(at, length)),
+                                                   where, " is not in the vocabulary"));
   }
 
   std::string json_;
+  TokenizerConfig config_;
   std::vector<std::string> texts_;  // by id: the bytes it decodes to
   std::vector<bool> special_;       // by id
-  std::unordered_map<std::string, int32_t> ids_;
-  std::array<int32_t, 256> byte_ids_;
-  std::array<std::vector<AddedToken>, 256> added_by_first_byte_;
+  absl::flat_hash_map<std::string, int32_t> ids_;
+  // Looked for in the text as it comes, then in the normalized rest of it.
+  AddedTokens added_tokens_;
+  AddedTokens normalized_added_tokens_;
+  const bool normalize_nfc_;
+  const PreTokenizer pre_tokenizer_;
+  const Bpe bpe_;
+  std::vector<int32_t> ids_before_;
+  std::vector<int32_t> ids_after_;
 };
-
-// <pad> <bos> <eos> are special: left out of decoded text on request. The tags are content.
-nlohmann::ordered_json BuiltinAddedTokens() {
-  nlohmann::ordered_json tokens = nlohmann::ordered_json::array();
-  for (const char* content :
-       {"<pad>", "<bos>", "<eos>", "<think>", "</think>", "<answer>", "</answer>"}) {
-    const size_t id = tokens.size();
-    tokens.push_back({{"id", id},
-                      {"content", content},
-                      {"single_word", false},
-                      {"lstrip", false},
-                      {"rstrip", false},
-                      {"normalized", false},
-                      {"special", id < 3}});
-  }
-  return tokens;
-}
-
-std::string BuiltinTokenizerJson(absl::string_view bytes) {
-  const nlohmann::ordered_json added = BuiltinAddedTokens();
-  nlohmann::ordered_json vocab = nlohmann::ordered_json::object();
-  for (const auto& token : added) vocab[token["content"].get<std::string>()] = token["id"];
-  for (const char byte : bytes) {
-    const size_t id = vocab.size();
-    vocab[std::string(ByteLevelCharacter(byte))] = id;
-  }
-  const nlohmann::ordered_json byte_level = {{"type", "ByteLevel"},
-                                             {"add_prefix_space", false},
-                                             {"trim_offsets", true},
-                                             {"use_regex", false}};
-  const nlohmann::ordered_json root = {
-      {"version", "1.0"},
-      {"truncation", nullptr},
-      {"padding", nullptr},
-      {"added_tokens", added},
-      {"normalizer", nullptr},
-      {"pre_tokenizer", byte_level},
-      {"post_processor", nullptr},
-      {"decoder", byte_level},
-      {"model",
-       {{"type", "BPE"},
-        {"dropout", nullptr},
-        {"unk_token", nullptr},
-        {"continuing_subword_prefix", nullptr},
-        {"end_of_word_suffix", nullptr},
-        {"fuse_unk", false},
-        {"byte_fallback", false},
-        {"ignore_merges", false},
-        {"vocab", vocab},
-        {"merges", nlohmann::ordered_json::array()}}},
-  };
-  return absl::StrCat(root.dump(2), "\n");
-}
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Parse(const std::string& tokenizer_json) {
-  R1_ASSIGN_OR_RETURN(const nlohmann::json root, ParseJson(tokenizer_json, kWhere));
-  if (!root.is_object()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(kWhere, ": expected an object, found ", DescribeJson(root)));
-  }
-  R1_RETURN_IF_ERROR(RefuseUnsupported(root));
-  R1_ASSIGN_OR_RETURN(auto tokens, ReadVocab(root["model"]));
-  R1_ASSIGN_OR_RETURN(auto added_tokens, ReadAddedTokens(root));
-  return ByteTokenizer::Create(tokenizer_json, std::move(tokens), std::move(added_tokens));
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Parse(
+    const std::string& tokenizer_json, const std::string& tokenizer_config_json) {
+  return BpeTokenizer::Create(tokenizer_json, tokenizer_config_json);
 }
 
-absl::StatusOr<std::string> Tokenizer::BuiltinJson(const std::string& name) {
-  if (name == "chars") return BuiltinTokenizerJson("0123456789+-=:\nabcdefghij");
-  if (name == "bytes") {
-    std::string bytes;
-    for (int byte = 0; byte < 256; ++byte) bytes.push_back(static_cast<char>(byte));
-    return BuiltinTokenizerJson(bytes);
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& folder) {
+  FileSystem& files = RealFileSystem();
+  const std::string path = JoinPath(folder, "tokenizer.json");
+  R1_ASSIGN_OR_RETURN(const std::string tokenizer_json, files.Read(path, kFileBytesMax));
+  const std::string config_path = JoinPath(folder, "tokenizer_config.json");
+  std::string config_json;
+  if (files.Exists(config_path)) {
+    R1_ASSIGN_OR_RETURN(config_json, files.Read(config_path, kFileBytesMax));
   }
-  const std::vector<std::string> known = {"bytes", "chars"};
-  return absl::NotFoundError(absl::StrCat("tokenizer: expected one of ", absl::StrJoin(known, ", "),
-                                          ", found ", Quoted(name), DidYouMean(name, known)));
+  auto tokenizer = Parse(tokenizer_json, config_json);
+  if (!tokenizer.ok()) return Annotate(tokenizer.status(), folder);
+  return tokenizer;
 }
 
 }  // namespace r1

@@ -1,5 +1,7 @@
 #include "common/utf8.h"
 
+#include <algorithm>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
@@ -43,6 +45,17 @@ size_t ValidUtf8Prefix(absl::string_view text) {
     at += sequence.length;
   }
   return at;
+}
+
+size_t UnfinishedUtf8Suffix(absl::string_view text) {
+  for (size_t length = 1; length <= std::min<size_t>(3, text.size()); ++length) {
+    const absl::string_view suffix = text.substr(text.size() - length);
+    const auto lead = static_cast<unsigned char>(suffix[0]);
+    if (lead < 0xC2 || lead > 0xF4) continue;  // begins no longer character
+    const Sequence sequence = FirstSequence(suffix);
+    return !sequence.valid && sequence.length == length ? length : 0;
+  }
+  return 0;
 }
 
 std::string ReplaceInvalidUtf8(absl::string_view text) {

@@ -13,6 +13,10 @@ size_t ValidUtf8Prefix(absl::string_view text);
 
 inline bool IsValidUtf8(absl::string_view text) { return ValidUtf8Prefix(text) == text.size(); }
 
+// Length of the end of the text that begins a character and lacks bytes of it: 0 to 3. More bytes
+// could complete it; other invalid bytes could not be mended.
+size_t UnfinishedUtf8Suffix(absl::string_view text);
+
 // The text with one U+FFFD for each maximal invalid part (the WHATWG rule, as in Rust's
 // from_utf8_lossy).
 std::string ReplaceInvalidUtf8(absl::string_view text);

@@ -43,11 +43,7 @@ absl::StatusOr<RunModel> LoadRunModel(const v1::ModelConfig& config) {
   absl::StatusOr<ModelSpec> spec = ParseModelSpec(*config_json);
   if (!spec.ok()) return Annotate(spec.status(), config_path);
   model.spec = *std::move(spec);
-  const std::string tokenizer_path = JoinPath(config.path(), "tokenizer.json");
-  R1_ASSIGN_OR_RETURN(const std::string tokenizer_json, files.Read(tokenizer_path, kJsonBytesMax));
-  absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Parse(tokenizer_json);
-  if (!tokenizer.ok()) return Annotate(tokenizer.status(), tokenizer_path);
-  model.tokenizer = *std::move(tokenizer);
+  R1_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(config.path()));
   R1_RETURN_IF_ERROR(CheckVocabulary(model));
   return model;
 }

@@ -26,7 +26,7 @@ absl::StatusOr<Scorer::RewardSets> MakeRewardSets(const v1::StageSpec& spec) {
 absl::StatusOr<StageTools> MakeStage(const v1::StageSpec& spec, const WorkerOptions& options) {
   R1_ASSIGN_OR_RETURN(ModelSpec model, ParseModelSpec(spec.hf_config_json()));
   R1_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer,
-                      Tokenizer::Parse(spec.tokenizer_json()));
+                      Tokenizer::Parse(spec.tokenizer_json(), spec.tokenizer_config_json()));
   R1_ASSIGN_OR_RETURN(Scorer::RewardSets reward_sets, MakeRewardSets(spec));
   EngineOptions engine;
   engine.threads =

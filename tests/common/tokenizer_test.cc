@@ -146,10 +146,18 @@ TEST(TokenizerTest, UnsupportedFeaturesAndMalformedKeysAreNamed) {
     const char* patch;
     const char* message;
   } kCases[] = {
-      {R"([{"op":"replace","path":"/normalizer","value":{"type":"NFC"}}])",
-       "normalizer: not supported"},
-      {R"([{"op":"replace","path":"/post_processor","value":{"type":"TemplateProcessing"}}])",
-       "post_processor: not"},
+      {R"([{"op":"replace","path":"/normalizer","value":{"type":"NFKC"}}])",
+       "normalizer.type: not supported: \"NFKC\""},
+      {R"([{"op":"replace","path":"/normalizer","value":{"type":"NFC","x":1}}])",
+       "normalizer.\"x\": not supported: 1"},
+      {R"([{"op":"replace","path":"/normalizer","value":"NFC"}])", "normalizer: not supported"},
+      {R"([{"op":"replace","path":"/normalizer","value":{"type":"Sequence"}}])",
+       "normalizer: normalizers: expected an array, found no such key"},
+      {R"([{"op":"replace","path":"/normalizer","value":{"type":"Sequence","normalizers":[
+           {"type":"NFC"},{"type":"Lowercase"}]}}])",
+       "normalizer.normalizers[1].type: not supported: \"Lowercase\""},
+      {R"([{"op":"replace","path":"/post_processor","value":{"type":"BertProcessing"}}])",
+       "post_processor.type: not supported: \"BertProcessing\""},
       {R"([{"op":"replace","path":"/truncation","value":{}}])", "truncation: not supported"},
       {R"([{"op":"replace","path":"/padding","value":1}])", "padding: not supported: 1"},
       {R"([{"op":"replace","path":"/version","value":"2.0"}])", "version: not supported: \"2.0\""},
@@ -158,12 +166,8 @@ TEST(TokenizerTest, UnsupportedFeaturesAndMalformedKeysAreNamed) {
        "pre_tokenizer: expected an object of type"},
       {R"([{"op":"replace","path":"/pre_tokenizer/type","value":"Whitespace"}])",
        "pre_tokenizer.type: not supported: \"Whitespace\""},
-      {R"([{"op":"replace","path":"/pre_tokenizer/use_regex","value":true}])",
-       "pre_tokenizer.use_regex: not"},
-      {R"([{"op":"remove","path":"/pre_tokenizer/use_regex"}])",
-       "pre_tokenizer.use_regex: not supported: true"},
-      {R"([{"op":"replace","path":"/pre_tokenizer/add_prefix_space","value":true}])",
-       "add_prefix_space"},
+      {R"([{"op":"replace","path":"/pre_tokenizer/use_regex","value":1}])",
+       "pre_tokenizer: use_regex: expected true or false, found 1"},
       {R"([{"op":"add","path":"/pre_tokenizer/x","value":true}])",
        "pre_tokenizer.\"x\": not supported"},
       {R"([{"op":"remove","path":"/decoder"}])",
@@ -171,16 +175,27 @@ TEST(TokenizerTest, UnsupportedFeaturesAndMalformedKeysAreNamed) {
       {R"([{"op":"remove","path":"/decoder/type"}])", "decoder.type: not supported: null"},
       {R"([{"op":"replace","path":"/model/type","value":"Unigram"}])",
        "model.type: not supported: \"Unigram\""},
+      {R"([{"op":"replace","path":"/model/merges","value":{}}])",
+       "model: merges: expected an array, found an object of 0 keys"},
       {R"([{"op":"replace","path":"/model/merges","value":["a b"]}])",
-       "model.merges: not supported: an array of 1"},
+       "model.merges[0]: token \"ab\" is not in the vocabulary"},
+      {R"([{"op":"replace","path":"/model/merges","value":[["x","b"]]}])",
+       "model.merges[0]: token \"x\" is not in the vocabulary"},
+      {R"([{"op":"replace","path":"/model/merges","value":["a b c"]}])",
+       "model.merges[0]: expected two tokens, found \"a b c\""},
+      {R"([{"op":"replace","path":"/model/merges","value":[["a",1]]}])",
+       "model.merges[0]: expected two tokens, found an array of 2"},
+      {R"([{"op":"add","path":"/model/vocab/ab","value":32},
+           {"op":"replace","path":"/model/merges","value":["a b","a b"]}])",
+       "model.merges[1]: the same pair as model.merges[0]"},
       {R"([{"op":"replace","path":"/model/unk_token","value":"<pad>"}])",
        "model.unk_token: not supported"},
       {R"([{"op":"replace","path":"/model/dropout","value":0.1}])",
        "model.dropout: not supported: 0.1"},
       {R"([{"op":"replace","path":"/model/byte_fallback","value":true}])",
        "model.byte_fallback: not"},
-      {R"([{"op":"replace","path":"/model/ignore_merges","value":true}])",
-       "model.ignore_merges: not"},
+      {R"([{"op":"replace","path":"/model/ignore_merges","value":0}])",
+       "model: ignore_merges: expected true or false, found 0"},
       {R"([{"op":"replace","path":"/model/end_of_word_suffix","value":"</w>"}])",
        "model.end_of_word_suffix"},
       {R"([{"op":"add","path":"/model/x","value":0}])", "model.\"x\": not supported"},
@@ -202,8 +217,14 @@ TEST(TokenizerTest, UnsupportedFeaturesAndMalformedKeysAreNamed) {
        "added_tokens[3].lstrip: not"},
       {R"([{"op":"replace","path":"/added_tokens/3/single_word","value":true}])",
        "added_tokens[3].single_word: not"},
-      {R"([{"op":"replace","path":"/added_tokens/3/normalized","value":true}])",
-       "added_tokens[3].normalized: not"},
+      {R"([{"op":"replace","path":"/added_tokens/3/rstrip","value":true}])",
+       "added_tokens[3].rstrip: not"},
+      {R"([{"op":"replace","path":"/added_tokens/3/normalized","value":2}])",
+       "added_tokens[3]: normalized: expected true or false, found 2"},
+      {R"([{"op":"add","path":"/added_tokens/-","value":{"id":34,"content":"new"}}])",
+       "added token \"new\": expected the id 32, the first one free, found 34"},
+      {R"([{"op":"add","path":"/added_tokens/-","value":{"id":3,"content":"<think>"}}])",
+       "added token \"<think>\": another one has the same text"},
       {R"([{"op":"replace","path":"/added_tokens/3/special","value":1}])",
        "added_tokens[3]: special: expected true"},
       {R"([{"op":"replace","path":"/added_tokens/3/content","value":""}])",
@@ -223,6 +244,131 @@ TEST(TokenizerTest, UnsupportedFeaturesAndMalformedKeysAreNamed) {
   }
   EXPECT_FALSE(Tokenizer::Parse("[]").ok());
   EXPECT_FALSE(Tokenizer::Parse("{").ok());
+}
+
+TEST(TokenizerTest, UnsupportedSplitsAreNamed) {
+  const struct {
+    const char* parts;
+    const char* message;
+  } kCases[] = {
+      {R"([])", "pre_tokenizer: a Sequence without ByteLevel"},
+      {R"([{"type":"ByteLevel"},{"type":"Split"}])",
+       "pre_tokenizer.pretokenizers[1]: a part after ByteLevel"},
+      {R"([{"type":"Digits","individual_digits":true}])",
+       "pre_tokenizer.pretokenizers[0].type: not supported: \"Digits\""},
+      {R"([7])", "pre_tokenizer.pretokenizers[0]: not supported: 7"},
+      {R"([{"type":"Split","pattern":{"Regex":"a"},"behavior":"Removed","invert":false}])",
+       "pretokenizers[0].behavior: not supported: \"Removed\""},
+      {R"([{"type":"Split","pattern":{"Regex":"a"},"invert":false}])",
+       "pretokenizers[0]: behavior: expected \"Isolated\", found no such key"},
+      {R"([{"type":"Split","pattern":{"Regex":"a"},"behavior":"Isolated","invert":true}])",
+       "pretokenizers[0].invert: not supported: true"},
+      {R"([{"type":"Split","pattern":{"String":"a"},"behavior":"Isolated","invert":false}])",
+       "pattern.\"String\": not supported: \"a\""},
+      {R"([{"type":"Split","pattern":"a","behavior":"Isolated","invert":false}])",
+       "pretokenizers[0]: pattern: expected an object, found \"a\""},
+      {R"([{"type":"Split","pattern":{"Regex":"\\d+"},"behavior":"Isolated"},
+           {"type":"ByteLevel"}])",
+       "regular expression \"\\\\d+\": the escape \"\\\\d+\" at byte 0: not supported"},
+      {R"([{"type":"Split","pattern":{"Regex":"a*"},"behavior":"Isolated"},
+           {"type":"ByteLevel"}])",
+       "it can match the empty text: not supported"},
+  };
+  json root = json::parse(*Tokenizer::BuiltinJson("chars"));
+  for (const auto& c : kCases) {
+    root["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", json::parse(c.parts)}};
+    const auto parsed = Tokenizer::Parse(root.dump());
+    EXPECT_EQ(parsed.status().code(), absl::StatusCode::kInvalidArgument) << c.parts;
+    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(c.message)) << c.parts;
+  }
+}
+
+TEST(TokenizerTest, UnsupportedTemplatesAreNamed) {
+  const struct {
+    const char* part;
+    const char* message;
+  } kCases[] = {
+      {R"({"single":1})", "post_processor: single: expected an array, found 1"},
+      {R"({"single":[]})", "post_processor.single: not exactly one Sequence \"A\": not supported"},
+      {R"({"single":["$A"]})", "post_processor.single[0]: not supported: \"$A\""},
+      {R"({"single":[{"Sequence":{"id":"B"}}]})",
+       "post_processor.single[0].\"Sequence\": not supported: \"B\""},
+      {R"({"single":[{"SpecialToken":{"id":"<bos>"}}]})",
+       "post_processor: special_tokens: expected an object, found no such key"},
+      {R"({"single":[{"SpecialToken":{"id":"<bos>"}}],"special_tokens":{}})",
+       "special_tokens: \"<bos>\": expected an object with a list of ids"},
+      {R"({"single":[{"SpecialToken":{"id":"<bos>"}}],"special_tokens":{"<bos>":{"ids":[-1]}}})",
+       "special_tokens: \"<bos>\": expected an object with a list of ids"},
+      {R"({"single":[{"SpecialToken":{"id":"x"}},{"Sequence":{"id":"A"}}],
+           "special_tokens":{"x":{"ids":[32]}}})",
+       "post_processor: no token has the id 32"},
+      {R"({"x":1})", "post_processor.\"x\": not supported: 1"},
+  };
+  json root = json::parse(*Tokenizer::BuiltinJson("chars"));
+  for (const auto& c : kCases) {
+    root["post_processor"] = json::parse(c.part);
+    root["post_processor"]["type"] = "TemplateProcessing";
+    const auto parsed = Tokenizer::Parse(root.dump());
+    EXPECT_EQ(parsed.status().code(), absl::StatusCode::kInvalidArgument) << c.part;
+    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(c.message)) << c.part;
+  }
+}
+
+TEST(TokenizerTest, TheTemplateStandsAroundTheText) {
+  json root = json::parse(*Tokenizer::BuiltinJson("chars"));
+  EXPECT_THAT((*Tokenizer::Parse(root.dump()))->AddSpecialTokens({7}), ElementsAre(7));
+  root["post_processor"] = json::parse(R"({"type":"Sequence","processors":[{"type":"ByteLevel"},
+      {"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"b","type_id":0}},
+       {"Sequence":{"id":"A","type_id":0}},{"SpecialToken":{"id":"e","type_id":0}}],
+       "special_tokens":{"b":{"id":"b","ids":[1,0],"tokens":["b","p"]},"e":{"ids":[2]}}}]})");
+  const auto tokenizer = Tokenizer::Parse(root.dump());
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_THAT((*tokenizer)->AddSpecialTokens({7}), ElementsAre(1, 0, 7, 2));
+  EXPECT_THAT((*tokenizer)->AddSpecialTokens({}), ElementsAre(1, 0, 2));
+  EXPECT_THAT(*(*tokenizer)->Encode("0"), ElementsAre(7));
+}
+
+TEST(TokenizerTest, TheConfigNamesBosAndEos) {
+  const std::string chars = *Tokenizer::BuiltinJson("chars");
+  const std::string config =
+      R"({"bos_token": {"content": "<pad>", "lstrip": false}, "eos_token": "</answer>"})";
+  const auto tokenizer = Tokenizer::Parse(chars, config);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->bos_id(), 0);
+  EXPECT_EQ((*tokenizer)->eos_id(), 6);
+  EXPECT_EQ((*tokenizer)->config_json(), config);
+  EXPECT_THAT((*tokenizer)->AddSpecialTokens({7}), ElementsAre(7));
+  const auto adds = Tokenizer::Parse(chars, R"({"bos_token": "<bos>", "add_bos_token": true})");
+  ASSERT_TRUE(adds.ok()) << adds.status();
+  EXPECT_EQ((*adds)->eos_id(), -1);
+  EXPECT_THAT((*adds)->AddSpecialTokens({7}), ElementsAre(1, 7));
+  // Silent about bos: as the post-processor begins a text.
+  json root = json::parse(chars);
+  root["post_processor"] = json::parse(
+      R"({"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"x","type_id":0}},
+          {"Sequence":{"id":"A","type_id":0}}],"special_tokens":{"x":{"ids":[5]}}})");
+  EXPECT_EQ((*Tokenizer::Parse(root.dump(), R"({"eos_token": "<eos>"})"))->bos_id(), 5);
+  EXPECT_EQ((*Tokenizer::Parse(root.dump(), R"({"bos_token": null})"))->bos_id(), -1);
+}
+
+TEST(TokenizerTest, MalformedConfigsAreNamed) {
+  const struct {
+    const char* config;
+    const char* message;
+  } kCases[] = {
+      {"[]", "tokenizer_config.json: expected an object"},
+      {"{", "tokenizer_config.json: "},
+      {R"({"eos_token": 3})", "eos_token: expected a token, found 3"},
+      {R"({"eos_token": "<|end|>"})", "eos_token: \"<|end|>\" is not in the vocabulary"},
+      {R"({"add_bos_token": true})", "bos_token: expected a token, found no such key"},
+      {R"({"add_bos_token": 1})", "add_bos_token: expected true or false, found 1"},
+      {R"({"add_eos_token": true})", "add_eos_token: not supported: true"},
+  };
+  for (const auto& c : kCases) {
+    const auto parsed = Tokenizer::Parse(*Tokenizer::BuiltinJson("chars"), c.config);
+    EXPECT_EQ(parsed.status().code(), absl::StatusCode::kInvalidArgument) << c.config;
+    EXPECT_THAT(std::string(parsed.status().message()), HasSubstr(c.message)) << c.config;
+  }
 }
 
 TEST(TokenizerTest, AnUnknownBuiltInIsAnsweredWithTheKnownOnes) {

@@ -11,7 +11,7 @@ import urllib.request
 
 import r1_process
 
-COMMANDS = ["run", "learner", "worker", "eval", "score", "status", "version"]
+COMMANDS = ["run", "learner", "worker", "eval", "score", "tokenize", "status", "version"]
 CHAOS = "tests/chaos/chaos.toml"
 
 
@@ -40,6 +40,9 @@ def check_usage_errors(r1, folder):
         (["eval"], "--model"),
         (["score", "--reward", "exact_mach", "--input", "in", "--output", "out"], "exact_match"),
         (["score", "--reward", "format"], "--input"),
+        (["tokenize", "--input", "in"], "--tokenizer"),
+        (["tokenize", "--tokenizer", str(folder), "--input", "in", "--output", "out"],
+         "tokenizer.json"),
         (["version", "--x"], "unknown flag"),
     ]
     for arguments, text in cases:
@@ -77,6 +80,36 @@ def check_score(r1, folder):
     assert result.returncode == 3, result
     scores = {r["id"]: r.get("score") for r in map(json.loads, target.read_text().splitlines())}
     assert scores == {"output": 1, "pair": 1, "neither": None}, scores
+
+
+def check_tokenize(r1, folder):
+    golden = r1_process.ROOT / "tests" / "golden"
+    model = folder / "llama3"
+    model.mkdir()
+    shutil.copyfile(golden / "bpe_llama3.json", model / "tokenizer.json")
+    cases = [json.loads(line) for line in open(golden / "bpe_llama3.jsonl", encoding="ascii")]
+    cases = [case for case in cases if "text" in case]
+    source, target = folder / "texts.jsonl", folder / "ids.jsonl"
+    rows = [json.dumps({"text": case["text"]}) for case in cases]
+    rows += [json.dumps({"text": case["text"], "add_special_tokens": True}) for case in cases]
+    arguments = ["tokenize", "--tokenizer", str(model), "--input", str(source),
+                 "--output", str(target)]
+    source.write_text("\n".join(rows) + "\n")
+    result = r1_process.call(r1, arguments)
+    assert result.returncode == 0, result
+    found = [json.loads(line) for line in target.read_text().splitlines()]
+    plain = [{"ids": c["ids"], "decoded": c.get("decoded", c["text"])} for c in cases]
+    assert found[:len(cases)] == plain
+    assert [row["ids"] for row in found[len(cases):]] == [c["with_special"] for c in cases]
+
+    # Bad rows are answered in their places; the good ones are not lost.
+    source.write_text('{"text": "a"}\n\n{"text": 3}\n{"text"\n{"text": "b"}\n')
+    result = r1_process.call(r1, arguments)
+    assert result.returncode == 3 and f"{source}:3: text: expected a string" in result.stderr, result
+    found = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [row.get("decoded") for row in found] == ["a", None, None, "b"], found
+    assert [row.get("line") for row in found] == [None, 3, 4, None], found
+    assert "text: expected a string, found 3" in found[1]["error"], found
 
 
 def wait_for_step(run_dir, stage, process):
@@ -211,6 +244,7 @@ def main():
     check_usage_errors(r1, folder)
     check_dry_run(r1, folder)
     check_score(r1, folder)
+    check_tokenize(r1, folder)
     check_signals_and_resume(r1, folder)
     check_damaged_checkpoint(r1, folder)
     shutil.rmtree(folder)

@@ -1,5 +1,5 @@
-// tokenizer.json: an error, or a tokenizer whose ids are all inside its vocabulary, name a token
-// each, and decode without a crash. Input: the file's text.
+// tokenizer.json, its regular expressions included: an error, or a tokenizer whose ids are all
+// inside its vocabulary, name a token each, and decode without a crash. Input: the file's text.
 
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +20,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   R1_CHECK(tokenizer.json() == text);
   R1_CHECK(tokenizer.bos_id() < tokenizer.vocab_size());
   R1_CHECK(!tokenizer.config_json().empty());
-  for (const char* sample : {"", "<bos>7+5=12\n<think>a</think><eos>", "\xFF\xC3 x"}) {
+  for (const char* sample : {"", "<bos>7+5=12\n<think>a</think><eos>", "\xFF\xC3 x",
+                             "abc  12 a\u0301\u00E9 ABC'll\u4F60\n\n x "}) {
     for (const bool parse_added_tokens : {true, false}) {
       const auto ids = tokenizer.Encode(sample, parse_added_tokens);
       if (!ids.ok()) continue;
@@ -29,6 +30,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         R1_CHECK(id < tokenizer.vocab_size());
       }
       R1_CHECK(r1::IsValidUtf8(tokenizer.Decode(*ids)));
+      for (const int32_t id : tokenizer.AddSpecialTokens(*ids)) {
+        R1_CHECK(id >= 0);
+        R1_CHECK(id < tokenizer.vocab_size());
+      }
     }
   }
   std::vector<int32_t> all;

@@ -1,11 +1,17 @@
-// The built-in tokenizers on any text: Decode is the inverse of Encode, up to the repair of invalid
-// UTF-8, with and without added tokens. Input: the text.
+// Tokenizers on any text: Decode is the inverse of Encode, up to the repair of invalid UTF-8 and to
+// NFC, with and without added tokens, at once and token by token. The built-in ones, which take any
+// bytes, and the small ones of tests/golden, which take valid UTF-8. Input: the text.
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <vector>
 
+#include "common/filesystem.h"
+#include "common/incremental_decoder.h"
 #include "common/tokenizer.h"
+#include "common/unicode_nfc.h"
 #include "common/utf8.h"
 
 namespace {
@@ -14,13 +20,31 @@ const r1::Tokenizer& Builtin(const std::string& name) {
   return *r1::Tokenizer::Parse(*r1::Tokenizer::BuiltinJson(name)).value().release();
 }
 
-}  // namespace
+struct Family {
+  std::unique_ptr<r1::Tokenizer> tokenizer;
+  bool normalizes;
+};
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+std::vector<Family> Families() {
+  std::vector<Family> families;
+  for (const std::string name : {"deepseek_v3", "llama3", "qwen3"}) {
+    const std::string path = R1_GOLDEN_DIR "/bpe_" + name + ".json";
+    const auto json = r1::RealFileSystem().Read(path, 1 << 20);
+    families.push_back({r1::Tokenizer::Parse(json.value()).value(), name == "qwen3"});
+  }
+  return families;
+}
+
+std::string DecodeInParts(const r1::Tokenizer& tokenizer, const std::vector<int32_t>& ids) {
+  r1::IncrementalDecoder decoder(tokenizer);
+  std::string text;
+  for (const int32_t id : ids) text += decoder.Append(id);
+  return text + decoder.Finish();
+}
+
+void CheckBuiltins(const std::string& text, const std::string& repaired) {
   static const r1::Tokenizer& bytes = Builtin("bytes");
   static const r1::Tokenizer& chars = Builtin("chars");
-  const std::string text(reinterpret_cast<const char*>(data), size);
-  const std::string repaired = r1::ReplaceInvalidUtf8(text);
   const auto parsed = bytes.Encode(text);
   const auto plain = bytes.Encode(text, /*parse_added_tokens=*/false);
   R1_CHECK(parsed.ok());
@@ -29,11 +53,39 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   R1_CHECK(parsed->size() <= plain->size());
   R1_CHECK(bytes.Decode(*parsed) == repaired);
   R1_CHECK(bytes.Decode(*plain) == repaired);
+  R1_CHECK(DecodeInParts(bytes, *plain) == repaired);
   const auto few = chars.Encode(text);
   if (few.ok()) {
     R1_CHECK(chars.Decode(*few) == text);
   } else {
     R1_CHECK(r1::IsValidUtf8(few.status().message()));
   }
+}
+
+void CheckFamily(const Family& family, const std::string& text, const std::string& repaired) {
+  const r1::Tokenizer& tokenizer = *family.tokenizer;
+  R1_CHECK(tokenizer.Encode(text).ok() == (text == repaired));
+  const auto parsed = tokenizer.Encode(repaired);
+  const auto plain = tokenizer.Encode(repaired, /*parse_added_tokens=*/false);
+  R1_CHECK(parsed.ok());
+  R1_CHECK(plain.ok());
+  const std::string expected = family.normalizes ? r1::NormalizeNfc(repaired) : repaired;
+  R1_CHECK(tokenizer.Decode(*plain) == expected);
+  R1_CHECK(DecodeInParts(tokenizer, *plain) == expected);
+  R1_CHECK(!family.normalizes || r1::NormalizeNfc(expected) == expected);
+  // Around added tokens the text is normalized in parts, which may differ from the whole: U+0338
+  // composes with a > before it.
+  if (!family.normalizes) R1_CHECK(tokenizer.Decode(*parsed) == expected);
+  R1_CHECK(DecodeInParts(tokenizer, *parsed) == tokenizer.Decode(*parsed));
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static const std::vector<Family>& families = *new std::vector<Family>(Families());
+  const std::string text(reinterpret_cast<const char*>(data), size);
+  const std::string repaired = r1::ReplaceInvalidUtf8(text);
+  CheckBuiltins(text, repaired);
+  for (const Family& family : families) CheckFamily(family, text, repaired);
   return 0;
 }

@@ -144,6 +144,9 @@ class ToyTokenizer : public Tokenizer {
     for (const int32_t id : ids) text += id == kToyEnd ? '.' : static_cast<char>('a' + id - 1);
     return text;
   }
+  std::vector<int32_t> AddSpecialTokens(std::vector<int32_t> ids) const override { return ids; }
+  absl::string_view TokenBytes(int32_t) const override { return ""; }
+  bool IsSpecial(int32_t) const override { return false; }
   int vocab_size() const override { return kToyVocab; }
   int32_t TokenId(absl::string_view) const override { return -1; }
   int32_t bos_id() const override { return -1; }
