@@ -71,6 +71,16 @@ def check_score(r1, folder):
     scores = {r["id"]: r["score"] for r in map(json.loads, target.read_text().splitlines())}
     assert scores == {"right": 1, "wrong": 0, "bare": 0}, scores
 
+    rows = [{"id": "output", "response": "so it is \\boxed{\\frac{1}{2}}", "answer": "0.5"},
+            {"id": "pair", "prediction": "1/2", "answer": "0.5"},
+            {"id": "neither", "answer": "0.5"}]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = r1_process.call(r1, ["score", "--reward", "math", "--input", str(source),
+                                  "--output", str(target)])
+    assert result.returncode == 3, result
+    scores = {r["id"]: r.get("score") for r in map(json.loads, target.read_text().splitlines())}
+    assert scores == {"output": 1, "pair": 1, "neither": None}, scores
+
 
 def check_tokenize(r1, folder):
     golden = r1_process.ROOT / "tests" / "golden"

@@ -166,7 +166,7 @@ TEST(MathRewardTest, HostileAnswersAreBounded) {
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
     const double seconds = static_cast<double>(end.tv_sec - begin.tv_sec) +
                            1e-9 * static_cast<double>(end.tv_nsec - begin.tv_nsec);
-#ifdef __OPTIMIZE__
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     EXPECT_LT(seconds, 0.25) << response.substr(0, 60) << ": " << score.reason;
 #endif
     EXPECT_LT(seconds, 5) << response.substr(0, 60) << ": " << score.reason;
