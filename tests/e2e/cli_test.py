@@ -170,8 +170,6 @@ def check_signals_and_resume(r1, folder):
         process = r1_process.start(r1, arguments, log)
         wait_for_step(run_dir, "rl", process)
         check_status_while_running(r1, run_dir)
-        second = r1_process.call(r1, arguments)
-        assert second.returncode == 2 and "another learner holds this run" in second.stderr, second
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         code = process.wait(timeout=30)
@@ -218,6 +216,20 @@ def check_signals_and_resume(r1, folder):
     assert finished.returncode == 0 and "is finished" in finished.stdout, finished
 
 
+def check_second_start(r1, folder):
+    """While a run goes on, another start of it is refused."""
+    run_dir = folder / "held"
+    arguments = r1_process.arguments_of(CHAOS, run_dir, ["stage.rl.grpo.steps=100000"])
+    with open(folder / "log", "w") as log:
+        process = r1_process.start(r1, arguments, log)
+        wait_for_step(run_dir, "rl", process)
+        second = r1_process.call(r1, arguments)
+        assert second.returncode == 2, second
+        assert "another learner holds this run" in second.stderr, second
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 4
+
+
 def check_damaged_checkpoint(r1, folder):
     """A flipped bit is reported by name on the terminal, and the checkpoint before is used."""
     run_dir = folder / "damaged"
@@ -246,6 +258,7 @@ def main():
     check_score(r1, folder)
     check_tokenize(r1, folder)
     check_signals_and_resume(r1, folder)
+    check_second_start(r1, folder)
     check_damaged_checkpoint(r1, folder)
     shutil.rmtree(folder)
     print("all as a person would expect")
