@@ -1,16 +1,13 @@
-// r1 score: rule rewards over a file of outputs. Every input row gives one output row, in order; a
-// bad row is reported in its output row and on stderr, and makes the exit code 3.
+// r1 score: rule rewards over a file of outputs.
 
-#include <fstream>
-#include <iostream>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "cli/commands.h"
+#include "cli/jsonl_rows.h"
 #include "common/json.h"
-#include "common/filesystem.h"
-#include "common/jsonl.h"
 #include "rewards/reward.h"
 
 namespace r1::cli {
@@ -39,9 +36,9 @@ absl::StatusOr<nlohmann::ordered_json> ScoreRow(const JsonlRow& row,
   const JsonFields fields(row.object, row.where);
   // A bare answer may stand in for the whole output.
   R1_ASSIGN_OR_RETURN(const std::string prediction, fields.String("prediction", ""));
-  R1_ASSIGN_OR_RETURN(
-      const std::string response,
-      prediction.empty() ? fields.String("response") : fields.String("response", ""));
+  R1_ASSIGN_OR_RETURN(const std::string response, prediction.empty()
+                                                      ? fields.String("response")
+                                                      : fields.String("response", ""));
   R1_ASSIGN_OR_RETURN(const std::string answer, fields.String("answer", ""));
   R1_ASSIGN_OR_RETURN(const std::string prompt, fields.String("prompt", ""));
   R1_ASSIGN_OR_RETURN(const bool finished, fields.Bool("finished", true));
@@ -70,47 +67,12 @@ absl::StatusOr<nlohmann::ordered_json> ScoreRow(const JsonlRow& row,
       {"score", sum}, {"reason", absl::StrJoin(reasons, ",")}, {"parts", std::move(parts)}};
 }
 
-absl::StatusOr<int64_t> ScoreFile(const std::string& input, const std::string& output,
-                                  const std::vector<NamedReward>& rewards) {
-  R1_ASSIGN_OR_RETURN(std::unique_ptr<JsonlReader> reader, JsonlReader::Open(input));
-  // Complete or not there at all; the input may be overwritten by its own result.
-  const std::string unfinished = absl::StrCat(output, ".unfinished");
-  std::ofstream file(unfinished, std::ios::binary | std::ios::trunc);
-  if (!file) return absl::UnavailableError(absl::StrCat(unfinished, ": cannot open for writing"));
-  int64_t errors = 0;
-  for (JsonlRow row;;) {
-    R1_ASSIGN_OR_RETURN(const bool more, reader->Next(row));
-    if (!more) break;
-    nlohmann::ordered_json result;
-    if (row.status.ok() && row.object.contains("id")) result["id"] = row.object["id"];
-    const absl::StatusOr<nlohmann::ordered_json> scored = ScoreRow(row, rewards);
-    if (scored.ok()) {
-      result.update(*scored);
-    } else {
-      ++errors;
-      result["error"] = std::string(scored.status().message());
-      std::cerr << "r1 score: " << scored.status().message() << "\n";
-    }
-    file << result.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
-  }
-  file.close();
-  if (!file) return absl::UnavailableError(absl::StrCat(unfinished, ": cannot write"));
-  R1_RETURN_IF_ERROR(RealFileSystem().Rename(unfinished, output));
-  return errors;
-}
-
 int Score(const ParsedCommand& parsed) {
-  for (const char* needed : {"reward", "input", "output"}) {
-    if (parsed.Has(needed)) continue;
-    std::cerr << "r1 score: --" << needed << " is missing\n";
-    return kExitUsage;
-  }
+  if (!HasFlags("score", parsed, {"reward", "input", "output"})) return kExitUsage;
   const auto rewards = MakeRewards(parsed.Value("reward"));
   if (!rewards.ok()) return ReportError("score", rewards.status());
-  const absl::StatusOr<int64_t> errors =
-      ScoreFile(parsed.Value("input"), parsed.Value("output"), *rewards);
-  if (!errors.ok()) return ReportError("score", errors.status());
-  return *errors == 0 ? kExitDone : kExitFailed;
+  return MapJsonlFile("score", parsed.Value("input"), parsed.Value("output"),
+                      [&rewards](const JsonlRow& row) { return ScoreRow(row, *rewards); });
 }
 
 }  // namespace

@@ -1,17 +1,12 @@
-// r1 tokenize: texts of a file as token ids, and what these decode to. Every input row gives one
-// output row, in order; a bad row is reported in its output row and on stderr, and makes the exit
-// code 3.
+// r1 tokenize: texts of a file as token ids, and what these decode to.
 
-#include <fstream>
-#include <iostream>
-#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "cli/commands.h"
-#include "common/filesystem.h"
+#include "cli/jsonl_rows.h"
 #include "common/json.h"
 #include "common/jsonl.h"
 #include "common/tokenizer.h"
@@ -32,45 +27,12 @@ absl::StatusOr<ordered_json> TokenizeRow(const JsonlRow& row, const Tokenizer& t
   return ordered_json{{"ids", *ids}, {"decoded", tokenizer.Decode(*ids)}};
 }
 
-// The number of bad rows.
-absl::StatusOr<int64_t> TokenizeFile(const std::string& input, const std::string& output,
-                                     const Tokenizer& tokenizer) {
-  R1_ASSIGN_OR_RETURN(std::unique_ptr<JsonlReader> reader, JsonlReader::Open(input));
-  // Complete or not there at all; the input may be overwritten by its own result.
-  const std::string unfinished = absl::StrCat(output, ".unfinished");
-  std::ofstream file(unfinished, std::ios::binary | std::ios::trunc);
-  if (!file) return absl::UnavailableError(absl::StrCat(unfinished, ": cannot open for writing"));
-  int64_t errors = 0;
-  for (JsonlRow row;;) {
-    R1_ASSIGN_OR_RETURN(const bool more, reader->Next(row));
-    if (!more) break;
-    absl::StatusOr<ordered_json> result = TokenizeRow(row, tokenizer);
-    if (!result.ok()) {
-      ++errors;
-      std::cerr << "r1 tokenize: " << result.status().message() << "\n";
-      result = ordered_json{{"line", row.line}, {"error", std::string(result.status().message())}};
-    }
-    // In ASCII: many readers of lines also break them at U+0085 and U+2028.
-    file << result->dump(-1, ' ', true, ordered_json::error_handler_t::replace) << "\n";
-  }
-  file.close();
-  if (!file) return absl::UnavailableError(absl::StrCat(unfinished, ": cannot write"));
-  R1_RETURN_IF_ERROR(RealFileSystem().Rename(unfinished, output));
-  return errors;
-}
-
 int Tokenize(const ParsedCommand& parsed) {
-  for (const char* needed : {"tokenizer", "input", "output"}) {
-    if (parsed.Has(needed)) continue;
-    std::cerr << "r1 tokenize: --" << needed << " is missing\n";
-    return kExitUsage;
-  }
+  if (!HasFlags("tokenize", parsed, {"tokenizer", "input", "output"})) return kExitUsage;
   const auto tokenizer = Tokenizer::Load(parsed.Value("tokenizer"));
   if (!tokenizer.ok()) return ReportError("tokenize", tokenizer.status());
-  const absl::StatusOr<int64_t> errors =
-      TokenizeFile(parsed.Value("input"), parsed.Value("output"), **tokenizer);
-  if (!errors.ok()) return ReportError("tokenize", errors.status());
-  return *errors == 0 ? kExitDone : kExitFailed;
+  return MapJsonlFile("tokenize", parsed.Value("input"), parsed.Value("output"),
+                      [&tokenizer](const JsonlRow& row) { return TokenizeRow(row, **tokenizer); });
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ class RolloutPool {
   // retired; unfinished evaluation groups of them are dropped. Workers fetch the spec when a lease
   // names its stage_index.
   [[nodiscard]] virtual absl::Status BeginStage(const v1::StageSpec& spec) = 0;
-  // Rank 0. A version stays until no unfinished group needs it and a newer one exists.
+  // Rank 0. A version stays until its groups are retired and a newer one exists.
   virtual void Publish(std::shared_ptr<const WeightsSnapshot> weights) = 0;
   // Rank 0. The groups' versions must be published. `step` is 0 for evaluation groups. Lease fields
   // that depend on the moment (attempt, missing samples, address, timeout) are filled by the pool;
