@@ -71,23 +71,21 @@ absl::Status ExpectPlainRope(const nlohmann::json& rope, const std::string& key)
 }
 
 absl::StatusOr<RopeSpec> ReadRope(const JsonFields& config, int dim) {
-  RopeSpec rope{.dim = dim};
   if (dim % 2 != 0) return config.Error("qk_rope_head_dim", "an even number");
-  R1_ASSIGN_OR_RETURN(rope.interleaved, config.Bool("rope_interleave", true));
-  R1_ASSIGN_OR_RETURN(rope.theta, config.PositiveNumber("rope_theta", rope.theta));
+  R1_ASSIGN_OR_RETURN(const bool interleaved, config.Bool("rope_interleave", true));
+  R1_ASSIGN_OR_RETURN(const double theta, config.PositiveNumber("rope_theta", 10000));
   if (const nlohmann::json* scaling = config.FindOrNull("rope_scaling")) {
     R1_RETURN_IF_ERROR(ExpectPlainRope(*scaling, "rope_scaling"));
   }
   const nlohmann::json* parameters = config.FindOrNull("rope_parameters");
-  if (parameters == nullptr) return rope;
+  if (parameters == nullptr) return PlainRope(dim, theta, interleaved);
   R1_RETURN_IF_ERROR(ExpectPlainRope(*parameters, "rope_parameters"));
   const JsonFields fields(*parameters, "config.json: rope_parameters");
-  R1_ASSIGN_OR_RETURN(const double theta, fields.PositiveNumber("rope_theta", rope.theta));
-  if (config.FindOrNull("rope_theta") != nullptr && theta != rope.theta) {
-    return fields.Error("rope_theta", absl::StrCat("the rope_theta outside of it, ", rope.theta));
+  R1_ASSIGN_OR_RETURN(const double inner_theta, fields.PositiveNumber("rope_theta", theta));
+  if (config.FindOrNull("rope_theta") != nullptr && inner_theta != theta) {
+    return fields.Error("rope_theta", absl::StrCat("the rope_theta outside of it, ", theta));
   }
-  rope.theta = theta;
-  return rope;
+  return PlainRope(dim, inner_theta, interleaved);
 }
 
 absl::StatusOr<MlaSpec> ReadAttention(const JsonFields& config) {
@@ -150,7 +148,7 @@ class WeightLister {
     for (size_t layer = 0; layer < spec_.layers.size(); ++layer) {
       layer_ = static_cast<int>(layer);
       prefix_ = absl::StrCat("model.layers.", layer, ".");
-      ListAttention(spec_.layers[layer].attention);
+      ListAttention(*spec_.layers[layer].mla);
       Vector("post_attention_layernorm.weight", WeightRole::kMlpNorm, spec_.hidden);
       if (spec_.layers[layer].dense.has_value()) {
         ListMlp("mlp.", {WeightRole::kGate, WeightRole::kUp, WeightRole::kDown},
@@ -266,7 +264,7 @@ absl::StatusOr<ModelSpec> ParseDeepseekV3(const std::string& hf_config_json) {
 
   for (int layer = 0; layer < layers; ++layer) {
     LayerSpec& added = spec.layers.emplace_back();
-    added.attention = attention;
+    added.mla = attention;
     if (layer < dense_layers) {
       added.dense = DenseMlpSpec{.intermediate = dense_intermediate};
     } else {

@@ -25,7 +25,7 @@ ForwardPass::ForwardPass(const ModelSpec& spec, const CpuKernels& kernels, const
       router_biases_(router_biases),
       batch_(batch),
       options_(options),
-      rope_(spec.layers[0].attention.rope, PositionCount(batch)),
+      rope_(spec.layers[0].rope(), PositionCount(batch)),
       gradients_(weights.size()) {
   // Leaves of this pass alone, so that passes on several threads share no autograd state.
   for (const at::Tensor& weight : weights) {
@@ -49,7 +49,7 @@ const at::Tensor& ForwardPass::Head() const {
 }
 
 at::Tensor ForwardPass::AttentionBlock(int layer, const at::Tensor& x) const {
-  const MlaSpec& attention = spec_.layers[static_cast<size_t>(layer)].attention;
+  const MlaSpec& attention = *spec_.layers[static_cast<size_t>(layer)].mla;
   const auto weight = [&](WeightRole role) { return Weight(role, layer); };
   const auto norm = [&](const at::Tensor& in, WeightRole role, double eps) {
     return RmsNorm(kernels_, in, weight(role), eps);

@@ -103,10 +103,10 @@ RopeTable::RopeTable(const RopeSpec& rope, int positions) {
   sin.reserve(static_cast<size_t>(positions) * half);
   for (int position = 0; position < positions; ++position) {
     for (int i = 0; i < half; ++i) {
-      const auto frequency = static_cast<float>(1.0 / std::pow(rope.theta, 2.0 * i / rope.dim));
-      const double angle = static_cast<float>(position) * frequency;
-      cos.push_back(static_cast<float>(std::cos(angle)));
-      sin.push_back(static_cast<float>(std::sin(angle)));
+      const double angle =
+          static_cast<float>(position) * rope.inverse_frequencies[static_cast<size_t>(i)];
+      cos.push_back(rope.magnitude * static_cast<float>(std::cos(angle)));
+      sin.push_back(rope.magnitude * static_cast<float>(std::sin(angle)));
     }
   }
 }

@@ -231,9 +231,7 @@ absl::StatusOr<std::unique_ptr<Policy>> Policy::Create(const ModelSpec& spec,
     return absl::InvalidArgumentError("policy: the model has no layers");
   }
   for (const LayerSpec& layer : spec.layers) {
-    const RopeSpec& rope = layer.attention.rope;
-    const RopeSpec& first = spec.layers[0].attention.rope;
-    if (rope.dim != first.dim || rope.theta != first.theta) {
+    if (layer.rope() != spec.layers[0].rope()) {
       return absl::InvalidArgumentError("policy: layers with different rotary embeddings");
     }
   }

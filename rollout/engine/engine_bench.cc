@@ -110,7 +110,7 @@ std::vector<Work> CountWork(const ModelSpec& spec, const Settings& settings) {
   Work projections{"projections"}, attention{"attention"}, mlp{"mlp"}, router{"router"},
       experts{"experts"}, head{"head"};
   for (const LayerSpec& layer : spec.layers) {
-    const MlaSpec& a = layer.attention;
+    const MlaSpec& a = *layer.mla;
     const double width = a.kv_lora_rank + a.qk_rope_head_dim;
     const double query = a.heads * (a.qk_nope_head_dim + a.qk_rope_head_dim);
     const double query_work =

@@ -90,7 +90,7 @@ absl::Status ModelRunner::CheckSpec(const ModelSpec& spec) {
                      ", found ", spec.layers.size(), " layers and ", spec.vocab));
   }
   for (size_t i = 0; i < spec.layers.size(); ++i) {
-    const MlaSpec& a = spec.layers[i].attention;
+    const MlaSpec& a = *spec.layers[i].mla;
     const std::string where = absl::StrCat("layer ", i);
     if (a.qk_rope_head_dim % 2 != 0 || a.rope.dim != a.qk_rope_head_dim) {
       return absl::InvalidArgumentError(
@@ -104,7 +104,7 @@ absl::Status ModelRunner::CheckSpec(const ModelSpec& spec) {
 
 int64_t ModelRunner::CacheBytesPerToken(const ModelSpec& spec) {
   int64_t floats = 0;
-  for (const LayerSpec& layer : spec.layers) floats += CacheWidth(layer.attention);
+  for (const LayerSpec& layer : spec.layers) floats += CacheWidth(*layer.mla);
   return floats * static_cast<int64_t>(sizeof(float));
 }
 
@@ -113,7 +113,7 @@ ModelRunner::ModelRunner(const ModelSpec& spec, const kernels::KernelTable& kern
     : spec_(spec), kernels_(kernels), shape_(shape), pool_(shape.threads), scratch_(shape.threads) {
   using Floats = kernels::AlignedBuffer<float>;
   const auto attention_widest = [&](auto number) {
-    return Widest(spec, [&](const LayerSpec& layer) { return number(layer.attention); });
+    return Widest(spec, [&](const LayerSpec& layer) { return number(*layer.mla); });
   };
   for (Scratch& scratch : scratch_) {
     scratch.normed = Floats(int64_t{kRowBlock} * spec.hidden);
@@ -133,19 +133,16 @@ ModelRunner::ModelRunner(const ModelSpec& spec, const kernels::KernelTable& kern
   int64_t cache_floats = 0;
   for (const LayerSpec& layer : spec.layers) {
     cache_offsets_.push_back(cache_floats);
-    cache_floats += int64_t{shape.block_count} * shape.block_tokens * CacheWidth(layer.attention);
+    cache_floats += int64_t{shape.block_count} * shape.block_tokens * CacheWidth(*layer.mla);
     rope_table_of_layer_.push_back(static_cast<int>(rope_tables_.size()));
-    const RopeSpec& rope = layer.attention.rope;
+    const RopeSpec& rope = layer.rope();
     for (size_t other = 0; other + 1 < rope_table_of_layer_.size(); ++other) {
-      const RopeSpec& before = spec.layers[other].attention.rope;
-      if (before.dim == rope.dim && before.theta == rope.theta &&
-          before.interleaved == rope.interleaved) {
-        rope_table_of_layer_.back() = rope_table_of_layer_[other];
-      }
+      const RopeSpec& before = spec.layers[other].rope();
+      if (before == rope) rope_table_of_layer_.back() = rope_table_of_layer_[other];
     }
     if (rope_table_of_layer_.back() == static_cast<int>(rope_tables_.size())) {
-      rope_tables_.push_back(
-          kernels::MakeRopeTable(rope.dim, rope.theta, rope.interleaved, shape.positions_max));
+      rope_tables_.push_back(kernels::MakeRopeTable(rope.inverse_frequencies, rope.magnitude,
+                                                    rope.interleaved, shape.positions_max));
     }
   }
   cache_ = Floats(cache_floats);
@@ -204,7 +201,7 @@ void ModelRunner::Run(const PackedModel& model, StepBatch* batch) {
 }
 
 kernels::LatentCache ModelRunner::Cache(int layer) {
-  const int width = CacheWidth(spec_.layers[layer].attention);
+  const int width = CacheWidth(*spec_.layers[layer].mla);
   return {.blocks = cache_.data() + cache_offsets_[layer],
           .block_stride = int64_t{shape_.block_tokens} * width,
           .block_tokens = shape_.block_tokens,
@@ -233,7 +230,7 @@ void ModelRunner::Embed(const PackedModel& model, const StepBatch& batch, const 
 
 void ModelRunner::AttentionInput(int layer, const AttentionWeights& weights, const StepBatch& batch,
                                  const Rows& rows) {
-  const MlaSpec& a = spec_.layers[layer].attention;
+  const MlaSpec& a = *spec_.layers[layer].mla;
   Scratch& scratch = scratch_[rows.thread];
   const int width = weights.input.view.n;
   float* latent = scratch.input.data() + InputQueryWidth(a);
@@ -296,7 +293,7 @@ void ModelRunner::AttentionInput(int layer, const AttentionWeights& weights, con
 
 void ModelRunner::AbsorbQuery(int layer, const AttentionWeights& weights, const StepBatch& batch,
                               const Rows& rows) {
-  const MlaSpec& a = spec_.layers[layer].attention;
+  const MlaSpec& a = *spec_.layers[layer].mla;
   Scratch& scratch = scratch_[rows.thread];
   const float* query = scratch.input.data();
   int64_t query_stride = weights.input.view.n;
@@ -353,7 +350,7 @@ void ModelRunner::AbsorbQuery(int layer, const AttentionWeights& weights, const 
 
 void ModelRunner::AttentionOutput(int layer, const AttentionWeights& weights,
                                   const StepBatch& batch, const Rows& rows) {
-  const MlaSpec& a = spec_.layers[layer].attention;
+  const MlaSpec& a = *spec_.layers[layer].mla;
   Scratch& scratch = scratch_[rows.thread];
   const int absorbed_stride = a.heads * CacheWidth(a);
   const int attention_stride = a.heads * a.kv_lora_rank;

@@ -75,7 +75,7 @@ class Packer {
 
   LayerWeights Layer(const LayerSpec& layer) const {
     LayerWeights packed;
-    packed.attention = Attention(layer.attention);
+    packed.attention = Attention(*layer.mla);
     packed.mlp_norm = Vector(WeightRole::kMlpNorm);
     if (layer.dense.has_value()) {
       packed.mlp =

@@ -45,11 +45,11 @@ TEST(PresetTest, MoeMiniHasTheDocumentedSizes) {
   EXPECT_EQ(moe.shared_intermediate, 48);
   EXPECT_TRUE(moe.normalize_weights);
   EXPECT_EQ(moe.routed_scaling_factor, 1);
-  const MlaSpec& attention = spec.layers[0].attention;
+  const MlaSpec& attention = *spec.layers[0].mla;
   EXPECT_EQ(attention.heads, 4);
   EXPECT_EQ(attention.q_lora_rank, 0);
   EXPECT_EQ(attention.softmax_scale, 1 / std::sqrt(32.0));
-  EXPECT_EQ(attention.rope.theta, 1000);
+  EXPECT_EQ(attention.rope, PlainRope(16, 1000, true));
   EXPECT_EQ(attention.rope.dim, 16);
   EXPECT_TRUE(attention.rope.interleaved);
   EXPECT_EQ(spec.rms_norm_eps, 1e-6);
@@ -163,8 +163,8 @@ TEST(DeepseekV3Test, BothConfigDialectsGiveTheSameSpec) {
   newer["rope_parameters"] = {{"rope_theta", 1000.0}, {"rope_type", "default"}};
   const ModelSpec a = MustParse(published);
   const ModelSpec b = MustParse(newer);
-  EXPECT_EQ(a.layers[0].attention.rope.theta, b.layers[0].attention.rope.theta);
-  EXPECT_EQ(b.layers[0].attention.rope.theta, 1000);
+  EXPECT_EQ(a.layers[0].mla->rope, b.layers[0].mla->rope);
+  EXPECT_EQ(b.layers[0].mla->rope, PlainRope(16, 1000, true));
   EXPECT_EQ(a.weights.size(), b.weights.size());
   EXPECT_EQ(b.hf_config_json, newer.dump());
 }
@@ -176,8 +176,8 @@ TEST(DeepseekV3Test, DefaultsAreThoseOfTransformers) {
     config.erase(key);
   }
   const ModelSpec spec = MustParse(config);
-  EXPECT_EQ(spec.layers[0].attention.rope.theta, 10000);
-  EXPECT_TRUE(spec.layers[0].attention.rope.interleaved);
+  EXPECT_EQ(spec.layers[0].mla->rope, PlainRope(16, 10000, true));
+  EXPECT_TRUE(spec.layers[0].mla->rope.interleaved);
   EXPECT_FALSE(spec.tie_embeddings);
 }
 

@@ -27,7 +27,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   for (const r1::LayerSpec& layer : spec->layers) {
     R1_CHECK(layer.dense.has_value() != layer.moe.has_value());
-    R1_CHECK(layer.attention.softmax_scale > 0);
+    R1_CHECK(layer.mla->softmax_scale > 0);
   }
   return 0;
 }

@@ -28,10 +28,10 @@ Vector Rotate(const RopeSpec& rope, const Vector& x, int position) {
   for (int pair = 0; pair < rope.dim / 2; ++pair) {
     const int a = rope.interleaved ? 2 * pair : pair;
     const int b = rope.interleaved ? 2 * pair + 1 : pair + rope.dim / 2;
-    const float frequency = static_cast<float>(1 / std::pow(rope.theta, 2.0 * pair / rope.dim));
-    const double angle = static_cast<float>(position) * frequency;
-    y[a] = x[a] * std::cos(angle) - x[b] * std::sin(angle);
-    y[b] = x[b] * std::cos(angle) + x[a] * std::sin(angle);
+    const double angle = static_cast<float>(position) * rope.inverse_frequencies[pair];
+    const double cos = rope.magnitude * std::cos(angle), sin = rope.magnitude * std::sin(angle);
+    y[a] = x[a] * cos - x[b] * sin;
+    y[b] = x[b] * cos + x[a] * sin;
   }
   return y;
 }
@@ -71,7 +71,7 @@ Vector NaiveModel::Norm(WeightRole role, int layer, const Vector& x, double eps)
 
 Vector NaiveModel::Attention(int layer, const Vector& x, int position,
                              std::vector<Head>* heads) const {
-  const MlaSpec& a = spec_.layers[layer].attention;
+  const MlaSpec& a = *spec_.layers[layer].mla;
   Vector query_input = x;
   if (a.q_lora_rank > 0) {
     query_input = Norm(WeightRole::kQueryNorm, layer, Times(WeightRole::kQueryDown, layer, x),
