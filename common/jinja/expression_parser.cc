@@ -5,9 +5,18 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/numbers.h"
 #include "common/jinja/builtins.h"
 
 namespace r1::jinja {
+namespace {
+
+Value IntegerValue(const std::string& digits) {
+  int64_t integer = 0;
+  return absl::SimpleAtoi(digits, &integer) ? Value::Integer(integer) : Value::BigInteger(digits);
+}
+
+}  // namespace
 
 Expression ExpressionParser::Node(ExpressionKind kind) const {
   Expression node;
@@ -219,7 +228,7 @@ ExpressionParser::Operand ExpressionParser::ParsePrimary() {
       return Finish(std::move(node));
     }
     case TokenKind::kInteger:
-      node.value = Value::Integer(stream_.Take().integer);
+      node.value = IntegerValue(stream_.Take().text);
       return Finish(std::move(node));
     case TokenKind::kFloat:
       node.value = Value::Float(stream_.Take().number);
@@ -291,7 +300,7 @@ ExpressionParser::Operand ExpressionParser::ParseSubscript(ExpressionPtr node) {
     Expression attribute = Node(ExpressionKind::kAttribute);
     if (stream_.Is(TokenKind::kInteger)) {
       Expression index = Node(ExpressionKind::kConstant);
-      index.value = Value::Integer(stream_.Take().integer);
+      index.value = IntegerValue(stream_.Take().text);
       R1_ASSIGN_OR_RETURN(ExpressionPtr place, Finish(std::move(index)));
       return Make(ExpressionKind::kItem, std::move(node), std::move(place));
     }

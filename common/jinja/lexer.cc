@@ -283,14 +283,13 @@ class Lexer {
       }
     }
     if (at_ < source_.size() && IsNameCharacter(source_[at_])) {
-      return Error(absl::StrCat("expected a decimal number, found ", digits,
-                                source_.substr(at_, 1)));
+      return Error(
+          absl::StrCat("expected a decimal number, found ", digits, source_.substr(at_, 1)));
     }
     Emit(is_float ? TokenKind::kFloat : TokenKind::kInteger, digits);
     Token& token = tokens_.back();
     const bool valid = is_float ? absl::SimpleAtod(digits, &token.number)
-                                : (digits[0] != '0' || digits.find_first_not_of('0') == kNone) &&
-                                      absl::SimpleAtoi(digits, &token.integer);
+                                : digits[0] != '0' || digits.find_first_not_of('0') == kNone;
     if (!valid) return Error(absl::StrCat("cannot use the number ", digits));
     return absl::OkStatus();
   }

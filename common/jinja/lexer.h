@@ -18,8 +18,8 @@ enum class TokenKind {
   kStatementBegin,  // {%
   kStatementEnd,    // %}
   kName,
-  kString,  // `text` holds its value
-  kInteger,
+  kString,   // `text` holds its value
+  kInteger,  // `text` holds its digits
   kFloat,
   kOperator,  // `text` is one of + - * / // % ** ~ [ ] ( ) { } == != < <= > >= = . : | , ;
   kEnd,       // of the source
@@ -28,7 +28,6 @@ enum class TokenKind {
 struct Token {
   TokenKind kind;
   std::string text;
-  int64_t integer = 0;
   double number = 0;
   int line = 1;
 };

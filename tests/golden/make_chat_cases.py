@@ -87,7 +87,7 @@ def message(rng, role, template):
     content = rng.choice(TEXTS) if rng.random() < 0.7 else rng.choice(TEXTS) + rng.choice(TEXTS)
     result = {"role": role, "content": content}
     if role == "assistant" and rng.random() < 0.3:
-        count = 1 if template.startswith("llama") and rng.random() < 0.9 else rng.choice([0, 1, 1, 2, 3])
+        count = 1 if template.startswith(("llama", "functions")) and rng.random() < 0.9 else rng.choice([0, 1, 1, 2, 3])
         result["tool_calls"] = [tool_call(rng, template) for _ in range(count)]
         if rng.random() < 0.5:
             result["content"] = rng.choice(["", None])
@@ -126,11 +126,11 @@ def conversation(rng, template):
         variables["enable_thinking"] = rng.choice([True, False])
     if rng.random() < 0.2:
         variables["thinking"] = rng.choice([True, False, None])
-    if template.startswith("llama") and rng.random() < 0.2:
+    if template.startswith(("llama", "functions")) and rng.random() < 0.2:
         variables["tools_in_user_message"] = rng.choice([True, False])
-    if template.startswith("llama") and rng.random() < 0.1:
+    if template.startswith(("llama", "functions")) and rng.random() < 0.1:
         variables["builtin_tools"] = rng.choice([["code_interpreter"], ["f", "code_interpreter", "g"], []])
-    if template.startswith("llama") and rng.random() < 0.1:
+    if template.startswith(("llama", "functions")) and rng.random() < 0.1:
         variables["custom_tools"] = rng.choice([TOOLS[:1], None])
     return variables
 
