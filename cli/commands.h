@@ -25,6 +25,8 @@ const Command& LearnerCommand();
 const Command& WorkerCommand();
 const Command& EvalCommand();
 const Command& ScoreCommand();
+const Command& ChatTemplateCommand();
+const Command& CheckpointCommand();
 const Command& StatusCommand();
 const Command& TokenizeCommand();
 const Command& VersionCommand();

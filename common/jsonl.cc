@@ -90,6 +90,7 @@ absl::StatusOr<bool> JsonlReader::Next(JsonlRow& row) {
         absl::StrCat(row.where, ": the line is longer than ", line_bytes_max_, " bytes"));
     return true;
   }
+  row.text = line_;
   absl::StatusOr<nlohmann::json> parsed = ParseJson(line_, row.where);
   if (!parsed.ok()) {
     row.status = parsed.status();
