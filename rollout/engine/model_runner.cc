@@ -200,7 +200,7 @@ void ModelRunner::Run(const PackedModel& model, StepBatch* batch) {
   Draw(model, &batch->draws);
 }
 
-kernels::LatentCache ModelRunner::Cache(int layer) {
+kernels::PagedCache ModelRunner::Cache(int layer) {
   const int width = CacheWidth(*spec_.layers[layer].mla);
   return {.blocks = cache_.data() + cache_offsets_[layer],
           .block_stride = int64_t{shape_.block_tokens} * width,
@@ -210,7 +210,7 @@ kernels::LatentCache ModelRunner::Cache(int layer) {
 
 void ModelRunner::CopyBlocks(const std::vector<BlockCopy>& copies) {
   for (int layer = 0; layer < static_cast<int>(spec_.layers.size()); ++layer) {
-    const kernels::LatentCache cache = Cache(layer);
+    const kernels::PagedCache cache = Cache(layer);
     for (const BlockCopy& copy : copies) {
       std::memcpy(cache.blocks + copy.target * cache.block_stride,
                   cache.blocks + copy.source * cache.block_stride,
@@ -277,7 +277,7 @@ void ModelRunner::AttentionInput(int layer, const AttentionWeights& weights, con
                    .x_stride = width,
                    .y = scratch.key.data(),
                    .y_stride = a.qk_rope_head_dim});
-    const kernels::LatentCache cache = Cache(layer);
+    const kernels::PagedCache cache = Cache(layer);
     for (int r = 0; r < rows.count; ++r) {
       const int position = batch.positions[rows.first + r];
       const int64_t block = batch.block_tables[rows.first + r][position / shape_.block_tokens];

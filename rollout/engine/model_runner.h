@@ -113,7 +113,7 @@ class ModelRunner {
   void Combine(int layer, const Rows& rows);
   void Draw(const PackedModel& model, Draws* draws);
 
-  kernels::LatentCache Cache(int layer);
+  kernels::PagedCache Cache(int layer);
   float* Residual(const Rows& rows) {
     return residual_.data() + int64_t{rows.first} * spec_.hidden;
   }
