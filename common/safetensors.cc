@@ -227,6 +227,16 @@ absl::StatusOr<MappedSafetensors> ReadSafetensors(const std::string& path) {
   return mapped;
 }
 
+void ReleasePages(absl::string_view mapped_bytes) {
+  static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  // Whole pages only: the ends belong to neighbours as well.
+  const auto begin = (reinterpret_cast<uintptr_t>(mapped_bytes.data()) + page - 1) / page * page;
+  const auto end =
+      (reinterpret_cast<uintptr_t>(mapped_bytes.data()) + mapped_bytes.size()) / page * page;
+  if (begin >= end) return;
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);  // a hint: may fail
+}
+
 absl::Status WriteSafetensors(FileSystem& filesystem, const std::string& path,
                               const std::vector<TensorView>& tensors) {
   std::unordered_set<std::string> names;
