@@ -172,6 +172,7 @@ struct ModelSpec {
 
   int64_t parameters() const;         // all trainable elements
   int64_t active_parameters() const;  // of one token: experts_per_token of the routed experts
+  int64_t routed_experts() const;     // of all layers together
   // Index into weights; NotFound names role, layer and expert.
   absl::StatusOr<int> FindWeight(WeightRole role, int layer = -1, int expert = -1) const;
 
