@@ -198,8 +198,8 @@ using ModelFamilyRegistry = Registry<absl::StatusOr<ModelSpec>(const std::string
 // NotFound: there is no config.json.
 [[nodiscard]] absl::StatusOr<ModelSpec> ReadModelSpec(const std::string& folder);
 
-// config.json of a built-in preset ("moe_mini", "moe_tiny") for a vocabulary size. NotFound lists
-// the presets.
+// config.json of a built-in preset ("moe_mini", "qwen_tiny", …) for a vocabulary size. NotFound
+// lists the presets.
 [[nodiscard]] absl::StatusOr<std::string> PresetConfigJson(const std::string& preset, int vocab,
                                                            int bos_id, int eos_id);
 

@@ -78,8 +78,8 @@ TEST_P(ModelGoldenTest, GreedyTokensAreThoseOfTransformers) {
     const auto logits = policy->Logits(batch);
     ASSERT_TRUE(logits.ok()) << logits.status();
     ASSERT_EQ(logits->size(), vocab);
-    found.push_back(static_cast<int32_t>(std::max_element(logits->begin(), logits->end()) -
-                                         logits->begin()));
+    found.push_back(
+        static_cast<int32_t>(std::max_element(logits->begin(), logits->end()) - logits->begin()));
     text.push_back(found.back());
   }
   EXPECT_EQ(found, golden_.greedy);
