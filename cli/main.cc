@@ -17,8 +17,8 @@ constexpr char kSummary[] =
 
 const std::vector<const Command*>& Commands() {
   static const auto* commands = new std::vector<const Command*>{
-      &RunCommand(),   &LearnerCommand(),  &WorkerCommand(), &EvalCommand(),
-      &ScoreCommand(), &TokenizeCommand(), &StatusCommand(), &VersionCommand()};
+      &RunCommand(),      &LearnerCommand(), &WorkerCommand(), &EvalCommand(),   &ScoreCommand(),
+      &TokenizeCommand(), &LogitsCommand(),  &StatusCommand(), &VersionCommand()};
   return *commands;
 }
 

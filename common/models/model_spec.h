@@ -172,6 +172,7 @@ struct ModelSpec {
 
   int64_t parameters() const;         // all trainable elements
   int64_t active_parameters() const;  // of one token: experts_per_token of the routed experts
+  int64_t routed_experts() const;     // of all layers together
   // Index into weights; NotFound names role, layer and expert.
   absl::StatusOr<int> FindWeight(WeightRole role, int layer = -1, int expert = -1) const;
 
@@ -197,8 +198,8 @@ using ModelFamilyRegistry = Registry<absl::StatusOr<ModelSpec>(const std::string
 // NotFound: there is no config.json.
 [[nodiscard]] absl::StatusOr<ModelSpec> ReadModelSpec(const std::string& folder);
 
-// config.json of a built-in preset ("moe_mini", "moe_tiny") for a vocabulary size. NotFound lists
-// the presets.
+// config.json of a built-in preset ("moe_mini", "qwen_tiny", …) for a vocabulary size. NotFound
+// lists the presets.
 [[nodiscard]] absl::StatusOr<std::string> PresetConfigJson(const std::string& preset, int vocab,
                                                            int bos_id, int eos_id);
 

@@ -18,7 +18,7 @@ class WeightLister {
     Add({.name = "model.embed_tokens.weight",
          .shape = {spec_.vocab, spec_.hidden},
          .role = WeightRole::kEmbedding,
-         .init_std = 1});
+         .init_std = spec_.tie_embeddings ? 1 / std::sqrt(static_cast<double>(spec_.hidden)) : 1});
     for (size_t layer = 0; layer < spec_.layers.size(); ++layer) {
       layer_ = static_cast<int>(layer);
       prefix_ = absl::StrCat("model.layers.", layer, ".");

@@ -9,7 +9,7 @@ namespace r1 {
 // own calls this and renames, or lists its weights itself.
 //
 // Initial weights, for presets only: normal with std 1/sqrt(fan_in), projections into the residual
-// stream at half of that, embeddings at 1.
+// stream at half of that, embeddings at 1 unless they are the head too.
 void ListWeights(ModelSpec& spec);
 
 }  // namespace r1
