@@ -43,8 +43,7 @@ absl::StatusOr<RowTexts> ReadRow(const JsonlRow& row) {
   R1_ASSIGN_OR_RETURN(texts.language, fields.String("language", ""));
   R1_ASSIGN_OR_RETURN(texts.finished, fields.Bool("finished", true));
   R1_ASSIGN_OR_RETURN(texts.think_prefilled, fields.Bool("think_prefilled", false));
-  R1_ASSIGN_OR_RETURN(texts.n_tokens,
-                      fields.Integer("n_tokens", {0, kTokensMax}, texts.n_tokens));
+  R1_ASSIGN_OR_RETURN(texts.n_tokens, fields.Integer("n_tokens", {0, kTokensMax}, texts.n_tokens));
   texts.columns = DumpJson(row.object);
   return texts;
 }
@@ -118,8 +117,7 @@ int Score(const ParsedCommand& parsed) {
   if (is_audit) return AuditRewards(*rewards, parsed.Has("json"));
   return MapJsonlFile(
       "score", parsed.Value("input"), parsed.Value("output"),
-      [&rewards](const JsonlRow& row) { return ScoreRow(row, *rewards); },
-      static_cast<int>(*jobs));
+      [&rewards](const JsonlRow& row) { return ScoreRow(row, *rewards); }, static_cast<int>(*jobs));
 }
 
 }  // namespace
@@ -138,8 +136,9 @@ const Command& ScoreCommand() {
                                        ", or a plugin's")},
                  {.name = "set",
                   .value = "NAME.KEY=VALUE",
-                  .help = "a setting of a reward (docs/config.md), as in repetition.ngram_size=4 or "
-                          "judge.python=my_reward.py:score",
+                  .help =
+                      "a setting of a reward (docs/config.md), as in repetition.ngram_size=4 or "
+                      "judge.python=my_reward.py:score",
                   .repeated = true},
                  {.name = "input", .value = "FILE.jsonl", .help = "rows to score"},
                  {.name = "output", .value = "FILE.jsonl", .help = "one row for each of them"},

@@ -58,8 +58,9 @@ std::vector<Attempt> Cheats(const Gold& gold) {
       {"wrong box after the right one", Wrapped("x", right_box + " no, wait: " + wrong_box)},
       {"right and wrong box side by side", Wrapped("x", right_box + " " + wrong_box)},
       {"many boxes",
-       Wrapped("x", "\\boxed{15} \\boxed{16} \\boxed{17} \\boxed{18} \\boxed{A} \\boxed{B} "
-                    "\\boxed{C} \\boxed{D}")},
+       Wrapped("x",
+               "\\boxed{15} \\boxed{16} \\boxed{17} \\boxed{18} \\boxed{A} \\boxed{B} "
+               "\\boxed{C} \\boxed{D}")},
       {"a list of candidates", Wrapped("x", "\\boxed{15, 16, 17, 18}")},
       {"this or that", Wrapped("x", absl::StrCat(gold.right, " or ", gold.wrong))},
       {"right answer, then taken back",
@@ -161,8 +162,8 @@ void Print(const std::string& name, const Audit& audit) {
             << ", an honest wrong one " << ScoreText(audit.wrong) << "\n";
   std::vector<std::string> paying;
   for (const Finding& finding : audit.findings) {
-    std::cout << absl::StrFormat("  %-5s %-36s %-8s %s\n", finding.pays ? "PAYS" : "", finding.cheat,
-                                 ScoreText(finding.score), finding.score.reason);
+    std::cout << absl::StrFormat("  %-5s %-36s %-8s %s\n", finding.pays ? "PAYS" : "",
+                                 finding.cheat, ScoreText(finding.score), finding.score.reason);
     if (!finding.score.error.empty()) std::cout << "        " << finding.score.error << "\n";
     if (finding.pays) paying.push_back(finding.cheat);
   }

@@ -36,10 +36,9 @@ absl::StatusOr<std::string> ToOverride(const std::string& setting,
   if (dot != std::string::npos && is_known) {
     return absl::StrCat(kPath, name, ".", SectionOf(name), setting.substr(dot));
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("--set: expected NAME.KEY=VALUE with one of the rewards ",
-                   absl::StrJoin(names, ", "), ", found ", Quoted(setting),
-                   DidYouMean(name, names)));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--set: expected NAME.KEY=VALUE with one of the rewards ", absl::StrJoin(names, ", "),
+      ", found ", Quoted(setting), DidYouMean(name, names)));
 }
 
 // The settings go through the loader of config files, so that they are checked as a run's are.

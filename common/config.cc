@@ -169,10 +169,10 @@ bool Loader::IsForeignSection(const ConfigNode& node, const std::string& path,
   const std::string& allowed = of_reward ? reward_name_ : stage_kind_;
   if (allowed.empty() || kind == allowed || (of_reward && kind == kPluginSection)) return false;
   const std::string where = of_reward ? "the reward" : "a stage of kind";
-  problems_.Add(loaded_.positions[path], path,
-                absl::StrCat("expected no ", kind, " settings in ", where, " \"", allowed,
-                             "\", found ", DescribeFound(node), "; move them to ", where, " \"",
-                             kind, "\""));
+  problems_.Add(
+      loaded_.positions[path], path,
+      absl::StrCat("expected no ", kind, " settings in ", where, " \"", allowed, "\", found ",
+                   DescribeFound(node), "; move them to ", where, " \"", kind, "\""));
   return true;
 }
 

@@ -49,8 +49,7 @@ class LanguageConsistencyReward : public Reward {
     }
     const LanguageShare share = CountLanguage(ProseOf(ThinkingOf(input)), language);
     if (share.words < words_min_) return {.value = 1, .reason = "few_words"};
-    const double value =
-        static_cast<double>(share.target_words) / static_cast<double>(share.words);
+    const double value = static_cast<double>(share.target_words) / static_cast<double>(share.words);
     return {.value = value,
             .reason = share.target_words == share.words ? "consistent"
                       : share.target_words == 0         ? "other_language"

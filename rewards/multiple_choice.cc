@@ -1,8 +1,8 @@
 // `multiple_choice`: 1 when the response chooses the letter of the gold answer. The letter is read
 // from the final answer as `math` finds it (math/extract.h: the last box, "Answer: B", …), or from
 // a bare prediction: "B", "b", "(B)", "B.", "**B**", "\text{B}", "option B", "B) 42", "B: because".
-// The rule of the paper's multiple-choice evaluations (MMLU, GPQA) is a letter after "Answer:"; this
-// reads more spellings of the same, and never a letter that merely begins a word.
+// The usual rule for MMLU and GPQA is a letter after "Answer:"; this reads more spellings of the
+// same, and never a letter that merely begins a word.
 //
 // An answer that names two different letters ("A or B", "A, B") chooses none. A gold answer that is
 // no letter of the choices masks the sample.

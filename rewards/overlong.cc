@@ -39,9 +39,9 @@ class OverlongReward : public Reward {
 absl::StatusOr<std::unique_ptr<Reward>> Make(const v1::RewardConfig& config) {
   const v1::OverlongRewardConfig& settings = config.overlong();
   if (settings.soft_punish_cache() > settings.max_completion_len()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "overlong.soft_punish_cache: expected at most max_completion_len = ",
-        settings.max_completion_len(), ", found ", settings.soft_punish_cache()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("overlong.soft_punish_cache: expected at most max_completion_len = ",
+                     settings.max_completion_len(), ", found ", settings.soft_punish_cache()));
   }
   return std::make_unique<OverlongReward>(settings.max_completion_len(),
                                           settings.soft_punish_cache());

@@ -38,13 +38,16 @@ struct RewardInput {
 };
 
 struct Score {
-  double value = 0;       // within Reward::range(); 0 when masked
-  std::string reason;     // why: "match", "mismatch", "unfinished", …; a printable word, never empty
-  bool masked = false;    // could not be judged (unparseable gold, reward_error): the sample is not
-                          // trained, and counted
-  std::string error = {};  // what a person has to repair, when that is why it is masked: a field
-                           // that the reward needs is missing, a plugin failed
-  std::string extracted = {};  // the part of the response that was judged, for rewards that have one
+  double value = 0;  // within Reward::range(); 0 when masked
+  // Why: "match", "mismatch", "unfinished", …; a printable word, never empty.
+  std::string reason;
+  // Could not be judged (unparseable gold, reward_error): the sample is not trained, and counted.
+  bool masked = false;
+  // What a person has to repair, when that is why it is masked: a field that the reward needs is
+  // missing, a plugin failed.
+  std::string error = {};
+  // The part of the response that was judged, of rewards that look for one.
+  std::string extracted = {};
   std::vector<std::pair<std::string, double>> parts = {};  // sub-scores by name
 };
 

@@ -285,9 +285,9 @@ void WorkerSession::Scored(RewardPool::Job job, const absl::Status& status, doub
   bool complete = false;
   {
     absl::MutexLock lock(&shared_.mutex);
-    complete = retry_elsewhere ? shared_.book.AddFailed(job.request_id)
-                               : shared_.book.AddScored(job.request_id, std::move(job.sample),
-                                                        score_seconds);
+    complete = retry_elsewhere
+                   ? shared_.book.AddFailed(job.request_id)
+                   : shared_.book.AddScored(job.request_id, std::move(job.sample), score_seconds);
     if (complete) shared_.changed.SignalAll();
   }
   if (complete) StartSenders();

@@ -112,9 +112,9 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(
   for (const int file : {pipes[0].write, pipes[1].read, pipes[2].read}) {
     fcntl(file, F_SETFL, O_NONBLOCK);
   }
-  std::unique_ptr<ChildProcess> child(
-      new ChildProcess(pid, std::exchange(pipes[0].write, -1), std::exchange(pipes[1].read, -1),
-                       std::exchange(pipes[2].read, -1)));
+  std::unique_ptr<ChildProcess> child(new ChildProcess(pid, std::exchange(pipes[0].write, -1),
+                                                       std::exchange(pipes[1].read, -1),
+                                                       std::exchange(pipes[2].read, -1)));
   return child;
 }
 
@@ -139,7 +139,7 @@ absl::StatusOr<std::string> ChildProcess::Exchange(absl::string_view line, doubl
   const double deadline = RealClock().MonotonicSeconds() + timeout_seconds;
   for (size_t searched = 0;;) {
     const size_t line_break = received_.find('\n', searched);
-    if (line_break != std::string::npos) {
+    if (line_break <= reply_bytes_max) {
       std::string reply = received_.substr(0, line_break);
       received_.erase(0, line_break + 1);
       return reply;

@@ -45,9 +45,9 @@ absl::StatusOr<Library> Load(const std::string& path) {
   R1_RETURN_IF_ERROR(Find(handle, "r1_reward_abi_version", library.abi_version));
   const uint32_t version = library.abi_version();
   if (version != R1_REWARD_ABI_VERSION) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("expected ABI version ", R1_REWARD_ABI_VERSION, ", found ", version,
-                     "; build it with this r1's r1_reward.h"));
+    return absl::FailedPreconditionError(absl::StrCat("expected ABI version ",
+                                                      R1_REWARD_ABI_VERSION, ", found ", version,
+                                                      "; build it with this r1's r1_reward.h"));
   }
   R1_RETURN_IF_ERROR(Find(handle, "r1_reward_init", library.init));
   R1_RETURN_IF_ERROR(Find(handle, "r1_reward_score", library.score));
@@ -98,8 +98,8 @@ class Plugin {
     std::vector<r1_reward_sample> samples;
     for (const RequestSample& sample : request.samples) samples.push_back(SampleOf(sample));
     std::vector<r1_reward_result> results(samples.size());
-    const int32_t code = library_.score(state_, samples.data(), samples.size(), request.timeout_ms,
-                                        results.data());
+    const int32_t code =
+        library_.score(state_, samples.data(), samples.size(), request.timeout_ms, results.data());
     if (code != 0) return absl::InternalError(absl::StrCat("r1_reward_score returned ", code));
     std::vector<Score> scores;
     for (const r1_reward_result& result : results) scores.push_back(ScoreOf(result));

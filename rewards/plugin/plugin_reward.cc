@@ -138,12 +138,11 @@ void PluginReward::Serve(int index) const {
     const bool failed = !scores.ok();
     if (failed) {
       instance.reset();
-      R1_LOG(kWarning) << "reward plugin " << config_.name() << ", instance " << index
-                       << ": " << scores.status().message();
+      R1_LOG(kWarning) << "reward plugin " << config_.name() << ", instance " << index << ": "
+                       << scores.status().message();
     }
     Finish(batch, index, std::move(scores));
-    pause_seconds =
-        failed ? std::clamp(2 * pause_seconds, kPauseSecondsMin, kPauseSecondsMax) : 0;
+    pause_seconds = failed ? std::clamp(2 * pause_seconds, kPauseSecondsMin, kPauseSecondsMax) : 0;
     absl::MutexLock lock(&mutex_);
     mutex_.AwaitWithTimeout(absl::Condition(&closing_), absl::Seconds(pause_seconds));
   }

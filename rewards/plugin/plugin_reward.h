@@ -15,8 +15,8 @@
 
 namespace r1::rewards {
 
-// `config.plugin` has every field set, as LoadConfig leaves it. InvalidArgument: the config names no place or several, a file that is not there, or a route that
-// this build lacks.
+// `config.plugin` has every field set, as LoadConfig leaves it. InvalidArgument: the config names
+// no place or several, a file that is not there, or a route that this build lacks.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<Reward>> MakePluginReward(
     const v1::RewardConfig& config);
 

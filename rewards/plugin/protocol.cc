@@ -17,7 +17,6 @@ using nlohmann::json;
 constexpr char kWhere[] = "the plugin's line";
 constexpr char kVersionKey[] = "r1_reward";
 constexpr size_t kReasonBytesMax = 99;
-constexpr size_t kNameBytesMax = 64;
 constexpr size_t kErrorBytesMax = 1000;
 constexpr size_t kSamplesMax = 65536;
 constexpr JsonFields::Range kAnyInteger = {0, std::numeric_limits<int64_t>::max()};
@@ -50,9 +49,9 @@ absl::Status ParseParts(const json& object, const std::string& where, Score& sco
                                                    DescribeJson(object)));
   }
   for (const auto& [name, value] : object.items()) {
-    if (name.empty() || name.size() > kNameBytesMax) {
+    if (name.empty() || name.size() > kPartNameBytesMax) {
       return absl::InvalidArgumentError(absl::StrCat(
-          where, ": expected names of 1 to ", kNameBytesMax, " bytes, found ", Quoted(name)));
+          where, ": expected names of 1 to ", kPartNameBytesMax, " bytes, found ", Quoted(name)));
     }
     R1_ASSIGN_OR_RETURN(const double number, ParseNumber(value, absl::StrCat(where, ".", name)));
     score.parts.emplace_back(name, number);
@@ -70,8 +69,8 @@ absl::StatusOr<Score> ParseScore(const json& value, const std::string& where) {
   for (const auto& [key, unused] : value.items()) {
     const bool is_known = key == "score" || key == "reason" || key == "parts" || key == "error";
     if (is_known) continue;
-    return absl::InvalidArgumentError(absl::StrCat(
-        where, ": expected keys score, reason, parts and error, found ", Quoted(key)));
+    return absl::InvalidArgumentError(
+        absl::StrCat(where, ": expected keys score, reason, parts and error, found ", Quoted(key)));
   }
   const JsonFields fields(value, where);
   R1_ASSIGN_OR_RETURN(const std::string error, fields.String("error", ""));
@@ -115,8 +114,7 @@ absl::StatusOr<RequestSample> ParseSample(const json& object, const std::string&
   R1_ASSIGN_OR_RETURN(sample.language, fields.String("language", ""));
   R1_ASSIGN_OR_RETURN(sample.finished, fields.Bool("finished", true));
   R1_ASSIGN_OR_RETURN(sample.think_prefilled, fields.Bool("think_prefilled", false));
-  R1_ASSIGN_OR_RETURN(sample.n_tokens,
-                      fields.Integer("n_tokens", kAnyInteger, sample.n_tokens));
+  R1_ASSIGN_OR_RETURN(sample.n_tokens, fields.Integer("n_tokens", kAnyInteger, sample.n_tokens));
   const json* columns = fields.FindOrNull("columns");
   sample.columns_json = columns == nullptr ? "{}" : DumpJson(*columns);
   return sample;

@@ -24,6 +24,7 @@ inline constexpr int64_t kRewardProtocolVersion = 1;
 // Longest line that is read from a plugin.
 inline constexpr size_t kReplyBytesMax = size_t{16} << 20;
 inline constexpr size_t kPartsMax = 32;
+inline constexpr size_t kPartNameBytesMax = 64;
 
 std::string HelloLine(const std::string& name, const std::string& config_json);
 [[nodiscard]] absl::Status CheckHelloReply(absl::string_view line);

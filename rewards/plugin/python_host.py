@@ -17,17 +17,17 @@ def score_one(function, sample):
         result = function(sample)
     except Exception as error:  # the sample's fault, or the function's: the next one is tried
         return {"error": f"{type(error).__name__}: {error}"}
-    if isinstance(result, dict):
-        result = {key: value for key, value in result.items() if value is not None}
-    elif isinstance(result, bool) or not isinstance(result, (int, float)):
-        try:
-            result = float(result)  # bool, numpy scalars and the like
-        except (TypeError, ValueError):
-            return {"error": f"expected a number or a dict, found {type(result).__name__}"}
     try:
+        if isinstance(result, dict):
+            result = dict(result)
+            result["score"] = float(result["score"])
+            result["parts"] = {name: float(part) for name, part in result.get("parts", {}).items()}
+        else:
+            result = float(result)  # bool, numpy scalars and the like
         json.dumps(result, allow_nan=False)
-    except (TypeError, ValueError):
-        return {"error": f"expected finite numbers and plain text, found {result!r}"[:500]}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {"error": "expected a finite number, or a dict with one under score, found "
+                         f"{result!r}"[:500]}
     return result
 
 

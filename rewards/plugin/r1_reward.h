@@ -5,8 +5,7 @@
  * retry, not the worker. All functions are called from one thread, one after another. None may
  * throw. What is printed to stdout or stderr goes to r1's log.
  */
-#ifndef R1_REWARD_H_
-#define R1_REWARD_H_
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -72,5 +71,3 @@ void r1_reward_shutdown(void* state);
 #ifdef __cplusplus
 }
 #endif
-
-#endif /* R1_REWARD_H_ */

@@ -20,11 +20,11 @@ struct LanguageScripts {
 };
 
 constexpr LanguageScripts kScripts[] = {
-    {"en", Script::kLatin},  {"de", Script::kLatin},      {"es", Script::kLatin},
-    {"fr", Script::kLatin},  {"it", Script::kLatin},      {"nl", Script::kLatin},
-    {"pt", Script::kLatin},  {"ru", Script::kCyrillic},   {"ar", Script::kArabic},
-    {"el", Script::kGreek},  {"he", Script::kHebrew},     {"hi", Script::kDevanagari},
-    {"ja", Script::kKana},   {"ko", Script::kHangul},     {"th", Script::kThai},
+    {"en", Script::kLatin}, {"de", Script::kLatin},    {"es", Script::kLatin},
+    {"fr", Script::kLatin}, {"it", Script::kLatin},    {"nl", Script::kLatin},
+    {"pt", Script::kLatin}, {"ru", Script::kCyrillic}, {"ar", Script::kArabic},
+    {"el", Script::kGreek}, {"he", Script::kHebrew},   {"hi", Script::kDevanagari},
+    {"ja", Script::kKana},  {"ko", Script::kHangul},   {"th", Script::kThai},
     {"zh", Script::kHan},
 };
 
@@ -52,8 +52,7 @@ bool JoinsNames(char32_t code) { return (code >= '0' && code <= '9') || code == 
 class Counter {
  public:
   explicit Counter(const LanguageScripts& target) : target_(target) {
-    const auto* found =
-        std::find(kLatinLanguages.begin(), kLatinLanguages.end(), target.language);
+    const auto* found = std::find(kLatinLanguages.begin(), kLatinLanguages.end(), target.language);
     latin_target_ = static_cast<size_t>(std::distance(kLatinLanguages.begin(), found));
     latin_language_ = latin_target_;
   }
@@ -146,8 +145,8 @@ void Counter::CountLatinWords() {
       if (most > 0 && window[latin_target_] == most) {
         latin_language_ = latin_target_;
       } else if (most > 0) {
-        latin_language_ = static_cast<size_t>(std::distance(
-            window.begin(), std::max_element(window.begin(), window.end())));
+        latin_language_ = static_cast<size_t>(
+            std::distance(window.begin(), std::max_element(window.begin(), window.end())));
       }
       share_.target_words += latin_language_ == latin_target_ ? 1 : 0;
     }

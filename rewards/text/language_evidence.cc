@@ -106,24 +106,24 @@ struct Hint {
 
 // Letters that only some of the languages have.
 constexpr Hint kLetters[] = {
-    {"ß", "de"},          {"ä", "de other"},    {"ö", "de other"},  {"ü", "de es other"},
-    {"ñ", "es"},          {"á", "es pt other"}, {"í", "es pt"},     {"ó", "es pt other"},
-    {"ú", "es pt"},       {"é", "fr es pt it"}, {"ê", "fr pt"},     {"â", "fr pt"},
-    {"ô", "fr pt"},       {"î", "fr"},          {"û", "fr"},        {"œ", "fr"},
-    {"ç", "fr pt other"}, {"è", "fr it"},       {"à", "fr it pt"},  {"ù", "fr it"},
-    {"ì", "it"},          {"ò", "it"},          {"ã", "pt"},        {"õ", "pt"},
+    {"ß", "de"},          {"ä", "de other"},    {"ö", "de other"}, {"ü", "de es other"},
+    {"ñ", "es"},          {"á", "es pt other"}, {"í", "es pt"},    {"ó", "es pt other"},
+    {"ú", "es pt"},       {"é", "fr es pt it"}, {"ê", "fr pt"},    {"â", "fr pt"},
+    {"ô", "fr pt"},       {"î", "fr"},          {"û", "fr"},       {"œ", "fr"},
+    {"ç", "fr pt other"}, {"è", "fr it"},       {"à", "fr it pt"}, {"ù", "fr it"},
+    {"ì", "it"},          {"ò", "it"},          {"ã", "pt"},       {"õ", "pt"},
     {"ë", "nl fr"},       {"ï", "nl fr"},
 };
 
 // Endings of words of more than their own length, and a few sounds that only one spelling has.
 constexpr Hint kEndings[] = {
-    {"ing", "en"},    {"ght", "en"},    {"ould", "en"},  {"ness", "en"},   {"ly", "en"},
-    {"ung", "de"},    {"lich", "de"},   {"keit", "de"},  {"heit", "de"},   {"isch", "de"},
-    {"ción", "es"},   {"ciones", "es"}, {"dad", "es"},   {"iendo", "es"},  {"amos", "es pt"},
-    {"eux", "fr"},    {"aient", "fr"},  {"eurs", "fr"},  {"ement", "fr"},  {"ité", "fr"},
-    {"zione", "it"},  {"zioni", "it"},  {"ità", "it"},   {"iamo", "it"},   {"mente", "es it pt"},
-    {"ção", "pt"},    {"ções", "pt"},   {"dade", "pt"},  {"endo", "pt it"}, {"heid", "nl"},
-    {"lijk", "nl"},   {"ijk", "nl"},    {"aar", "nl"},   {"eren", "nl de"},
+    {"ing", "en"},   {"ght", "en"},    {"ould", "en"}, {"ness", "en"},    {"ly", "en"},
+    {"ung", "de"},   {"lich", "de"},   {"keit", "de"}, {"heit", "de"},    {"isch", "de"},
+    {"ción", "es"},  {"ciones", "es"}, {"dad", "es"},  {"iendo", "es"},   {"amos", "es pt"},
+    {"eux", "fr"},   {"aient", "fr"},  {"eurs", "fr"}, {"ement", "fr"},   {"ité", "fr"},
+    {"zione", "it"}, {"zioni", "it"},  {"ità", "it"},  {"iamo", "it"},    {"mente", "es it pt"},
+    {"ção", "pt"},   {"ções", "pt"},   {"dade", "pt"}, {"endo", "pt it"}, {"heid", "nl"},
+    {"lijk", "nl"},  {"ijk", "nl"},    {"aar", "nl"},  {"eren", "nl de"},
 };
 constexpr float kEndingWeight = 0.5F;
 

@@ -77,9 +77,9 @@ std::string LowerText(absl::string_view text) {
 }
 
 Script ScriptOf(char32_t code) {
-  const ScriptRange* after =
-      std::upper_bound(std::begin(kScriptRanges), std::end(kScriptRanges), code,
-                       [](char32_t value, const ScriptRange& range) { return value < range.first; });
+  const ScriptRange* after = std::upper_bound(
+      std::begin(kScriptRanges), std::end(kScriptRanges), code,
+      [](char32_t value, const ScriptRange& range) { return value < range.first; });
   if (after == std::begin(kScriptRanges)) return Script::kNone;
   const ScriptRange& range = *(after - 1);
   return code <= range.last ? range.script : Script::kNone;

@@ -22,7 +22,7 @@ struct Delimited {
   absl::string_view open;
   absl::string_view close;
   char replacement;
-  bool to_the_end;  // when it does not close
+  bool to_the_end;        // when it does not close
   bool has_name = false;  // up to a }, behind the close
   bool is_absent = false;
 };
@@ -118,9 +118,9 @@ class ProseFilter {
   absl::string_view rest_;
   std::string prose_;
   Delimited delimited_[6] = {
-      {"```", "```", '\n', true},    {"~~~", "~~~", '\n', true}, {"$$", "$$", '\n', false},
-      {"\\(", "\\)", ' ', false},    {"\\[", "\\]", '\n', false},
-      {"\\begin{", "\\end{", '\n', false, true},
+      {"```", "```", '\n', true},  {"~~~", "~~~", '\n', true},
+      {"$$", "$$", '\n', false},   {"\\(", "\\)", ' ', false},
+      {"\\[", "\\]", '\n', false}, {"\\begin{", "\\end{", '\n', false, true},
   };
 };
 

@@ -237,9 +237,8 @@ TEST(MakeRewardTest, AnUnknownNameGetsTheNearestAndAllKnown) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(
       std::string(status.message()),
-      HasSubstr(
-          "length, math, multiple_choice, overlong, repetition, tag_count, textbook, found "
-          "\"exactmatch\"; did you mean \"exact_match\"?"));
+      HasSubstr("length, math, multiple_choice, overlong, repetition, tag_count, textbook, found "
+                "\"exactmatch\"; did you mean \"exact_match\"?"));
 }
 
 }  // namespace

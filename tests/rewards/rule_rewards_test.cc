@@ -106,9 +106,9 @@ TEST(OverlongTest, FallsOverTheCacheAsInDapo) {
   config.set_name("overlong");
   config.mutable_overlong()->set_max_completion_len(100);
   config.mutable_overlong()->set_soft_punish_cache(20);
-  const std::pair<int64_t, double> kCases[] = {{0, 0},      {79, 0},  {80, 0},   {81, -0.05},
-                                               {90, -0.5},  {99, -0.95}, {100, -1}, {101, -1},
-                                               {1 << 20, -1}};
+  const std::pair<int64_t, double> kCases[] = {{0, 0},      {79, 0},    {80, 0},
+                                               {81, -0.05}, {90, -0.5}, {99, -0.95},
+                                               {100, -1},   {101, -1},  {1 << 20, -1}};
   for (const auto& [n_tokens, expected] : kCases) {
     EXPECT_DOUBLE_EQ(TokenScore(config, n_tokens).value, expected) << n_tokens;
   }
@@ -166,7 +166,9 @@ TEST(ProseTest, LeavesMathematicsAndCodeOut) {
 
 TEST(LettersTest, LowerCaseIsUnicodes) {
   EXPECT_EQ(LowerText("ABC ÄÖÜ ΣΩ ЖЮ ǅ Ａ"), "abc äöü σω жю ǆ ａ");
-  EXPECT_EQ(LowerText("\xff" "A"), "\uFFFDa");
+  EXPECT_EQ(LowerText("\xff"
+                      "A"),
+            "\uFFFDa");
 }
 
 Score LanguageScore(const std::string& thinking, const std::string& language) {
@@ -184,12 +186,16 @@ struct Passage {
 
 // Our own sentences; each is of one language.
 constexpr Passage kPassages[] = {
-    {"en", "Let us first find how many apples she has left, then we multiply by the price of each."},
-    {"de", "Zuerst berechnen wir die Anzahl der Äpfel, die übrig sind, und dann den Preis für alle."},
+    {"en",
+     "Let us first find how many apples she has left, then we multiply by the price of each."},
+    {"de",
+     "Zuerst berechnen wir die Anzahl der Äpfel, die übrig sind, und dann den Preis für alle."},
     {"es", "Primero calculamos cuántas manzanas le quedan y después multiplicamos por el precio."},
     {"fr", "Nous devons d'abord trouver le nombre de pommes qui restent, puis calculer leur prix."},
-    {"it", "Prima dobbiamo trovare quante mele sono rimaste, poi calcoliamo il prezzo di ogni mela."},
-    {"nl", "Eerst moeten we weten hoeveel appels er over zijn, daarna berekenen we de prijs van alle."},
+    {"it",
+     "Prima dobbiamo trovare quante mele sono rimaste, poi calcoliamo il prezzo di ogni mela."},
+    {"nl",
+     "Eerst moeten we weten hoeveel appels er over zijn, daarna berekenen we de prijs van alle."},
     {"pt", "Primeiro precisamos saber quantas maçãs ainda tem, depois multiplicamos pelo preço."},
     {"ru", "Сначала найдём, сколько яблок осталось, а затем умножим это число на цену одного."},
     {"zh", "首先我们计算她还剩下多少个苹果，然后乘以每个苹果的价格。"},
@@ -220,8 +226,8 @@ TEST(LanguageConsistencyTest, AMixedTextHasTheShareOfItsWords) {
   const Score mixed = LanguageScore("we have to find the price of apples 我们先算出总和数", "en");
   EXPECT_DOUBLE_EQ(mixed.value, 0.5);
   EXPECT_EQ(mixed.reason, "mixed");
-  EXPECT_DOUBLE_EQ(LanguageScore("we have to find the price of apples 我们先算出总和数", "zh").value,
-                   0.5);
+  EXPECT_DOUBLE_EQ(
+      LanguageScore("we have to find the price of apples 我们先算出总和数", "zh").value, 0.5);
   // Within one script: two whole sentences, 17 and 14 words.
   const double share =
       LanguageScore(std::string(kPassages[0].text) + " " + kPassages[3].text, "en").value;
@@ -229,13 +235,16 @@ TEST(LanguageConsistencyTest, AMixedTextHasTheShareOfItsWords) {
 }
 
 TEST(LanguageConsistencyTest, MathematicsCodeNumbersAndNamesAreNoWords) {
-  EXPECT_EQ(LanguageScore("首先我们计算 $x + y$ 和 \\frac{a}{b}，`print(total)` 得到 x_1 = 42 km2 的值。", "zh")
-                .value,
-            1);
+  EXPECT_EQ(
+      LanguageScore("首先我们计算 $x + y$ 和 \\frac{a}{b}，`print(total)` 得到 x_1 = 42 km2 的值。",
+                    "zh")
+          .value,
+      1);
 }
 
 TEST(LanguageConsistencyTest, FewWordsSayNothing) {
-  for (const char* text : {"", "one two three four five six seven", "$a$ 1 2 3", "我们先算出总和"}) {
+  for (const char* text :
+       {"", "one two three four five six seven", "$a$ 1 2 3", "我们先算出总和"}) {
     const Score score = LanguageScore(text, "fr");
     EXPECT_EQ(score.value, 1) << text;
     EXPECT_EQ(score.reason, "few_words") << text;
@@ -273,10 +282,26 @@ std::string Choice(const std::string& prediction, const std::string& answer,
 }
 
 TEST(MultipleChoiceTest, ReadsTheLetterInItsManySpellings) {
-  for (const char* right : {"B", "b", "(B)", " B. ", "B)", "**B**", "\\text{B}", "$B$", "[B]",
-                            "\\textbf{(B)}", "option B", "Option (B)", "The answer is B", "B) 42",
-                            "(B) the dog", "B: because", "B, since it rains", "\\boxed{B}",
-                            "choice B.", "B or B"}) {
+  for (const char* right : {"B",
+                            "b",
+                            "(B)",
+                            " B. ",
+                            "B)",
+                            "**B**",
+                            "\\text{B}",
+                            "$B$",
+                            "[B]",
+                            "\\textbf{(B)}",
+                            "option B",
+                            "Option (B)",
+                            "The answer is B",
+                            "B) 42",
+                            "(B) the dog",
+                            "B: because",
+                            "B, since it rains",
+                            "\\boxed{B}",
+                            "choice B.",
+                            "B or B"}) {
     EXPECT_EQ(Choice(right, "B"), "1") << right;
     EXPECT_EQ(Choice(right, "C"), "0 mismatch") << right;
     EXPECT_EQ(Choice("B", right), "1") << right;
