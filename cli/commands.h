@@ -24,6 +24,7 @@ const Command& RunCommand();
 const Command& LearnerCommand();
 const Command& WorkerCommand();
 const Command& EvalCommand();
+const Command& LogitsCommand();
 const Command& ScoreCommand();
 const Command& ChatTemplateCommand();
 const Command& CheckpointCommand();

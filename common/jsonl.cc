@@ -84,6 +84,7 @@ absl::StatusOr<bool> JsonlReader::Next(JsonlRow& row) {
 
   row = JsonlRow();
   row.line = line_number_;
+  row.bytes = line_.size();
   row.where = absl::StrCat(path_, ":", line_number_);
   if (too_long_) {
     row.status = absl::ResourceExhaustedError(

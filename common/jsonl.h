@@ -15,6 +15,7 @@ namespace r1 {
 
 struct JsonlRow {
   int64_t line = 0;       // from 1, empty lines counted
+  size_t bytes = 0;       // of the line
   std::string where;      // "path:line", for errors about the row
   absl::Status status;    // why the row cannot be used: bad JSON or UTF-8, no object, too long
   nlohmann::json object;  // when status is ok

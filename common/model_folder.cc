@@ -19,6 +19,7 @@ namespace {
 
 // Tensors begin at cache lines of the snapshot, whatever their alignment on disk.
 constexpr size_t kAlignment = 64;
+constexpr char kHeadName[] = "lm_head.weight";
 
 // Layer of "model.layers.<n>.…", or -1.
 int LayerOf(absl::string_view name) {
@@ -43,6 +44,25 @@ std::set<int> MtpLayers(const ModelSpec& spec, const StoredModel& model) {
   return skipped;
 }
 
+// What some checkpoints hold beside their weights: rotary frequencies, which follow from the
+// config, and the head once more that tied embeddings are.
+bool IsRedundant(const ModelSpec& spec, absl::string_view name) {
+  return absl::EndsWith(name, ".rotary_emb.inv_freq") || (spec.tie_embeddings && name == kHeadName);
+}
+
+// A head beside tied embeddings must be no other than these: the config or the file is wrong.
+absl::Status CheckTiedHead(const ModelSpec& spec, const StoredModel& model) {
+  const StoredTensor* head = spec.tie_embeddings ? model.FindOrNull(kHeadName) : nullptr;
+  if (head == nullptr) return absl::OkStatus();
+  R1_ASSIGN_OR_RETURN(const int index, spec.FindWeight(WeightRole::kEmbedding));
+  const WeightSpec& embedding = spec.weights[static_cast<size_t>(index)];
+  const TensorView& tied = model.FindOrNull(embedding.name)->view;
+  if (head->view.dtype == tied.dtype && head->view.bytes == tied.bytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(head->file, ": tensor ", kHeadName, ": expected the values of ", embedding.name,
+                   ", since config.json says tie_word_embeddings, found others"));
+}
+
 // Both ways: every weight of the spec is stored with its shape, and nothing else is stored.
 absl::Status CheckStored(const ModelSpec& spec, const StoredModel& model) {
   std::set<absl::string_view> expected_names;
@@ -64,7 +84,7 @@ absl::Status CheckStored(const ModelSpec& spec, const StoredModel& model) {
   for (const StoredTensor& stored : model.tensors()) {
     const TensorView& view = stored.view;
     if (expected_names.count(view.name) > 0 || mtp_layers.count(LayerOf(view.name)) > 0 ||
-        model.IsScale(stored)) {
+        model.IsScale(stored) || IsRedundant(spec, view.name)) {
       continue;
     }
     return absl::InvalidArgumentError(absl::StrCat(
@@ -94,6 +114,7 @@ uint64_t AlignedBytes(const WeightSpec& weight) {
 absl::StatusOr<WeightsSnapshot> ReadModelFolder(const std::string& folder, const ModelSpec& spec) {
   R1_ASSIGN_OR_RETURN(const StoredModel model, StoredModel::Open(folder));
   R1_RETURN_IF_ERROR(CheckStored(spec, model));
+  R1_RETURN_IF_ERROR(CheckTiedHead(spec, model));
 
   // Bounded: the files were seen to hold these shapes.
   uint64_t bytes_total = 0;

@@ -11,9 +11,10 @@
 namespace r1::kernels {
 
 // One row a position, [cos | sin] of `dim` floats each: cosines repeated for both channels of a
-// pair, sines negative for the first channel of a pair. Frequencies theta^(-2i / dim) and angles
-// are fp32, as the published models were trained.
-std::vector<float> MakeRopeTable(int dim, double theta, bool interleaved, int positions);
+// pair, sines negative for the first channel of a pair; both times `magnitude`. Pair i turns by
+// position * inverse_frequencies[i]; the angles are fp32, as the published models were trained.
+std::vector<float> MakeRopeTable(const std::vector<float>& inverse_frequencies, float magnitude,
+                                 bool interleaved, int positions);
 
 struct RopeArgs {
   const float* table = nullptr;  // MakeRopeTable

@@ -1,5 +1,6 @@
 #include "common/models/model_spec.h"
 
+#include <cmath>
 #include <unordered_set>
 #include <utility>
 
@@ -27,9 +28,20 @@ std::string Describe(WeightRole role, int layer, int expert) {
 
 }  // namespace
 
+RopeSpec PlainRope(int dim, double theta, bool interleaved) {
+  RopeSpec rope;
+  rope.dim = dim;
+  rope.interleaved = interleaved;
+  for (int i = 0; i < dim / 2; ++i) {
+    rope.inverse_frequencies.push_back(static_cast<float>(1.0 / std::pow(theta, 2.0 * i / dim)));
+  }
+  return rope;
+}
+
 bool WeightSpec::is_norm() const {
   return role == WeightRole::kFinalNorm || role == WeightRole::kAttentionNorm ||
          role == WeightRole::kQueryNorm || role == WeightRole::kKvNorm ||
+         role == WeightRole::kQueryHeadNorm || role == WeightRole::kKeyHeadNorm ||
          role == WeightRole::kMlpNorm;
 }
 
@@ -57,6 +69,12 @@ int64_t ModelSpec::active_parameters() const {
         weight.expert >= layers[static_cast<size_t>(weight.layer)].moe->experts_per_token;
     if (!idle) count += weight.elements();
   }
+  return count;
+}
+
+int64_t ModelSpec::routed_experts() const {
+  int64_t count = 0;
+  for (const LayerSpec& layer : layers) count += layer.moe.has_value() ? layer.moe->experts : 0;
   return count;
 }
 
@@ -117,8 +135,28 @@ std::string WeightRoleName(WeightRole role) {
       return "kv_norm";
     case WeightRole::kKvUp:
       return "kv_up";
+    case WeightRole::kQueryDownBias:
+      return "query_down_bias";
+    case WeightRole::kKvDownBias:
+      return "kv_down_bias";
+    case WeightRole::kKey:
+      return "key";
+    case WeightRole::kValue:
+      return "value";
     case WeightRole::kOutput:
       return "output";
+    case WeightRole::kQueryBias:
+      return "query_bias";
+    case WeightRole::kKeyBias:
+      return "key_bias";
+    case WeightRole::kValueBias:
+      return "value_bias";
+    case WeightRole::kOutputBias:
+      return "output_bias";
+    case WeightRole::kQueryHeadNorm:
+      return "query_head_norm";
+    case WeightRole::kKeyHeadNorm:
+      return "key_head_norm";
     case WeightRole::kMlpNorm:
       return "mlp_norm";
     case WeightRole::kGate:
@@ -127,6 +165,12 @@ std::string WeightRoleName(WeightRole role) {
       return "up";
     case WeightRole::kDown:
       return "down";
+    case WeightRole::kGateBias:
+      return "gate_bias";
+    case WeightRole::kUpBias:
+      return "up_bias";
+    case WeightRole::kDownBias:
+      return "down_bias";
     case WeightRole::kRouter:
       return "router";
     case WeightRole::kRouterBias:

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "rollout/engine/layer_sizes.h"
 #include "rollout/engine/model_runner.h"
 #include "rollout/engine/sampler.h"
 #include "rollout/engine/scheduler.h"
@@ -33,9 +34,25 @@ absl::Status CheckOptions(const EngineOptions& options) {
   return CheckRange("block_tokens", options.block_tokens, 1, 4096);
 }
 
+absl::Status CheckFilter(const TokenFilter& filter) {
+  const auto refuse = [](absl::string_view name, absl::string_view expected, double found) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": expected ", expected, ", found ", found));
+  };
+  if (!(std::isfinite(filter.repetition_penalty) && filter.repetition_penalty > 0)) {
+    return refuse("repetition_penalty", "a number above 0", filter.repetition_penalty);
+  }
+  if (filter.top_k < 0) return refuse("top_k", "at least 1, or 0 for all", filter.top_k);
+  if (!(filter.top_p > 0 && filter.top_p <= 1)) {
+    return refuse("top_p", "above 0 and up to 1", filter.top_p);
+  }
+  if (!(filter.min_p >= 0 && filter.min_p <= 1)) return refuse("min_p", "0 to 1", filter.min_p);
+  return absl::OkStatus();
+}
+
 // Blocks that fit into the cache, but no more than all running samples could ever use.
 int BlockCount(const ModelSpec& spec, const EngineOptions& options) {
-  const int64_t block_bytes = ModelRunner::CacheBytesPerToken(spec) * options.block_tokens;
+  const int64_t block_bytes = CacheBytesPerToken(spec) * options.block_tokens;
   const int64_t fitting = (int64_t{options.kv_cache_mib} << 20) / block_bytes;
   const int64_t longest =
       (int64_t{spec.positions_max} + options.block_tokens - 1) / options.block_tokens;
@@ -89,9 +106,7 @@ class EngineImpl : public Engine {
       }
       group->samples.push_back({.sample_index = sample_index,
                                 .rng = Rng(shared->run_seed, shared->stage_index, shared->purpose,
-                                           shared->group_id, sample_index),
-                                .token_ids = {},
-                                .logprobs = {}});
+                                           shared->group_id, sample_index)});
       // A group with more samples than may run at a time goes in parts.
       if (static_cast<int>(group->samples.size()) == options_.running_samples_max)
         scheduler_.Add(std::move(group));
@@ -115,6 +130,9 @@ class EngineImpl : public Engine {
     }
     return finished;
   }
+
+  absl::StatusOr<std::vector<float>> Logits(const std::vector<int32_t>& ids,
+                                            int tokens_a_step) override;
 
   void Cancel(uint64_t request_id) override {
     scheduler_.Cancel(request_id);
@@ -188,6 +206,7 @@ absl::Status EngineImpl::CheckRequest(const GroupRequest& request) const {
     return absl::InvalidArgumentError(absl::StrCat(
         "temperature: expected 0 or at least ", kTemperatureMin, ", found ", request.temperature));
   }
+  R1_RETURN_IF_ERROR(CheckFilter(request.filter));
   R1_RETURN_IF_ERROR(CheckIds("prompt_ids", request.prompt_ids));
   R1_RETURN_IF_ERROR(CheckIds("stop_ids", request.stop_ids));
   // The last token of a response is never computed, only drawn.
@@ -218,11 +237,11 @@ void EngineImpl::FillBatch() {
 }
 
 absl::Status EngineImpl::CheckDraws() const {
-  size_t draw = 0;
+  DrawReader draws(batch_.draws);
   for (const ScheduledTokens& tokens : plan_.tokens) {
     if (!tokens.draws()) continue;
     for (const Sample& sample : tokens.sequence->samples) {
-      if (std::isfinite(batch_.draws.logprobs[draw++])) continue;
+      if (std::isfinite(draws.Next(*tokens.sequence->request).logprob)) continue;
       return absl::DataLossError(absl::StrCat(
           "policy version ", stats_.policy_version, " gives logits that are not finite: request ",
           tokens.sequence->request->request_id, ", sample ", sample.sample_index,
@@ -234,7 +253,7 @@ absl::Status EngineImpl::CheckDraws() const {
 }
 
 void EngineImpl::AcceptDraws() {
-  size_t draw = 0;
+  DrawReader reader(batch_.draws);
   for (const ScheduledTokens& tokens : plan_.tokens) {
     Sequence& sequence = *tokens.sequence;
     const bool draws = tokens.draws();
@@ -244,12 +263,46 @@ void EngineImpl::AcceptDraws() {
     }
     if (!draws) continue;
     for (Sample& sample : sequence.samples) {
-      AcceptToken(*sequence.request, batch_.draws.tokens[draw], batch_.draws.logprobs[draw],
-                  &sample);
-      ++draw;
+      AcceptToken(*sequence.request, reader.Next(*sequence.request), &sample);
       ++stats_.generated_tokens_total;
     }
   }
+}
+
+absl::StatusOr<std::vector<float>> EngineImpl::Logits(const std::vector<int32_t>& ids,
+                                                      int tokens_a_step) {
+  if (!loaded_ || !idle()) {
+    return absl::FailedPreconditionError(
+        "logits were asked for without weights or while requests "
+        "are unfinished");
+  }
+  const int tokens = static_cast<int>(std::min<size_t>(ids.size(), 1 << 30));
+  if (tokens < 1 || tokens > TokensMax()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected 1 to ", TokensMax(), " ids, found ", ids.size()));
+  }
+  const int step_max = options_.running_samples_max + options_.prefill_tokens_max;
+  if (tokens_a_step < 1 || tokens_a_step > step_max) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tokens_a_step: expected 1 to ", step_max, ", found ", tokens_a_step));
+  }
+  R1_RETURN_IF_ERROR(CheckIds("ids", ids));
+  BlockTable blocks = blocks_.Allocate(tokens);
+  std::vector<float> logits(static_cast<size_t>(tokens) * static_cast<size_t>(spec_.vocab));
+  for (int first = 0; first < tokens; first += tokens_a_step) {
+    const int count = std::min(tokens_a_step, tokens - first);
+    batch_.Clear();
+    for (int position = first; position < first + count; ++position) {
+      batch_.token_ids.push_back(ids[position]);
+      batch_.positions.push_back(position);
+      batch_.contexts.push_back(position + 1);
+      batch_.block_tables.push_back(blocks.data());
+    }
+    runner_.Run(model_, &batch_);
+    runner_.Logits(model_, count, &logits[static_cast<size_t>(first) * spec_.vocab]);
+  }
+  blocks_.Free(&blocks);
+  return logits;
 }
 
 }  // namespace
@@ -257,13 +310,13 @@ void EngineImpl::AcceptDraws() {
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const ModelSpec& spec,
                                                        const EngineOptions& options) {
   R1_RETURN_IF_ERROR(CheckOptions(options));
-  R1_RETURN_IF_ERROR(Annotate(ModelRunner::CheckSpec(spec), "engine"));
+  R1_RETURN_IF_ERROR(Annotate(CheckSpec(spec), "engine"));
   R1_ASSIGN_OR_RETURN(const kernels::IsaName isa, kernels::ParseIsa(options.isa));
   const int block_count = BlockCount(spec, options);
   if (block_count < 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "engine option kv_cache_mib: ", options.kv_cache_mib, " MiB hold no block of ",
-        options.block_tokens, " tokens of ", ModelRunner::CacheBytesPerToken(spec), " bytes each"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("engine option kv_cache_mib: ", options.kv_cache_mib, " MiB hold no block of ",
+                     options.block_tokens, " tokens of ", CacheBytesPerToken(spec), " bytes each"));
   }
   return std::make_unique<EngineImpl>(spec, options, isa, block_count);
 }

@@ -89,7 +89,11 @@ TEST(RopeTest, RotatesPairsByPositionTimesFrequency) {
   const std::vector<float> x = RandomFloats(rng, positions.size() * stride);
   for (const int dim : {2, 4, 16, 24, 64}) {
     for (const bool interleaved : {true, false}) {
-      const std::vector<float> table = MakeRopeTable(dim, 1000.0, interleaved, 1000);
+      std::vector<float> frequencies;
+      for (int i = 0; i < dim / 2; ++i) {
+        frequencies.push_back(static_cast<float>(1.0 / std::pow(1000.0, 2.0 * i / dim)));
+      }
+      const std::vector<float> table = MakeRopeTable(frequencies, 1, interleaved, 1000);
       std::vector<float> first;
       for (const KernelTable* kernels : AllKernels()) {
         std::vector<float> y(x.size());

@@ -388,7 +388,7 @@ TEST(EngineCreateTest, BadOptionsAreRefusedByName) {
 
 TEST(EngineCreateTest, SizesThatTheKernelsLackAreRefusedByLayer) {
   ModelSpec spec = SmallSpec();
-  spec.layers[1].attention.qk_rope_head_dim = 7;
+  spec.layers[1].mla->qk_rope_head_dim = 7;
   const absl::Status status = Engine::Create(spec, {}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("layer 1"));
@@ -399,7 +399,7 @@ TEST(EngineCreateTest, SizesThatTheKernelsLackAreRefusedByLayer) {
 
 TEST(EngineCreateTest, ACacheThatHoldsNoBlockIsRefused) {
   ModelSpec spec = SmallSpec();
-  for (LayerSpec& layer : spec.layers) layer.attention.kv_lora_rank = 1 << 16;
+  for (LayerSpec& layer : spec.layers) layer.mla->kv_lora_rank = 1 << 16;
   const absl::Status status = Engine::Create(spec, {.kv_cache_mib = 1}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("hold no block"));

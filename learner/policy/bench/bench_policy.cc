@@ -116,7 +116,7 @@ void Breakdown(const ModelSpec& spec, const PackedBatch& batch) {
     return at::randn(shape, at::kFloat).mul_(0.1).set_requires_grad(true);
   };
   const int64_t T = batch.token_count(), D = spec.hidden;
-  const MlaSpec& mla = spec.layers[0].attention;
+  const MlaSpec& mla = *spec.layers[0].mla;
   const int64_t q_width = int64_t{mla.heads} * (mla.qk_nope_head_dim + mla.qk_rope_head_dim);
   const int64_t kv_width = int64_t{mla.heads} * (mla.qk_nope_head_dim + mla.v_head_dim);
   const int64_t down_width = mla.kv_lora_rank + mla.qk_rope_head_dim;
@@ -133,7 +133,7 @@ void Breakdown(const ModelSpec& spec, const PackedBatch& batch) {
   const at::Tensor q = leaf({T, q_width}), kv_down = leaf({T, down_width}),
                    kv = leaf({T, kv_width});
   Report("attention", layers, {q, kv_down, kv},
-         [&] { return Tensors{Attention(kernels, mla, rope, batch, q, kv_down, kv)}; });
+         [&] { return Tensors{LatentAttention(kernels, mla, rope, batch, q, kv_down, kv)}; });
   const at::Tensor values = leaf({T, v_width}), wo = leaf({D, v_width});
   Report("output", layers, {residual, values, wo},
          [&] { return Tensors{ProjectAdd(kernels, residual, values, wo)}; });

@@ -1,0 +1,39 @@
+// ReadModelSpec: config.json and generation_config.json of a Hugging Face folder.
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/filesystem.h"
+#include "common/json.h"
+#include "common/models/config_fields.h"
+#include "common/models/model_spec.h"
+
+namespace r1 {
+namespace {
+
+constexpr uint64_t kConfigBytesMax = 1 << 20;
+
+}  // namespace
+
+absl::StatusOr<ModelSpec> ReadModelSpec(const std::string& folder) {
+  FileSystem& files = RealFileSystem();
+  const std::string path = JoinPath(folder, "config.json");
+  R1_ASSIGN_OR_RETURN(const std::string config_json, files.Read(path, kConfigBytesMax));
+  absl::StatusOr<ModelSpec> spec = ParseModelSpec(config_json);
+  if (!spec.ok()) return Annotate(spec.status(), path);
+
+  const std::string generation_path = JoinPath(folder, "generation_config.json");
+  if (!files.Exists(generation_path)) return spec;
+  R1_ASSIGN_OR_RETURN(const std::string text, files.Read(generation_path, kConfigBytesMax));
+  R1_ASSIGN_OR_RETURN(const nlohmann::json generation, ParseJson(text, generation_path));
+  if (!generation.is_object()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(generation_path, ": expected an object, found ", DescribeJson(generation)));
+  }
+  const JsonFields fields(generation, generation_path);
+  if (fields.FindOrNull("eos_token_id") == nullptr) return spec;
+  R1_ASSIGN_OR_RETURN(spec->eos_ids, ReadEosIds(fields));
+  return spec;
+}
+
+}  // namespace r1
