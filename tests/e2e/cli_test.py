@@ -177,7 +177,8 @@ def check_dense_presets(r1, folder):
     """Dense models go through pretrain, sft and grpo too."""
     for preset in ("qwen_tiny", "llama_tiny"):
         run_dir = folder / preset
-        overrides = [f"model.preset={preset}", "stage.rl.grpo.steps=3"]
+        overrides = [f"model.preset={preset}", "stage.rl.grpo.steps=3",
+                     "stage.rl.grpo.policy_lag_max=0"]
         result = r1_process.call(r1, r1_process.arguments_of(CHAOS, run_dir, overrides))
         assert result.returncode == 0, result
         gap = "mismatch/logprob_abs_mean"  # between engine and learner

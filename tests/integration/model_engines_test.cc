@@ -1,5 +1,6 @@
 // The golden checkpoints in both engines: the rollout engine's prefill, its step-by-step decode and
-// the learner agree with each other, and all with transformers.
+// the learner agree with each other. That each agrees with transformers is shown where it is
+// (engine_golden_test, model_golden_test).
 
 #include <gtest/gtest.h>
 
@@ -45,7 +46,6 @@ TEST_P(ModelEnginesTest, PrefillDecodeAndLearnerAgree) {
   ASSERT_TRUE(prefill.ok()) << prefill.status();
   ASSERT_TRUE(decode.ok()) << decode.status();
   EXPECT_EQ(*prefill, *decode);
-  EXPECT_LT(Difference(*prefill, golden_.logits), 1e-4 * golden_.scale());
 
   auto policy = learner::Policy::Create(golden_.spec, {}, 1);
   ASSERT_TRUE(policy.ok()) << policy.status();
@@ -55,23 +55,6 @@ TEST_P(ModelEnginesTest, PrefillDecodeAndLearnerAgree) {
   const auto learned = (*policy)->Logits(batch);
   ASSERT_TRUE(learned.ok()) << learned.status();
   EXPECT_LT(Difference(*learned, *prefill), 1e-5 * golden_.scale());
-}
-
-TEST_P(ModelEnginesTest, GreedyTokensAreThoseOfTransformers) {
-  rollout::GroupRequest request;
-  request.prompt_ids.assign(golden_.ids.begin(), golden_.ids.begin() + golden_.prompt_tokens);
-  request.sample_indices = {0};
-  request.temperature = 0;
-  request.response_tokens_max = static_cast<uint32_t>(golden_.greedy.size());
-  ASSERT_TRUE(engine_->Submit(std::move(request)).ok());
-  std::vector<rollout::GeneratedSample> samples;
-  while (!engine_->idle()) {
-    auto finished = engine_->Step();
-    ASSERT_TRUE(finished.ok()) << finished.status();
-    samples.insert(samples.end(), finished->begin(), finished->end());
-  }
-  ASSERT_EQ(samples.size(), 1u);
-  EXPECT_EQ(samples[0].token_ids, golden_.greedy);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, ModelEnginesTest, testing::ValuesIn(ModelCaseNames()),
