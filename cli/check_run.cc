@@ -19,10 +19,10 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded) {
   if (!model.ok()) report("model", model.status().message());
   for (const v1::StageConfig& stage : config.stage()) {
     for (const v1::RewardConfig& reward : stage.reward()) {
-      const absl::Status known = rewards::MakeReward(reward.name()).status();
-      if (!known.ok())
-        report(absl::StrCat("stage.", stage.name(), ".reward.", reward.name(), ".name"),
-               known.message());
+      const absl::Status made = rewards::MakeReward(reward).status();
+      if (made.ok()) continue;
+      const std::string path = absl::StrCat("stage.", stage.name(), ".reward.", reward.name());
+      report(absl::StrCat(path, reward.has_plugin() ? ".plugin" : ".name"), made.message());
     }
     if (model.ok() && stage.sampling().response_tokens_max() >= model->spec.positions_max) {
       report(absl::StrCat("stage.", stage.name(), ".sampling.response_tokens_max"),

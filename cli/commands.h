@@ -26,6 +26,8 @@ const Command& WorkerCommand();
 const Command& EvalCommand();
 const Command& LogitsCommand();
 const Command& ScoreCommand();
+const Command& ChatTemplateCommand();
+const Command& CheckpointCommand();
 const Command& StatusCommand();
 const Command& TokenizeCommand();
 const Command& VersionCommand();

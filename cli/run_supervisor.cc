@@ -24,6 +24,8 @@ constexpr double kStatusEverySeconds = 0.5;
 constexpr double kHealthySeconds = 30;
 constexpr double kWorkerFarewellSeconds = 3;
 constexpr int kWorkerFailuresMax = 8;  // in a row, of one worker
+// A worker that was silent for so many worker_timeout_seconds will not come back by itself.
+constexpr double kSilentTimeouts = 3;
 constexpr size_t kTailLines = 5;
 // Containers often forbid the cross-memory attach that the shared-memory transport would use; ranks
 // that wait give their core away.
@@ -150,6 +152,23 @@ absl::Status RunSupervisor::TendWorkers() {
   return absl::OkStatus();
 }
 
+void RunSupervisor::KillSilentWorkers(const v1::RunStatus& status) {
+  const double patience = kSilentTimeouts * config_.rollout().worker_timeout_seconds();
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    WorkerSlot& slot = workers_[i];
+    if (!slot.process) continue;
+    const v1::WorkerStatus* row = nullptr;  // the last: a worker may have joined again
+    for (const v1::WorkerStatus& worker : status.workers()) {
+      if (worker.pid() == slot.process->pid()) row = &worker;
+    }
+    if (row == nullptr || row->connected() || row->last_seen_seconds() < patience) continue;
+    progress_.ClearBar();
+    std::cerr << "worker_" << i << " lives but has been silent for more than " << patience
+              << " s; killing it\n";
+    slot.process->Signal(SIGKILL, true);
+  }
+}
+
 void RunSupervisor::ForwardStop() {
   if (stop_forwarded_ || !stop_.raised()) return;
   // Rank 0 itself, not mpirun, which would kill all ranks; rank 0 tells the others. Before it has
@@ -207,11 +226,12 @@ int RunSupervisor::Run() {
     const double now = RealClock().MonotonicSeconds();
     if (now >= next_status) {
       next_status = now + kStatusEverySeconds;
-      if (status_client_ != nullptr && options_.style == ProgressStyle::kTerminal) {
+      if (status_client_ != nullptr) {
         const auto answer = status_client_->GetStatus(0.5);
         status = answer.ok() ? std::optional(*answer) : std::nullopt;
       }
-      progress_.Update(status);
+      if (status && !stop_forwarded_) KillSilentWorkers(*status);
+      progress_.Update(options_.style == ProgressStyle::kTerminal ? status : std::nullopt);
     }
     // Short sleeps; a raised stop must not turn them into a busy loop.
     if (stop_.raised()) {

@@ -61,22 +61,24 @@ absl::StatusOr<std::optional<Fp8Blocks>> ParseFp8Blocks(const std::string& hf_co
 }
 
 absl::Status DequantizeFp8(const TensorView& weight, const TensorView& scales, Fp8Blocks blocks,
-                           std::span<float> values) {
+                           std::span<float> values, int64_t begin) {
   R1_CHECK(weight.dtype == DType::kF8E4M3);
-  R1_CHECK(values.size() == static_cast<size_t>(weight.elements()));
+  R1_CHECK(begin >= 0);
+  const int64_t end = begin + static_cast<int64_t>(values.size());
+  R1_CHECK(end <= weight.elements());
   R1_RETURN_IF_ERROR(CheckGrid(weight, scales, blocks));
   std::vector<float> grid(static_cast<size_t>(scales.elements()));
   ToFloats(scales.dtype, scales.bytes, grid);
-  ToFloats(weight.dtype, weight.bytes, values);
+  ToFloats(weight.dtype, weight.bytes.substr(static_cast<size_t>(begin), values.size()), values);
   const int64_t columns = weight.shape[1];
-  float* value = values.data();
-  for (int64_t row = 0; row < weight.shape[0]; ++row) {
-    const float* scale = grid.data() + row / blocks.rows * scales.shape[1];
-    for (int64_t column = 0; column < columns; column += blocks.columns) {
-      const int64_t end = std::min(column + blocks.columns, columns);
-      for (int64_t i = column; i < end; ++i) *value++ *= *scale;
-      ++scale;
-    }
+  for (int64_t at = begin; at < end;) {
+    const int64_t row = at / columns, column = at % columns;
+    const int64_t block = column / blocks.columns;
+    const float scale = grid[static_cast<size_t>(row / blocks.rows * scales.shape[1] + block)];
+    // Up to the end of the block in this row.
+    const int64_t stop =
+        std::min(row * columns + std::min((block + 1) * blocks.columns, columns), end);
+    for (; at < stop; ++at) values[static_cast<size_t>(at - begin)] *= scale;
   }
   return absl::OkStatus();
 }

@@ -23,10 +23,11 @@ struct Fp8Blocks {
 [[nodiscard]] absl::StatusOr<std::optional<Fp8Blocks>> ParseFp8Blocks(
     const std::string& hf_config_json, const std::string& where);
 
-// The weight's values times their scales. InvalidArgument when the weight is not a matrix of
-// F8_E4M3, or the scales are not a grid of F32, BF16 or F16 for it.
-//   values  [rows, columns] fp32
+// The weight's values times their scales, values.size() of them from element `begin` on.
+// InvalidArgument when the weight is not a matrix of F8_E4M3, or the scales are not a grid of F32,
+// BF16 or F16 for it.
 [[nodiscard]] absl::Status DequantizeFp8(const TensorView& weight, const TensorView& scales,
-                                         Fp8Blocks blocks, std::span<float> values);
+                                         Fp8Blocks blocks, std::span<float> values,
+                                         int64_t begin = 0);
 
 }  // namespace r1

@@ -32,6 +32,10 @@ struct MappedSafetensors {
 // they are touched; what streams through a large model calls it to stay small.
 void ReleasePages(absl::string_view mapped_bytes);
 
+// What stands before the data of these tensors: the length and the header, padded to a multiple of
+// 8 bytes. Their bytes are not looked at.
+std::string SafetensorsFront(const std::vector<TensorView>& tensors);
+
 // One file, synced. Byte-identical for equal input; the data begins at a multiple of 8.
 [[nodiscard]] absl::Status WriteSafetensors(FileSystem& filesystem, const std::string& path,
                                             const std::vector<TensorView>& tensors);

@@ -129,7 +129,8 @@ bool StoredModel::IsScale(const StoredTensor& tensor) const {
   return stored != nullptr && stored->view.dtype == DType::kF8E4M3;
 }
 
-absl::Status StoredModel::ReadFloats(const StoredTensor& tensor, std::span<float> values) const {
+absl::Status StoredModel::ReadFloats(const StoredTensor& tensor, std::span<float> values,
+                                     int64_t begin) const {
   const TensorView& view = tensor.view;
   const std::string where = absl::StrCat(tensor.file, ": tensor ", Quoted(view.name));
   if (!IsFloat(view.dtype)) {
@@ -137,7 +138,9 @@ absl::Status StoredModel::ReadFloats(const StoredTensor& tensor, std::span<float
         where, ": expected dtype F32, BF16, F16 or F8_E4M3, found ", DTypeName(view.dtype)));
   }
   if (view.dtype != DType::kF8E4M3) {
-    ToFloats(view.dtype, view.bytes, values);
+    const auto width = static_cast<size_t>(DTypeBytes(view.dtype));
+    ToFloats(view.dtype,
+             view.bytes.substr(static_cast<size_t>(begin) * width, values.size() * width), values);
     return absl::OkStatus();
   }
   const StoredTensor* scales = FindOrNull(ScaleName(view.name));
@@ -151,7 +154,7 @@ absl::Status StoredModel::ReadFloats(const StoredTensor& tensor, std::span<float
         absl::StrCat(where, ": is F8_E4M3, but ", JoinPath(folder_, "config.json"),
                      " has no quantization_config, which says the size of its blocks"));
   }
-  return Annotate(DequantizeFp8(view, scales->view, **blocks_, values), tensor.file);
+  return Annotate(DequantizeFp8(view, scales->view, **blocks_, values, begin), tensor.file);
 }
 
 }  // namespace r1

@@ -38,10 +38,12 @@ class StoredModel {
   // Whether the tensor is such scales, of a weight that is stored here.
   bool IsScale(const StoredTensor& tensor) const;
 
-  // The values as fp32, view.elements() of them; F8_E4M3 weights are multiplied by their scales.
+  // The values as fp32, values.size() of them from element `begin` on; F8_E4M3 weights are
+  // multiplied by their scales.
   // InvalidArgument names file and tensor: another dtype than these, an F8_E4M3 weight without
   // scales, scales of another grid.
-  [[nodiscard]] absl::Status ReadFloats(const StoredTensor& tensor, std::span<float> values) const;
+  [[nodiscard]] absl::Status ReadFloats(const StoredTensor& tensor, std::span<float> values,
+                                        int64_t begin = 0) const;
 
  private:
   absl::Status AddFile(const std::string& path);

@@ -13,11 +13,11 @@ absl::StatusOr<Scorer::RewardSets> MakeRewardSets(const v1::StageSpec& spec) {
   Scorer::RewardSets sets;
   for (const v1::RewardSet& set : spec.reward_sets()) {
     std::vector<Scorer::WeightedReward>& rewards = sets[set.name()];
-    for (const v1::RewardSpec& reward : set.rewards()) {
+    for (const v1::RewardConfig& reward : set.rewards()) {
       Scorer::WeightedReward& weighted = rewards.emplace_back();
       weighted.name = reward.name();
       weighted.weight = reward.weight();
-      R1_ASSIGN_OR_RETURN(weighted.reward, rewards::MakeReward(reward.name()));
+      R1_ASSIGN_OR_RETURN(weighted.reward, rewards::MakeReward(reward));
     }
   }
   return sets;

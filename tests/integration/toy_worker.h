@@ -187,7 +187,7 @@ inline v1::StageSpec ToyStage(uint32_t stage_index) {
   for (const char* name : {"train", "held_out"}) {
     v1::RewardSet& set = *spec.add_reward_sets();
     set.set_name(name);
-    v1::RewardSpec& reward = *set.add_rewards();
+    v1::RewardConfig& reward = *set.add_rewards();
     reward.set_name("vowels");
     reward.set_weight(2);
   }
@@ -230,7 +230,7 @@ inline StageTools ToyTools(const v1::StageSpec& spec, double step_seconds) {
   Scorer::RewardSets sets;
   for (const v1::RewardSet& set : spec.reward_sets()) {
     std::vector<Scorer::WeightedReward>& rewards = sets[set.name()];
-    for (const v1::RewardSpec& reward : set.rewards()) {
+    for (const v1::RewardConfig& reward : set.rewards()) {
       rewards.push_back({.name = reward.name(),
                          .weight = reward.weight(),
                          .reward = std::make_unique<ToyReward>()});
