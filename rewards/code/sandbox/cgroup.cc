@@ -63,6 +63,14 @@ bool HasWord(absl::string_view text, absl::string_view word, absl::string_view s
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
+void KillAll(const std::string& folder) {
+  const std::string pids = ReadGroupFile(folder, "cgroup.procs");
+  for (const absl::string_view line : absl::StrSplit(pids, '\n', absl::SkipEmpty())) {
+    int pid = 0;
+    if (absl::SimpleAtoi(line, &pid) && pid > 0) kill(pid, SIGKILL);
+  }
+}
+
 // Groups of processes that were killed before they could clean up.
 void RemoveStaleGroups(const std::string& folder) {
   const auto names = RealFileSystem().List(folder);
@@ -197,11 +205,13 @@ RunCgroup& RunCgroup::operator=(RunCgroup&& other) noexcept {
 
 RunCgroup::~RunCgroup() { Remove(); }
 
-// The processes are dead, but the kernel may need a moment to let go of them.
+// The processes died with their pid namespace, but the kernel may need a moment to let go of them.
+// Should one have got away, this is the second net.
 void RunCgroup::Remove() {
   for (Part& part : parts_) {
     part.procs.Close();
     for (int tries = 0; rmdir(part.hierarchy.folder.c_str()) != 0 && errno == EBUSY; ++tries) {
+      if (tries >= 10) KillAll(part.hierarchy.folder);
       if (tries == 200) {
         R1_LOG(kError) << "cannot remove " << part.hierarchy.folder;
         break;

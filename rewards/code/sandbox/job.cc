@@ -121,11 +121,12 @@ class Supervisor {
     // Backstops for what the control group does together, and all there is without one.
     request.cpu_seconds = static_cast<uint32_t>(std::ceil(job.limits.cpu_seconds)) + 1;
     request.files_bytes = job.limits.files_bytes;
-    if (!Contains(layers_, Layer::kCgroupMemory)) {
+    if (Contains(layers_, Layer::kMemoryRlimit)) {
       request.address_space_bytes = job.limits.memory_bytes + (256ull << 20);
     }
-    request.processes = Contains(layers_, Layer::kCgroupPids) ? job.limits.processes * 2 + 64
-                                                              : job.limits.processes + 8;
+    // Counted a user: the slot's own processes are among them.
+    request.processes = Contains(layers_, Layer::kMemoryRlimit) ? job.limits.processes + 8
+                                                                : job.limits.processes * 2 + 64;
     for (const std::string& argument : job.arguments) {
       if (request.argument_bytes + argument.size() + 1 > kArgumentBytesMax) {
         return absl::InternalError("a job's arguments are too long");
@@ -254,7 +255,7 @@ class Supervisor {
         watched.result.passed_cpu_limit = true;
         Kill(watched);
       }
-      const bool watches_memory = !Contains(layers_, Layer::kCgroupMemory);
+      const bool watches_memory = Contains(layers_, Layer::kMemoryRlimit);
       if (watches_memory && watched.init.is_open() &&
           ResidentBytes(slot_.helper(), watched.init.get()) > limits.memory_bytes) {
         watched.result.passed_memory_limit = true;

@@ -18,12 +18,14 @@ if os.environ.get("PYTHONHASHSEED") == "0" and len(os.environ) <= 2:
     os.environ.clear()  # nothing in it but our own settings
 
 import array, atexit, bisect, builtins, collections, copy, datetime, decimal, fractions  # noqa: E401
-import functools, heapq, importlib, io, itertools, json, math, operator, queue, random, re  # noqa: E401
+import functools, gc, heapq, importlib, io, itertools, json, math, operator, queue, random, re  # noqa: E401
 import statistics, string, threading, time, traceback, types, typing  # noqa: E401
 
 exec(compile(open("/r1/remote.py").read(), "/r1/remote.py", "exec"))
 
 random.seed(1)
+gc.disable()
+gc.freeze()
 
 
 def load(text, name="__main__"):
