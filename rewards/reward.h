@@ -39,6 +39,9 @@ struct Score {
 class Reward {
  public:
   virtual ~Reward() = default;
+  // Asked once before the first sample: an error (FailedPrecondition: this machine lacks something)
+  // stops the program before it works in vain.
+  [[nodiscard]] virtual absl::Status Prepare() const { return absl::OkStatus(); }
   virtual Score ScoreSample(const RewardInput& input) const = 0;
   // False when equal inputs may score differently (wall-clock limits, remote judges).
   virtual bool deterministic() const { return true; }

@@ -126,6 +126,10 @@ class RemoteError(Exception):
     """Raised in a test for an exception that is no builtin."""
 
 
+class TestFailed(BaseException):
+    """An assertion of the test does not hold."""
+
+
 class Remote:
     """The side of the test: asks, and makes handles."""
 
@@ -243,9 +247,12 @@ def run_test(what, text, socket, verdict):
                 continue
     entry = names.get(what["entry_point"])
     names.setdefault("candidate", entry)
-    exec(program, names)
-    if isinstance(names.get("check"), types.FunctionType) and entry is not None:
-        names["check"](entry)
+    try:
+        exec(program, names)
+        if isinstance(names.get("check"), types.FunctionType) and entry is not None:
+            names["check"](entry)
+    except AssertionError as error:
+        raise TestFailed from error
     os.write(verdict, what["token"].encode())
 
 

@@ -23,16 +23,26 @@ import statistics, string, threading, time, traceback, types, typing  # noqa: E4
 
 exec(compile(open("/r1/remote.py").read(), "/r1/remote.py", "exec"))
 
-random.seed(1)
-gc.disable()
-gc.freeze()
+SYNTAX_ERROR_EXIT, ASSERT_EXIT = 100, 101  # as in judge.cc
+
+random.seed(1)  # the same numbers in every job, whichever zygote it comes from
+gc.freeze()  # a collection in a job would touch, and so copy, every page of the zygote
+
+
+class NoProgram(BaseException):
+    """The text is no Python."""
 
 
 def load(text, name="__main__"):
     """The program as a module; its top level has run."""
+    try:
+        program = compile(text, "main.py", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        traceback.print_exc()
+        raise NoProgram
     module = types.ModuleType(name)
     sys.modules[name] = module
-    exec(compile(text, "main.py", "exec"), module.__dict__)
+    exec(program, module.__dict__)
     return module
 
 
@@ -96,6 +106,11 @@ def main():
         if end.code is not None and not isinstance(end.code, int):
             print(end.code, file=sys.stderr)
         code = end.code & 255 if isinstance(end.code, int) else int(end.code is not None)
+    except NoProgram:
+        code = SYNTAX_ERROR_EXIT
+    except TestFailed:
+        traceback.print_exc()
+        code = ASSERT_EXIT
     except BaseException:
         traceback.print_exc()
         code = 1
