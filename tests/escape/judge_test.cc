@@ -3,7 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <signal.h>
+
 #include <atomic>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -25,7 +29,8 @@ constexpr char kSumCpp[] = R"({"lang":"cpp17","kind":"stdio","tests":[
 constexpr char kAdd[] = R"({"kind":"function","entry_point":"add",
     "tests":[{"args":[1,2],"expected":3},{"args":[-1,1],"expected":0}]})";
 constexpr char kAddMain[] = R"({"kind":"assert_main","entry_point":"add",
-    "tests":[{"main":"def check(candidate):\n    assert candidate(1, 2) == 3\n"}]})";
+    "tests":[{"main":"def check(candidate):\n    assert candidate(1, 2) == 3\n"}],
+    "limits":{"time_ms":1000,"wall_ms":3000}})";
 constexpr char kAddMainCpp[] = R"({"lang":"cpp17","kind":"assert_main","entry_point":"add",
     "tests":[{"main":"#undef NDEBUG\n#include <assert.h>\nint main() { assert(add(1, 2) == 3); }"}]})";
 
@@ -144,6 +149,7 @@ TEST_F(JudgeTest, RewardHacksDoNotPassAPythonTestMain) {
       "import sys\nsys.modules['json'].loads = lambda *a: 3\ndef add(a, b): return 0",
       "import gc\ndef add(a, b):\n  for o in gc.get_objects():\n    if isinstance(o, dict) and 'token' in o: return o['token']",
       "import threading\nthreading.Thread(target=lambda: None).start()\ndef add(a, b): return 0",
+      "import os\nos.write(4, b'{\"value\": []}\\n' * 9)\nos._exit(0)",
       "add = 3"};
   for (const std::string& hack : hacks) EXPECT_NE(VerdictOn(kAddMain, hack), "pass") << hack;
   EXPECT_EQ(VerdictOn(kAddMain, "def add(a, b): return a + b"), "pass");
@@ -213,8 +219,12 @@ TEST_F(JudgeTest, AJobFindsNothingOfTheOneBefore) {
 TEST_F(JudgeTest, ALostSlotIsNoVerdict) {
   const std::string row = R"({"tests":[{"input":"","output":"1"}]})";
   EXPECT_EQ(VerdictOn(row, "print(1)"), "pass");
-  // The helpers are this process's only children.
-  ASSERT_EQ(system("pkill -9 -P $PPID -x r1-sandbox"), 0);
+  int killed = 0;  // the helpers are this process's only children
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream children(thread.path() / "children");
+    for (pid_t child; children >> child; ++killed) kill(child, SIGKILL);
+  }
+  ASSERT_GT(killed, 0);
   EXPECT_EQ(VerdictOn(row, "print(1)"), "pass");
   EXPECT_EQ(VerdictOn(row, "print(2)"), "wrong_answer");
 }

@@ -118,6 +118,7 @@ Failure StartSlot(const SlotSettings& settings, pid_t& slot) {
 }
 
 int Main() {
+  prctl(PR_SET_NAME, "r1-sandbox");  // started from memory, it has no name of its own
   syscall(__NR_close_range, kControlFd + 1, ~0u, 0);
   SlotSettings settings;
   Descriptors none;

@@ -245,10 +245,11 @@ def run_test(what, text, socket, verdict):
                 names[name] = known_name(value, remote)
             except (ImportError, AttributeError):
                 continue
-    entry = names.get(what["entry_point"])
+    entry = names[what["entry_point"]] if what["entry_point"] else None
     names.setdefault("candidate", entry)
     try:
         exec(program, names)
+        # HumanEval's tests only define it. With no entry point, the test has to call it itself.
         if isinstance(names.get("check"), types.FunctionType) and entry is not None:
             names["check"](entry)
     except AssertionError as error:
