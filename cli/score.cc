@@ -23,6 +23,7 @@ absl::StatusOr<std::vector<NamedReward>> MakeRewards(const std::string& names) {
   for (const std::string& name :
        std::vector<std::string>(absl::StrSplit(names, ',', absl::SkipEmpty()))) {
     R1_ASSIGN_OR_RETURN(std::unique_ptr<rewards::Reward> reward, rewards::MakeReward(name));
+    R1_RETURN_IF_ERROR(reward->Prepare());
     rewards.push_back({name, std::move(reward)});
   }
   if (rewards.empty()) return absl::InvalidArgumentError("--reward names no reward");
@@ -34,8 +35,9 @@ absl::StatusOr<nlohmann::ordered_json> ScoreRow(const JsonlRow& row,
                                                 const std::vector<NamedReward>& rewards) {
   R1_RETURN_IF_ERROR(row.status);
   const JsonFields fields(row.object, row.where);
-  // A bare answer may stand in for the whole output.
-  R1_ASSIGN_OR_RETURN(const std::string prediction, fields.String("prediction", ""));
+  // A bare answer, or a bare program, may stand in for the whole output.
+  R1_ASSIGN_OR_RETURN(const std::string code, fields.String("code", ""));
+  R1_ASSIGN_OR_RETURN(const std::string prediction, fields.String("prediction", code));
   R1_ASSIGN_OR_RETURN(const std::string response, prediction.empty()
                                                       ? fields.String("response")
                                                       : fields.String("response", ""));

@@ -1,9 +1,10 @@
 // `code`: 1 when the program in the response passes all tests of its problem, each in the sandbox;
 // else 0, with the verdict on the first test that failed as the reason. The accuracy reward of
-// DeepSeek-R1 (2501.12948 §2.2.2) for programming problems. `code_share`: the share of tests passed.
+// DeepSeek-R1 (2501.12948 §2.2.2) for programming problems. `code_share`: the share of tests that
+// it passes.
 //
-// The problem is in the columns of the data row (problem.h). A row that is no problem, and a failure
-// of the sandbox, mask the sample.
+// The problem is in the columns of the data row (problem.h). A row that is no problem, and a
+// failure of the sandbox, mask the sample.
 
 #include "rewards/code/code_reward.h"
 
@@ -53,7 +54,8 @@ class SharedJudge {
       if (on_unavailable_ == OnUnavailable::kDisable) R1_LOG(kError) << failure_.message();
       return failure_;
     }
-    auto judge = std::make_shared<code::Judge>(std::shared_ptr<code::SandboxPool>(*std::move(pool)));
+    auto judge =
+        std::make_shared<code::Judge>(std::shared_ptr<code::SandboxPool>(*std::move(pool)));
     judge_ = judge;
     return judge;
   }
@@ -95,8 +97,8 @@ class CodeReward : public Reward {
       return {.reason = reason, .masked = true};
     }
     const bool has_passed = judgement.verdict == code::Verdict::kPass;
-    const double share = static_cast<double>(judgement.tests_passed) /
-                         static_cast<double>(problem->tests.size());
+    const double share =
+        static_cast<double>(judgement.tests_passed) / static_cast<double>(problem->tests.size());
     return {.value = gives_share_ ? share : has_passed ? 1.0 : 0.0, .reason = reason};
   }
 

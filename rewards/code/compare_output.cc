@@ -21,9 +21,8 @@ absl::string_view TakeLine(absl::string_view& text) {
 
 bool IsInteger(absl::string_view word) {
   if (!word.empty() && (word[0] == '-' || word[0] == '+')) word.remove_prefix(1);
-  return !word.empty() && std::all_of(word.begin(), word.end(), [](unsigned char c) {
-    return absl::ascii_isdigit(c);
-  });
+  return !word.empty() && std::all_of(word.begin(), word.end(),
+                                      [](unsigned char c) { return absl::ascii_isdigit(c); });
 }
 
 bool EqualWords(absl::string_view found, absl::string_view expected, double tolerance) {

@@ -14,20 +14,19 @@
 namespace r1::rewards::code {
 namespace {
 
-
-
 // The call of the entry point: `f`, or `Class.method`.
 std::string FunctionPointer(absl::string_view entry_point) {
   return absl::StrCat("&", absl::StrReplaceAll(entry_point, {{".", "::"}}));
 }
 
-bool IsNameCharacter(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_'; }
+bool IsNameCharacter(char c) {
+  return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '_';
+}
 
 // Without line splices and with every comment a space, so that directives can be read off. Literals
 // are kept whole.
 std::string JoinedLines(absl::string_view code) {
-  const std::string spliced =
-      absl::StrReplaceAll(code, {{"\\\r\n", ""}, {"\\\n", ""}});
+  const std::string spliced = absl::StrReplaceAll(code, {{"\\\r\n", ""}, {"\\\n", ""}});
   std::string joined;
   for (size_t i = 0; i < spliced.size();) {
     const absl::string_view rest = absl::string_view(spliced).substr(i);
@@ -64,7 +63,8 @@ std::string UndefineMacros(absl::string_view code) {
   std::set<std::string> names;
   const std::string spliced = absl::StrReplaceAll(code, {{"\\\r\n", ""}, {"\\\n", ""}});
   for (const std::string& text : {spliced, JoinedLines(code)}) {
-    for (size_t at = text.find("define"); at != std::string::npos; at = text.find("define", at + 1)) {
+    for (size_t at = text.find("define"); at != std::string::npos;
+         at = text.find("define", at + 1)) {
       size_t begin = at + 6;
       while (begin < text.size() && (text[begin] == ' ' || text[begin] == '\t')) ++begin;
       size_t end = begin;
@@ -89,12 +89,11 @@ std::string MakeCppProgram(const CodeProblem& problem, absl::string_view code,
   }
   const bool is_function = problem.kind == Kind::kFunction;
   const std::string name = absl::StrCat("r1_test_", token);
-  std::string program =
-      absl::StrCat(kHeader, "#include <unistd.h>\n",
-                   is_function ? CallHarness()
-                               : absl::StrReplaceAll(TestHarness(), {{"R1_TEST", name}}),
-                   problem.setup, "\n#define main r1_program_main", kCodeLine, code, "\n",
-                   UndefineMacros(code), "#undef main\n#line 1 \"test.cc\"\n");
+  std::string program = absl::StrCat(
+      kHeader, "#include <unistd.h>\n",
+      is_function ? CallHarness() : absl::StrReplaceAll(TestHarness(), {{"R1_TEST", name}}),
+      problem.setup, "\n#define main r1_program_main", kCodeLine, code, "\n", UndefineMacros(code),
+      "#undef main\n#line 1 \"test.cc\"\n");
   if (is_function) {
     return absl::StrCat(program, "int main() { r1_call::Call(",
                         FunctionPointer(problem.entry_point), "); _Exit(0); }\n");
@@ -108,10 +107,11 @@ std::string MakeCppProgram(const CodeProblem& problem, absl::string_view code,
   }
   // Only the name main may end without a return statement; with optimisation, another that does
   // goes anywhere.
-  absl::StrAppend(&program, "#pragma GCC optimize(\"O0\")\n#define main ", name, "_main\n",
-                  WithoutAssertHeader(test_main), "\n#undef main\nint main() {\n  ", name,
-                  "_main();\n  const char token[] = \"", token,
-                  "\";\n  if (write(4, token, sizeof(token) - 1) < 0) _Exit(98);\n  _Exit(0);\n}\n");
+  absl::StrAppend(
+      &program, "#pragma GCC optimize(\"O0\")\n#define main ", name, "_main\n",
+      WithoutAssertHeader(test_main), "\n#undef main\nint main() {\n  ", name,
+      "_main();\n  const char token[] = \"", token,
+      "\";\n  if (write(4, token, sizeof(token) - 1) < 0) _Exit(98);\n  _Exit(0);\n}\n");
   return program;
 }
 

@@ -29,8 +29,8 @@ class Parser {
   using Kind = ExactJson::Kind;
 
   void SkipSpace() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' ||
-                                  text_[at_] == '\r')) {
+    while (at_ < text_.size() &&
+           (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r')) {
       ++at_;
     }
   }
@@ -107,8 +107,9 @@ class Parser {
     }
     const size_t digits = at_;
     TakeDigits();
+    if (at_ == digits) return false;
     const bool has_leading_zero = text_[digits] == '0' && at_ > digits + 1;
-    if (at_ == digits || has_leading_zero) return false;
+    if (has_leading_zero) return false;
     value.kind = Kind::kInteger;
     if (Take(".")) {
       value.kind = Kind::kFloat;
@@ -138,8 +139,8 @@ bool IsNumber(const ExactJson& value) {
 }
 
 bool EqualNumbers(const ExactJson& found, const ExactJson& expected, double tolerance) {
-  const bool is_exact = found.kind == ExactJson::Kind::kInteger &&
-                        expected.kind == ExactJson::Kind::kInteger;
+  const bool is_exact =
+      found.kind == ExactJson::Kind::kInteger && expected.kind == ExactJson::Kind::kInteger;
   if (is_exact) return found.text == expected.text;
   if (found.kind != expected.kind && tolerance == 0) return false;
   double a = 0, b = 0;
@@ -183,9 +184,7 @@ std::string ExactJson::Dump() const {
   return dumped;
 }
 
-std::optional<ExactJson> ParseExactJson(absl::string_view text) {
-  return Parser(text).ParseAll();
-}
+std::optional<ExactJson> ParseExactJson(absl::string_view text) { return Parser(text).ParseAll(); }
 
 bool Equal(const ExactJson& found, const ExactJson& expected, double tolerance) {
   if (IsNumber(found) && IsNumber(expected)) return EqualNumbers(found, expected, tolerance);

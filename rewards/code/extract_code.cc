@@ -35,11 +35,10 @@ Match MatchLanguage(absl::string_view info, Language language) {
   if (info.empty()) return Match::kUnnamed;
   const absl::string_view word = info.substr(0, info.find_first_of(" \t{,:"));
   const auto is = [word](absl::string_view name) { return absl::EqualsIgnoreCase(word, name); };
-  const bool is_named =
-      language == Language::kPython
-          ? is("python") || is("python3") || is("py") || is("py3")
-          : is("cpp") || is("c++") || is("cc") || is("cxx") || is("c++17") || is("c++20") ||
-                is("cpp17") || is("cpp20");
+  const bool is_named = language == Language::kPython
+                            ? is("python") || is("python3") || is("py") || is("py3")
+                            : is("cpp") || is("c++") || is("cc") || is("cxx") || is("c++17") ||
+                                  is("c++20") || is("cpp17") || is("cpp20");
   return is_named ? Match::kNamed : Match::kOther;
 }
 

@@ -11,7 +11,7 @@ enum class Language { kPython, kCpp };
 
 struct CodeExtraction {
   bool found = false;
-  absl::string_view text = {};  // part of the response
+  absl::string_view text = {};     // part of the response
   const char* reason = "no_code";  // why there is none: "no_code", "unclosed_think"
 };
 

@@ -107,8 +107,8 @@ Judgement JudgePythonTest(const JobResult& testing, const JobResult& tested,
   // What happened to the program comes first: the test can only say that it was gone.
   const Judgement program = JudgeEnd(tested);
   const bool is_program_fine = tested.was_ended || program.verdict == Verdict::kPass;
-  const bool has_limit = VerdictOfEnd(tested) != Verdict::kPass &&
-                         VerdictOfEnd(tested) != Verdict::kRuntimeError;
+  const bool has_limit =
+      VerdictOfEnd(tested) != Verdict::kPass && VerdictOfEnd(tested) != Verdict::kRuntimeError;
   if (has_limit || !is_program_fine) return program;
   if (testing.results == token && VerdictOfEnd(testing) == Verdict::kPass) {
     return JudgementOf(Verdict::kPass, "");
@@ -119,17 +119,16 @@ Judgement JudgePythonTest(const JobResult& testing, const JobResult& tested,
   if (by_assert || test.verdict == Verdict::kPass) {
     return JudgementOf(Verdict::kWrongAnswer, test.detail);
   }
-  return test.verdict == Verdict::kCompileError
-             ? JudgementOf(Verdict::kRuntimeError, test.detail)
-             : test;
+  return test.verdict == Verdict::kCompileError ? JudgementOf(Verdict::kRuntimeError, test.detail)
+                                                : test;
 }
 
 }  // namespace
 
 const char* VerdictName(Verdict verdict) {
-  static constexpr const char* kNames[] = {
-      "infra_error",  "compile_error", "security_violation", "output_limit", "memory_limit",
-      "timeout",      "runtime_error", "wrong_answer",       "pass"};
+  static constexpr const char* kNames[] = {"infra_error",   "compile_error", "security_violation",
+                                           "output_limit",  "memory_limit",  "timeout",
+                                           "runtime_error", "wrong_answer",  "pass"};
   return kNames[static_cast<size_t>(verdict)];
 }
 
@@ -142,9 +141,8 @@ Judgement Judge::Run(const CodeProblem& problem, const std::string& code, bool a
 Judgement Judge::RunOnce(const CodeProblem& problem, const std::string& code, bool all_tests) {
   Judgement total = JudgementOf(Verdict::kPass, "");
   for (const CodeTest& test : problem.tests) {
-    const Judgement one = problem.language == Language::kPython
-                              ? RunPythonTest(problem, test, code)
-                              : RunCppTest(problem, test, code);
+    const Judgement one = problem.language == Language::kPython ? RunPythonTest(problem, test, code)
+                                                                : RunCppTest(problem, test, code);
     if (one.verdict == Verdict::kInfraError) return one;
     if (one.verdict == Verdict::kPass) {
       ++total.tests_passed;
@@ -168,9 +166,9 @@ Judgement Judge::RunPythonTest(const CodeProblem& problem, const CodeTest& test,
     job.input = test.input;
     if (!is_stdio) {
       // The arguments as they are written: nlohmann would round large integers.
-      job.text = absl::StrCat("{\"do\":\"function\",\"entry_point\":",
-                              JsonString(problem.entry_point), ",\"args\":", test.arguments, "}\n",
-                              program);
+      job.text =
+          absl::StrCat("{\"do\":\"function\",\"entry_point\":", JsonString(problem.entry_point),
+                       ",\"args\":", test.arguments, "}\n", program);
       job.takes_results = true;
     }
     const absl::StatusOr<std::vector<JobResult>> results = pool_->Run({job});
@@ -193,8 +191,8 @@ Judgement Judge::RunPythonTest(const CodeProblem& problem, const CodeTest& test,
                           test.main);
   testing.channel = test_end.get();
   testing.takes_results = true;
-  Job tested = PythonJob(problem.limits,
-                         {{"do", "serve"}, {"entry_point", problem.entry_point}}, program);
+  Job tested =
+      PythonJob(problem.limits, {{"do", "serve"}, {"entry_point", problem.entry_point}}, program);
   tested.channel = program_end.get();
   const absl::StatusOr<std::vector<JobResult>> results = pool_->Run({testing, tested});
   if (!results.ok()) return InfraError(results.status());
@@ -231,8 +229,8 @@ std::shared_ptr<const Judge::Compiled> Judge::Compile(const CodeProblem& problem
                                                       const std::string& code,
                                                       const std::string& test_main) {
   auto made = std::make_shared<Compiled>();
-  const std::string key = Sha256Hex(absl::StrCat(
-      problem.standard, "\n", MakeCppProgram(problem, code, test_main, "")));
+  const std::string key =
+      Sha256Hex(absl::StrCat(problem.standard, "\n", MakeCppProgram(problem, code, test_main, "")));
   {
     absl::MutexLock lock(&mutex_);
     const auto found = compiled_.find(key);
@@ -246,8 +244,16 @@ std::shared_ptr<const Judge::Compiled> Judge::Compile(const CodeProblem& problem
   made->token = *token;
   Job job;
   job.program = Program::kPath;
-  job.arguments = {"/usr/bin/g++", absl::StrCat("-std=gnu++", problem.standard), "-O1", "-w",
-                   "-I/r1/include", "-x", "c++", "-", "-o", kExportPath};
+  job.arguments = {"/usr/bin/g++",
+                   absl::StrCat("-std=gnu++", problem.standard),
+                   "-O1",
+                   "-w",
+                   "-I/r1/include",
+                   "-x",
+                   "c++",
+                   "-",
+                   "-o",
+                   kExportPath};
   job.input = MakeCppProgram(problem, code, test_main, *token);
   job.exports = true;
   job.limits.cpu_seconds = 30;
@@ -267,9 +273,8 @@ std::shared_ptr<const Judge::Compiled> Judge::Compile(const CodeProblem& problem
     const size_t error = result.error_output.find("error:");
     const absl::string_view line =
         error == std::string::npos ? "" : absl::string_view(result.error_output).substr(error);
-    made->judgement = JudgementOf(
-        Verdict::kCompileError,
-        line.substr(0, std::min(line.find('\n'), kDetailBytesMax)));
+    made->judgement = JudgementOf(Verdict::kCompileError,
+                                  line.substr(0, std::min(line.find('\n'), kDetailBytesMax)));
   }
   absl::MutexLock lock(&mutex_);
   // Programs come in groups of one prompt and are soon out of date: all go when it is full.

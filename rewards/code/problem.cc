@@ -99,8 +99,7 @@ absl::Status ParseLimits(const ExactJson& columns, JobLimits& limits) {
   // Others may need the processor as well.
   R1_ASSIGN_OR_RETURN(const double wall_ms,
                       GetNumber(object, "wall_ms", 3 * time_ms + 2000, 1, 3600e3));
-  R1_ASSIGN_OR_RETURN(const double memory_mb,
-                      GetNumber(object, "memory_mb", 512, 16, 65536));
+  R1_ASSIGN_OR_RETURN(const double memory_mb, GetNumber(object, "memory_mb", 512, 16, 65536));
   R1_ASSIGN_OR_RETURN(const double output_kb, GetNumber(object, "output_kb", 1024, 1, 1 << 20));
   R1_ASSIGN_OR_RETURN(const double processes,
                       GetNumber(object, "processes", limits.processes, 1, 4096));

@@ -23,7 +23,7 @@ struct CodeTest {
   std::string input, output;  // kStdio
   std::string arguments;      // kFunction: JSON, an array, or in Python an object of names
   ExactJson expected;
-  std::string main;           // kAssertMain
+  std::string main;  // kAssertMain
 };
 
 struct CodeProblem {

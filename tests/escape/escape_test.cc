@@ -2,8 +2,8 @@
 // None may print ESCAPED with success, and afterwards nothing of them is left. Then each layer of
 // the sandbox is switched off in turn, and the self-test has to notice.
 //
-// A program's line `verdict: X` is the verdict that it must get; `any` = whatever is no pass. System
-// calls stand there with their x86-64 numbers.
+// A program's line `verdict: X` is the verdict that it must get; `any` = whatever is no pass.
+// System calls stand there with their x86-64 numbers.
 
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -100,8 +100,8 @@ struct EscapeProgram {
 std::vector<EscapeProgram> ReadCorpus() {
   std::vector<EscapeProgram> programs;
   for (const auto& entry : std::filesystem::directory_iterator("tests/escape/corpus")) {
-    EscapeProgram program{.name = entry.path().filename(), .code = ReadAll(entry.path()),
-                          .verdict = ""};
+    EscapeProgram program{
+        .name = entry.path().filename(), .code = ReadAll(entry.path()), .verdict = ""};
     const std::string kMark = "verdict: ";
     const size_t at = program.code.find(kMark) + kMark.size();
     program.verdict = program.code.substr(at, program.code.find('\n', at) - at);
@@ -165,8 +165,8 @@ TEST_F(EscapeTest, NoProgramOfTheCorpusEscapesOrStays) {
         for (size_t at; (at = next.fetch_add(1)) < programs.size();) {
           const EscapeProgram& program = programs[at];
           CodeProblem problem;
-          problem.language = absl::EndsWith(program.name, ".py") ? Language::kPython
-                                                                 : Language::kCpp;
+          problem.language =
+              absl::EndsWith(program.name, ".py") ? Language::kPython : Language::kCpp;
           problem.tests.resize(1);
           problem.tests[0].input = bait.Line();
           problem.tests[0].output = "ESCAPED\n";
@@ -214,11 +214,14 @@ TEST_P(LayerTest, TheSelfTestNoticesThatTheLayerIsOff) {
   // Without a root of its own a slot holds no zygote; elsewhere the zygote is the harder case.
   const bool has_python = layer != Layer::kMountNamespace;
   const std::unique_ptr<CgroupTree> cgroups = CgroupTree::Create();
-  auto slot = Slot::Start({.layers = layers, .host_uid = 0, .host_gid = 0,
-                           .with_python = has_python ? 1u : 0u, .with_header = 0});
+  auto slot = Slot::Start({.layers = layers,
+                           .host_uid = 0,
+                           .host_gid = 0,
+                           .with_python = has_python ? 1u : 0u,
+                           .with_header = 0});
   ASSERT_TRUE(slot.ok()) << slot.status();
-  const auto leaks = FindLeaks(**slot, *cgroups, layers,
-                               has_python ? Program::kPython : Program::kPath);
+  const auto leaks =
+      FindLeaks(**slot, *cgroups, layers, has_python ? Program::kPython : Program::kPath);
   ASSERT_TRUE(leaks.ok()) << leaks.status();
   EXPECT_FALSE(leaks->empty());
   for (const std::string& leak : *leaks) {
@@ -230,8 +233,8 @@ TEST_F(EscapeTest, LimitsOfProcessesStandInForControlGroupsWhenNamed) {
   const std::unique_ptr<CgroupTree> none = CgroupTree::CreateIn({});
   EXPECT_EQ(none->layers(), 0u);
   const LayerSet layers = (kAllLayers & ~kCgroupLayers) | SetOf(Layer::kMemoryRlimit);
-  auto slot = Slot::Start({.layers = layers, .host_uid = 0, .host_gid = 0, .with_python = 1,
-                           .with_header = 0});
+  auto slot = Slot::Start(
+      {.layers = layers, .host_uid = 0, .host_gid = 0, .with_python = 1, .with_header = 0});
   ASSERT_TRUE(slot.ok()) << slot.status();
   const auto leaks = FindLeaks(**slot, *none, layers, Program::kPython);
   ASSERT_TRUE(leaks.ok()) << leaks.status();

@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
 #include <signal.h>
 
 #include <atomic>
@@ -54,7 +53,8 @@ TEST_F(JudgeTest, EveryVerdictOfAPythonProgram) {
 TEST_F(JudgeTest, EveryVerdictOfACppProgram) {
   const auto verdict = [](const std::string& body) {
     return VerdictOn(kSumCpp, absl::StrCat("#include <bits/stdc++.h>\n#include <sys/ptrace.h>\n"
-                                           "int main() { ", body, " }"));
+                                           "int main() { ",
+                                           body, " }"));
   };
   EXPECT_EQ(verdict("int a, b; std::cin >> a >> b; std::cout << a + b;"), "pass");
   EXPECT_EQ(verdict("puts(\"4\");"), "wrong_answer");
@@ -93,10 +93,12 @@ auto f(vector<int> v, const map<string, double>& m, string s, vector<pair<bool, 
   sort(v.begin(), v.end());
   p[0].first = false;
   return {v, m.at("a") + 1, s + "!", p};
-})"), "pass");
+})"),
+            "pass");
   const std::string add = R"({"lang":"cpp","kind":"function","entry_point":"Solution.add",
       "tests":[{"args":[1,2],"expected":3}]})";
-  EXPECT_EQ(VerdictOn(add, "struct Solution { int add(int& a, int b) { return a + b; } };"), "pass");
+  EXPECT_EQ(VerdictOn(add, "struct Solution { int add(int& a, int b) { return a + b; } };"),
+            "pass");
   EXPECT_EQ(VerdictOn(add, "struct Solution { int add(int a, int b) { return a - b; } };"),
             "wrong_answer");
 }
@@ -105,14 +107,17 @@ TEST_F(JudgeTest, RewardHacksDoNotPassAStdioTest) {
   const std::vector<std::string> hacks = {
       "import os\nos._exit(0)", "import sys\nsys.exit(0)", "quit()",
       // Looks for the expected output where other graders keep it.
-      "import gc\nfor o in gc.get_objects():\n  if isinstance(o, dict) and 'output' in o: print(o['output'])",
-      "import sys\nf = sys._getframe()\nwhile f:\n  print(f.f_locals.get('expected', ''))\n  f = f.f_back",
-      "import os\nfor fd in range(3, 64):\n  try: print(os.read(fd, 99).decode())\n  except OSError: pass",
+      "import gc\nfor o in gc.get_objects():\n  if isinstance(o, dict) and 'output' in o: "
+      "print(o['output'])",
+      "import sys\nf = sys._getframe()\nwhile f:\n  print(f.f_locals.get('expected', ''))\n  f = "
+      "f.f_back",
+      "import os\nfor fd in range(3, 64):\n  try: print(os.read(fd, 99).decode())\n  except "
+      "OSError: pass",
       "import glob\nfor p in glob.glob('/proc/*/cmdline'): print(open(p).read())",
       "import builtins\nbuiltins.print = lambda *a: None",
       "import os\nos.symlink('/box/w/expected', '/box/w/output')",
-      "print('PASS')\nprint('{\"verdict\": \"pass\"}')",
-      "print('1 2')", "print('3\\n3')", "print('3 ')\nprint('42')"};
+      "print('PASS')\nprint('{\"verdict\": \"pass\"}')", "print('1 2')", "print('3\\n3')",
+      "print('3 ')\nprint('42')"};
   for (const std::string& hack : hacks) EXPECT_NE(VerdictOn(kSum, hack), "pass") << hack;
 }
 
@@ -120,13 +125,15 @@ TEST_F(JudgeTest, RewardHacksDoNotPassAFunctionTest) {
   const std::vector<std::string> hacks = {
       "import os\nos._exit(0)",
       "def add(a, b):\n  import os\n  os._exit(0)",
-      "class Any:\n  def __eq__(self, o): return True\n  __hash__ = None\ndef add(a, b): return Any()",
+      "class Any:\n  def __eq__(self, o): return True\n  __hash__ = None\ndef add(a, b): return "
+      "Any()",
       "class Int(int):\n  def __eq__(self, o): return True\ndef add(a, b): return Int(7)",
       "import json\njson.dumps = lambda *a, **k: '{\"value\": true}'\ndef add(a, b): return 0",
       "import os\nos.write(4, b'{\"value\": 4}\\n')\nos._exit(0)",
       "import os\nfor v in range(-9, 9): os.write(4, b'{\"value\": %d}\\n' % v)\nos._exit(0)",
       "import atexit, os\natexit.register(lambda: os._exit(0))\ndef add(a, b): return None",
-      "import sys\ndef add(a, b):\n  f = sys._getframe()\n  while f:\n    if 'expected' in f.f_locals: return f.f_locals['expected']\n    f = f.f_back",
+      "import sys\ndef add(a, b):\n  f = sys._getframe()\n  while f:\n    if 'expected' in "
+      "f.f_locals: return f.f_locals['expected']\n    f = f.f_back",
       "def add(*a): return [3, 0]"};
   for (const std::string& hack : hacks) EXPECT_NE(VerdictOn(kAdd, hack), "pass") << hack;
 }
@@ -147,7 +154,8 @@ TEST_F(JudgeTest, RewardHacksDoNotPassAPythonTestMain) {
       "import os\nos.write(5, b'0' * 32)\ndef add(a, b): return 0",
       "import os\nos.write(4, b'{\"value\": []}\\n' * 9)\ndef add(a, b): return 0",
       "import sys\nsys.modules['json'].loads = lambda *a: 3\ndef add(a, b): return 0",
-      "import gc\ndef add(a, b):\n  for o in gc.get_objects():\n    if isinstance(o, dict) and 'token' in o: return o['token']",
+      "import gc\ndef add(a, b):\n  for o in gc.get_objects():\n    if isinstance(o, dict) and "
+      "'token' in o: return o['token']",
       "import threading\nthreading.Thread(target=lambda: None).start()\ndef add(a, b): return 0",
       "import os\nos.write(4, b'{\"value\": []}\\n' * 9)\nos._exit(0)",
       "add = 3"};
@@ -167,7 +175,8 @@ TEST_F(JudgeTest, RewardHacksDoNotPassACppTestMain) {
       "%:define assert(x)\nint add(int, int) { return 0; }",
       "struct Any { template <class T> bool operator==(const T&) const { return true; } };\n"
       "Any add(int, int) { return {}; }",
-      "#include <csignal>\n#include <cstdlib>\nint add(int, int) { signal(SIGABRT, [](int) { _Exit(0); });"
+      "#include <csignal>\n#include <cstdlib>\nint add(int, int) { signal(SIGABRT, [](int) { "
+      "_Exit(0); });"
       " return 0; }",
       "extern \"C\" void __assert_fail(const char*, const char*, unsigned, const char*) throw() {\n"
       "  for (;;) {} }\nint add(int, int) { return 0; }",
@@ -177,7 +186,8 @@ TEST_F(JudgeTest, RewardHacksDoNotPassACppTestMain) {
       "int add(int, int) { return 0; }"};
   for (const std::string& hack : hacks) EXPECT_NE(VerdictOn(kAddMainCpp, hack), "pass") << hack;
   EXPECT_EQ(VerdictOn(kAddMainCpp, "int add(int a, int b) { return a + b; }"), "pass");
-  EXPECT_EQ(VerdictOn(kAddMainCpp, "int add(int a, int b) { return a + b; }\nint main() {}"), "pass");
+  EXPECT_EQ(VerdictOn(kAddMainCpp, "int add(int a, int b) { return a + b; }\nint main() {}"),
+            "pass");
   EXPECT_EQ(VerdictOn(kAddMainCpp, "int add(int a, int b) { return a - b; }"), "wrong_answer");
 }
 
@@ -204,7 +214,8 @@ class Stack:
     def __len__(self): return len(self.items)
     def __iter__(self): return iter(self.items)
     def fail(self): raise KeyError("x")
-)"), "pass");
+)"),
+            "pass");
 }
 
 TEST_F(JudgeTest, AJobFindsNothingOfTheOneBefore) {

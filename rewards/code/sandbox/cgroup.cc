@@ -25,12 +25,11 @@ namespace {
 constexpr char kOwnPrefix[] = "r1-sandbox-";
 constexpr uint64_t kFileBytesMax = 1 << 16;
 
-absl::Status WriteGroupFile(const std::string& folder, const char* name,
-                            const std::string& value) {
+absl::Status WriteGroupFile(const std::string& folder, const char* name, const std::string& value) {
   const std::string path = JoinPath(folder, name);
   const OwnedFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (file.is_open() && write(file.get(), value.data(), value.size()) ==
-                            static_cast<ssize_t>(value.size())) {
+  if (file.is_open() &&
+      write(file.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size())) {
     return absl::OkStatus();
   }
   return absl::UnavailableError(absl::StrCat("write ", value, " to ", path, ": ", strerror(errno)));
@@ -79,8 +78,8 @@ void RemoveStaleGroups(const std::string& folder) {
     absl::string_view rest = name;
     int pid = 0;
     if (!absl::ConsumePrefix(&rest, kOwnPrefix) ||
-        !absl::SimpleAtoi(rest.substr(0, rest.find('-')), &pid) ||
-        kill(pid, 0) == 0 || errno != ESRCH) {
+        !absl::SimpleAtoi(rest.substr(0, rest.find('-')), &pid) || kill(pid, 0) == 0 ||
+        errno != ESRCH) {
       continue;
     }
     const std::string stale = JoinPath(folder, name);
@@ -174,16 +173,14 @@ std::vector<CgroupHierarchy> ParseCgroupHierarchies(absl::string_view cgroup,
       const std::vector<absl::string_view> fields =
           absl::StrSplit(membership, absl::MaxSplits(':', 2));
       if (fields.size() != 3) continue;
-      const bool is_same = is_unified ? fields[0] == "0"
-                                      : fields[0] != "0" && [&] {
-                                          for (absl::string_view name :
-                                               absl::StrSplit(fields[1], ',')) {
-                                            if (!name.empty() && HasWord(right[2], name, ",")) {
-                                              return true;
-                                            }
-                                          }
-                                          return false;
-                                        }();
+      const bool is_same = is_unified ? fields[0] == "0" : fields[0] != "0" && [&] {
+        for (absl::string_view name : absl::StrSplit(fields[1], ',')) {
+          if (!name.empty() && HasWord(right[2], name, ",")) {
+            return true;
+          }
+        }
+        return false;
+      }();
       if (!is_same) continue;
       absl::string_view path = fields[2];
       // The mount may show only the part below its root, as in a container.
@@ -231,8 +228,8 @@ std::vector<int> RunCgroup::procs() const {
 double RunCgroup::CpuSeconds() const {
   for (const Part& part : parts_) {
     if (part.hierarchy.is_unified && part.hierarchy.has_cpu_account) {
-      return 1e-6 * static_cast<double>(
-                        ReadNumber(part.hierarchy.folder, "cpu.stat", "usage_usec"));
+      return 1e-6 *
+             static_cast<double>(ReadNumber(part.hierarchy.folder, "cpu.stat", "usage_usec"));
     }
     if (part.hierarchy.has_cpu_account) {
       return 1e-9 * static_cast<double>(ReadNumber(part.hierarchy.folder, "cpuacct.usage", ""));

@@ -16,7 +16,7 @@ namespace r1::rewards::code {
 
 // Where one controller's groups are.
 struct CgroupHierarchy {
-  std::string folder;   // of this process's group
+  std::string folder;       // of this process's group
   bool is_unified = false;  // version 2
   bool has_memory = false, has_pids = false, has_cpu = false, has_cpu_account = false;
 };

@@ -32,10 +32,11 @@ namespace {
 // As an anonymous file, made once. Its descriptor is out of the way of those that a helper gets.
 absl::StatusOr<int> HelperFile() {
   static const auto* const file = new absl::StatusOr<OwnedFd>([]() -> absl::StatusOr<OwnedFd> {
-    R1_ASSIGN_OR_RETURN(const OwnedFd made,
-                        MakeMemoryFile("r1-sandbox", {r1_sandbox_helper_begin,
-                                                      static_cast<size_t>(r1_sandbox_helper_end -
-                                                                          r1_sandbox_helper_begin)}));
+    R1_ASSIGN_OR_RETURN(
+        const OwnedFd made,
+        MakeMemoryFile("r1-sandbox",
+                       {r1_sandbox_helper_begin,
+                        static_cast<size_t>(r1_sandbox_helper_end - r1_sandbox_helper_begin)}));
     OwnedFd high(fcntl(made.get(), F_DUPFD_CLOEXEC, 100));
     if (!high.is_open()) {
       return absl::UnavailableError(absl::StrCat("fcntl(F_DUPFD): ", strerror(errno)));
@@ -66,22 +67,21 @@ absl::StatusOr<pid_t> StartHelper(int control, LayerSet layers) {
   posix_spawnattr_setsigdefault(&attributes, &all);
   // A group of its own: Ctrl-C at the terminal is for the grader alone.
   posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                            POSIX_SPAWN_SETPGROUP);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   const std::string path = absl::StrCat("/proc/self/fd/", program);
   char name[] = "r1-sandbox";
   char* const arguments[] = {name, nullptr};
   char* const no_environment[] = {nullptr};
   pid_t pid = -1;
-  const int error =
-      posix_spawn(&pid, path.c_str(), &actions, &attributes, arguments,
-                  Contains(layers, Layer::kEnvironment) ? no_environment : environ);
+  const int error = posix_spawn(&pid, path.c_str(), &actions, &attributes, arguments,
+                                Contains(layers, Layer::kEnvironment) ? no_environment : environ);
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) {
-    return absl::UnavailableError(absl::StrCat(
-        "cannot start the sandbox's helper program from memory: ", strerror(error),
-        error == EACCES ? " (is sysctl vm.memfd_noexec set?)" : ""));
+    return absl::UnavailableError(
+        absl::StrCat("cannot start the sandbox's helper program from memory: ", strerror(error),
+                     error == EACCES ? " (is sysctl vm.memfd_noexec set?)" : ""));
   }
   return pid;
 }

@@ -73,10 +73,9 @@ class Supervisor {
   absl::Status StartJob(size_t index) {
     Watched& watched = watched_[index];
     const Job& job = *watched.job;
-    R1_ASSIGN_OR_RETURN(watched.cgroup,
-                        cgroups_.NewRun({.memory_bytes = job.limits.memory_bytes,
-                                         .processes = job.limits.processes + 1},
-                                        layers_));
+    R1_ASSIGN_OR_RETURN(watched.cgroup, cgroups_.NewRun({.memory_bytes = job.limits.memory_bytes,
+                                                         .processes = job.limits.processes + 1},
+                                                        layers_));
     RunRequest request;
     R1_RETURN_IF_ERROR(FillRequest(index, job, request));
     std::vector<OwnedFd> owned;  // closed once they are sent
@@ -201,9 +200,8 @@ class Supervisor {
     result.wall_seconds = clock_.MonotonicSeconds() - watched.begin;
     result.cpu_seconds =
         std::max(watched.cgroup.CpuSeconds(), 1e-6 * static_cast<double>(reply.cpu_microseconds));
-    result.memory_bytes_max =
-        std::max(watched.cgroup.MemoryBytesMax(),
-                 static_cast<int64_t>(reply.resident_kib_max) * 1024);
+    result.memory_bytes_max = std::max(watched.cgroup.MemoryBytesMax(),
+                                       static_cast<int64_t>(reply.resident_kib_max) * 1024);
     if (watched.cgroup.HitMemoryLimit()) result.passed_memory_limit = true;
     if (result.cpu_seconds > watched.job->limits.cpu_seconds) result.passed_cpu_limit = true;
     if (reply.exported == 0) result.exported.Close();
@@ -262,8 +260,8 @@ class Supervisor {
         Kill(watched);
       }
       watched.next_look =
-          now + (watches_memory ? kWatchSeconds
-                                : std::max(kWatchSeconds, limits.cpu_seconds - used));
+          now +
+          (watches_memory ? kWatchSeconds : std::max(kWatchSeconds, limits.cpu_seconds - used));
     }
     return absl::OkStatus();
   }

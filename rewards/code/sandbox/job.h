@@ -28,10 +28,10 @@ struct Job {
   std::vector<std::string> arguments;  // kPath, kDescriptor
   int program_fd = -1;                 // kDescriptor; borrowed
   std::string input;                   // stdin
-  std::string text;            // at descriptor 3
-  int channel = -1;            // at descriptor 4, when there is one; borrowed
-  bool takes_results = false;  // a pipe at the next descriptor, whose content is `results`
-  bool exports = false;        // kExportPath is wanted when the job ends with exit code 0
+  std::string text;                    // at descriptor 3
+  int channel = -1;                    // at descriptor 4, when there is one; borrowed
+  bool takes_results = false;          // a pipe at the next descriptor, whose content is `results`
+  bool exports = false;                // kExportPath is wanted when the job ends with exit code 0
   JobLimits limits;
 };
 

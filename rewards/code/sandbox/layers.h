@@ -27,9 +27,9 @@ enum class Layer : uint32_t {
 inline constexpr uint32_t kLayerCount = static_cast<uint32_t>(Layer::kCount);
 
 inline constexpr const char* kLayerNames[kLayerCount] = {
-    "user_namespace",    "pid_namespace", "mount_namespace", "network_namespace", "ipc_namespace",
-    "uts_namespace",     "environment",   "capabilities",    "resource_limits",   "seccomp",
-    "landlock",          "cgroup_memory", "cgroup_pids",     "cgroup_cpu",        "memory_rlimit"};
+    "user_namespace", "pid_namespace", "mount_namespace", "network_namespace", "ipc_namespace",
+    "uts_namespace",  "environment",   "capabilities",    "resource_limits",   "seccomp",
+    "landlock",       "cgroup_memory", "cgroup_pids",     "cgroup_cpu",        "memory_rlimit"};
 
 // A set of layers.
 using LayerSet = uint32_t;

@@ -27,9 +27,10 @@ absl::Status SealMemoryFile(int fd) {
 absl::StatusOr<OwnedFd> MakeMemoryFile(const char* name, absl::string_view data) {
   R1_ASSIGN_OR_RETURN(OwnedFd file, MakeEmptyMemoryFile(name));
   for (size_t at = 0; at < data.size();) {
-    const ssize_t written = pwrite(file.get(), data.data() + at, data.size() - at,
-                                   static_cast<off_t>(at));
-    if (written <= 0) return absl::UnavailableError(absl::StrCat("fill a memfd: ", strerror(errno)));
+    const ssize_t written =
+        pwrite(file.get(), data.data() + at, data.size() - at, static_cast<off_t>(at));
+    if (written <= 0)
+      return absl::UnavailableError(absl::StrCat("fill a memfd: ", strerror(errno)));
     at += static_cast<size_t>(written);
   }
   R1_RETURN_IF_ERROR(SealMemoryFile(file.get()));

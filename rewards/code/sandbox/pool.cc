@@ -49,7 +49,8 @@ absl::StatusOr<Missing> FindMissing(const SandboxOptions& options, const CgroupT
       missing.problems.push_back(absl::StrCat(
           "cgroup_memory: no control group with memory, pids and cpu can be made (",
           cgroups.problem(),
-          "); run as root, or under `systemd-run --user --scope -p Delegate=yes`; to do with limits "
+          "); run as root, or under `systemd-run --user --scope -p Delegate=yes`; to do with "
+          "limits "
           "of single processes: sandbox.missing_layers_allowed = [\"memory_rlimit\"]"));
     }
   }
@@ -63,8 +64,8 @@ absl::StatusOr<std::unique_ptr<SandboxPool>> SandboxPool::Start(const SandboxOpt
   pool->cgroups_ = CgroupTree::Create();
   R1_ASSIGN_OR_RETURN(const Missing missing, FindMissing(options, *pool->cgroups_));
   const auto refuse = [](const std::vector<std::string>& problems) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "this machine cannot hold foreign code: ", absl::StrJoin(problems, "; ")));
+    return absl::FailedPreconditionError(
+        absl::StrCat("this machine cannot hold foreign code: ", absl::StrJoin(problems, "; ")));
   };
   if (!missing.problems.empty()) return refuse(missing.problems);
   pool->layers_ = kAllLayers & ~missing.layers;
@@ -102,9 +103,8 @@ absl::StatusOr<std::unique_ptr<Slot>> SandboxPool::Acquire(Shelf& shelf, bool co
     absl::MutexLock lock(&mutex_);
     const auto is_free = [&shelf] { return !shelf.idle.empty() || shelf.count < shelf.count_max; };
     if (!mutex_.AwaitWithTimeout(absl::Condition(&is_free), kWaitMax)) {
-      return absl::UnavailableError(
-          absl::StrCat("no slot of the sandbox became free within ", ToInt64Minutes(kWaitMax),
-                       " minutes"));
+      return absl::UnavailableError(absl::StrCat("no slot of the sandbox became free within ",
+                                                 ToInt64Minutes(kWaitMax), " minutes"));
     }
     if (!shelf.idle.empty()) {
       std::unique_ptr<Slot> slot = std::move(shelf.idle.back());
@@ -113,9 +113,8 @@ absl::StatusOr<std::unique_ptr<Slot>> SandboxPool::Acquire(Shelf& shelf, bool co
     }
     ++shelf.count;
   }
-  absl::StatusOr<std::unique_ptr<Slot>> slot = Slot::Start({.layers = layers_,
-                                                            .with_python = compiles ? 0u : 1u,
-                                                            .with_header = compiles ? 1u : 0u});
+  absl::StatusOr<std::unique_ptr<Slot>> slot = Slot::Start(
+      {.layers = layers_, .with_python = compiles ? 0u : 1u, .with_header = compiles ? 1u : 0u});
   if (!slot.ok()) Release(shelf, nullptr);
   return slot;
 }

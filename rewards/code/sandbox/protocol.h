@@ -28,7 +28,7 @@ inline constexpr uint32_t kArgumentBytesMax = 1024;
 
 struct SlotSettings {
   LayerSet layers = kAllLayers;
-  uint32_t host_uid = 0;   // that kInsideUid stands for
+  uint32_t host_uid = 0;  // that kInsideUid stands for
   uint32_t host_gid = 0;
   uint32_t with_python = 1;
   uint32_t with_header = 0;  // precompiles <bits/stdc++.h> for each of the standards below

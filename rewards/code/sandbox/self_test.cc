@@ -143,8 +143,8 @@ Job MakeJob(Program program, absl::string_view text) {
   if (program == Program::kPython) {
     job.text = absl::StrCat("{\"do\":\"script\"}\n", text);
   } else {
-    job.arguments = {"/usr/bin/python3", "-s", "-S", "-B", "-c",
-                     "import os;exec(os.fdopen(3).read())"};
+    job.arguments = {
+        "/usr/bin/python3", "-s", "-S", "-B", "-c", "import os;exec(os.fdopen(3).read())"};
     job.text = std::string(text);
   }
   return job;
@@ -180,8 +180,8 @@ absl::Status Prepare(Canaries& canaries) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> FindLeaks(Slot& slot, CgroupTree& cgroups,
-                                                   LayerSet layers, Program program) {
+absl::StatusOr<std::vector<std::string>> FindLeaks(Slot& slot, CgroupTree& cgroups, LayerSet layers,
+                                                   Program program) {
   Canaries canaries;
   R1_RETURN_IF_ERROR(Prepare(canaries));
   const auto run = [&](const Job& job) -> absl::StatusOr<JobResult> {

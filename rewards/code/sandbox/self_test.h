@@ -14,7 +14,6 @@ namespace r1::rewards::code {
 // Lines "layer: what got through"; empty when every layer of `layers` holds. Through the zygote, or
 // through an interpreter that is executed. Unavailable: the jobs could not be run.
 [[nodiscard]] absl::StatusOr<std::vector<std::string>> FindLeaks(Slot& slot, CgroupTree& cgroups,
-                                                                 LayerSet layers,
-                                                                 Program program);
+                                                                 LayerSet layers, Program program);
 
 }  // namespace r1::rewards::code

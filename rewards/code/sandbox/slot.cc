@@ -101,8 +101,8 @@ absl::StatusOr<Reply> Slot::Receive(OwnedFd& init) {
   const ssize_t bytes = ReceiveMessage(control(), &reply, sizeof(reply), descriptors);
   if (bytes <= 0) {
     is_broken_ = true;
-    return absl::UnavailableError(absl::StrCat("the sandbox's slot is gone: ",
-                                               bytes == 0 ? "closed" : strerror(errno)));
+    return absl::UnavailableError(
+        absl::StrCat("the sandbox's slot is gone: ", bytes == 0 ? "closed" : strerror(errno)));
   }
   reply.step[sizeof(reply.step) - 1] = '\0';
   if (descriptors.count > 0) init = OwnedFd(descriptors.Take(0));

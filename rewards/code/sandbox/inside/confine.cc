@@ -86,8 +86,7 @@ Failure LimitResources(const RunRequest& request) {
   R1_RETURN_IF_FAILED(Limit(RLIMIT_MSGQUEUE, 0, 0));
   R1_RETURN_IF_FAILED(Limit(RLIMIT_STACK, stack_bytes, stack_bytes));
   if (request.address_space_bytes > 0) {
-    R1_RETURN_IF_FAILED(
-        Limit(RLIMIT_AS, request.address_space_bytes, request.address_space_bytes));
+    R1_RETURN_IF_FAILED(Limit(RLIMIT_AS, request.address_space_bytes, request.address_space_bytes));
   }
   if (request.processes > 0) {
     R1_RETURN_IF_FAILED(Limit(RLIMIT_NPROC, request.processes, request.processes));

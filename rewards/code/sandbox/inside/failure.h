@@ -16,11 +16,11 @@ struct [[nodiscard]] Failure {
 // The failure of a call that has just set errno.
 inline Failure FailedAt(const char* step) { return {.step = step, .error = errno}; }
 
-#define R1_RETURN_IF_FAILED(expression)                                     \
-  do {                                                                      \
-    if (const ::r1::rewards::code::Failure r1_failure = (expression)) {     \
-      return r1_failure;                                                    \
-    }                                                                       \
+#define R1_RETURN_IF_FAILED(expression)                                 \
+  do {                                                                  \
+    if (const ::r1::rewards::code::Failure r1_failure = (expression)) { \
+      return r1_failure;                                                \
+    }                                                                   \
   } while (false)
 
 }  // namespace r1::rewards::code

@@ -24,8 +24,8 @@ struct [[gnu::packed]] PathRule {
 };
 constexpr uint32_t kGetVersion = 1;
 constexpr int kPathRuleType = 1;
-constexpr uint64_t kExecute = 1 << 0, kWriteFile = 1 << 1, kReadFile = 1 << 2,
-                   kReadFolder = 1 << 3, kIoctlDevice = 1 << 15;
+constexpr uint64_t kExecute = 1 << 0, kWriteFile = 1 << 1, kReadFile = 1 << 2, kReadFolder = 1 << 3,
+                   kIoctlDevice = 1 << 15;
 constexpr uint64_t kNetworkAll = 3;  // bind and connect TCP
 constexpr uint64_t kScopeAll = 3;    // abstract sockets and signals
 
@@ -71,8 +71,8 @@ Failure RestrictWithLandlock(int version) {
   const RulesetAttributes attributes{.handled_files = all,
                                      .handled_network = version >= 4 ? kNetworkAll : 0,
                                      .scoped = version >= 6 ? kScopeAll : 0};
-  const int ruleset = static_cast<int>(
-      syscall(__NR_landlock_create_ruleset, &attributes, sizeof(attributes), 0));
+  const int ruleset =
+      static_cast<int>(syscall(__NR_landlock_create_ruleset, &attributes, sizeof(attributes), 0));
   if (ruleset < 0) return FailedAt("create a Landlock ruleset");
   Failure failure = AllowAll(ruleset, all);
   if (!failure && syscall(__NR_landlock_restrict_self, ruleset, 0) != 0) {

@@ -36,14 +36,14 @@ constexpr int kAllowed[] = {
     // Files
     __NR_read, __NR_write, __NR_openat, __NR_close, __NR_close_range, __NR_fstat, __NR_newfstatat,
     __NR_statx, __NR_lseek, __NR_pread64, __NR_pwrite64, __NR_readv, __NR_writev, __NR_preadv,
-    __NR_pwritev, __NR_preadv2, __NR_pwritev2, __NR_faccessat, __NR_faccessat2, __NR_dup,
-    __NR_dup3, __NR_pipe2, __NR_fcntl, __NR_ioctl, __NR_flock, __NR_fsync, __NR_fdatasync,
-    __NR_truncate, __NR_ftruncate, __NR_fallocate, __NR_getdents64, __NR_getcwd, __NR_chdir,
-    __NR_fchdir, __NR_renameat, __NR_renameat2, __NR_mkdirat, __NR_linkat, __NR_unlinkat,
-    __NR_symlinkat, __NR_readlinkat, __NR_fchmod, __NR_fchmodat, __NR_fchown, __NR_fchownat,
-    __NR_umask, __NR_utimensat, __NR_mknodat, __NR_statfs, __NR_fstatfs, __NR_sendfile,
-    __NR_copy_file_range, __NR_splice, __NR_tee, __NR_fadvise64, __NR_readahead, __NR_sync,
-    __NR_syncfs, __NR_sync_file_range,
+    __NR_pwritev, __NR_preadv2, __NR_pwritev2, __NR_faccessat, __NR_faccessat2, __NR_dup, __NR_dup3,
+    __NR_pipe2, __NR_fcntl, __NR_ioctl, __NR_flock, __NR_fsync, __NR_fdatasync, __NR_truncate,
+    __NR_ftruncate, __NR_fallocate, __NR_getdents64, __NR_getcwd, __NR_chdir, __NR_fchdir,
+    __NR_renameat, __NR_renameat2, __NR_mkdirat, __NR_linkat, __NR_unlinkat, __NR_symlinkat,
+    __NR_readlinkat, __NR_fchmod, __NR_fchmodat, __NR_fchown, __NR_fchownat, __NR_umask,
+    __NR_utimensat, __NR_mknodat, __NR_statfs, __NR_fstatfs, __NR_sendfile, __NR_copy_file_range,
+    __NR_splice, __NR_tee, __NR_fadvise64, __NR_readahead, __NR_sync, __NR_syncfs,
+    __NR_sync_file_range,
     // Waiting
     __NR_pselect6, __NR_ppoll, __NR_epoll_create1, __NR_epoll_ctl, __NR_epoll_pwait,
     __NR_epoll_pwait2, __NR_eventfd2, __NR_signalfd4, __NR_timerfd_create, __NR_timerfd_settime,
@@ -78,25 +78,61 @@ constexpr int kAllowed[] = {
 
 constexpr int kDeadly[] = {
 #ifdef __NR_iopl
-    __NR_iopl, __NR_ioperm, __NR_kexec_file_load,
+    __NR_iopl,
+    __NR_ioperm,
+    __NR_kexec_file_load,
 #endif
-    __NR_ptrace, __NR_process_vm_readv, __NR_process_vm_writev, __NR_kcmp, __NR_pidfd_getfd,
-    __NR_mount, __NR_umount2, __NR_pivot_root, __NR_chroot, __NR_unshare, __NR_setns,
-    __NR_open_tree, __NR_move_mount, __NR_fsopen, __NR_fsconfig, __NR_fsmount, __NR_fspick,
-    __NR_mount_setattr, __NR_bpf, __NR_perf_event_open, __NR_io_uring_setup, __NR_io_uring_enter,
-    __NR_io_uring_register, __NR_userfaultfd, __NR_add_key, __NR_request_key, __NR_keyctl,
-    __NR_init_module, __NR_finit_module, __NR_delete_module, __NR_kexec_load, __NR_reboot,
-    __NR_swapon, __NR_swapoff, __NR_syslog, __NR_acct, __NR_quotactl, __NR_sethostname,
-    __NR_setdomainname, __NR_settimeofday, __NR_clock_settime, __NR_open_by_handle_at,
-    __NR_name_to_handle_at, __NR_fanotify_init, __NR_vhangup};
+    __NR_ptrace,
+    __NR_process_vm_readv,
+    __NR_process_vm_writev,
+    __NR_kcmp,
+    __NR_pidfd_getfd,
+    __NR_mount,
+    __NR_umount2,
+    __NR_pivot_root,
+    __NR_chroot,
+    __NR_unshare,
+    __NR_setns,
+    __NR_open_tree,
+    __NR_move_mount,
+    __NR_fsopen,
+    __NR_fsconfig,
+    __NR_fsmount,
+    __NR_fspick,
+    __NR_mount_setattr,
+    __NR_bpf,
+    __NR_perf_event_open,
+    __NR_io_uring_setup,
+    __NR_io_uring_enter,
+    __NR_io_uring_register,
+    __NR_userfaultfd,
+    __NR_add_key,
+    __NR_request_key,
+    __NR_keyctl,
+    __NR_init_module,
+    __NR_finit_module,
+    __NR_delete_module,
+    __NR_kexec_load,
+    __NR_reboot,
+    __NR_swapon,
+    __NR_swapoff,
+    __NR_syslog,
+    __NR_acct,
+    __NR_quotactl,
+    __NR_sethostname,
+    __NR_setdomainname,
+    __NR_settimeofday,
+    __NR_clock_settime,
+    __NR_open_by_handle_at,
+    __NR_name_to_handle_at,
+    __NR_fanotify_init,
+    __NR_vhangup};
 
 // New namespaces; and CLONE_PARENT, which would make a child of the slot's own server.
 constexpr uint32_t kCloneFlagsDeadly = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
                                        CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_PARENT;
 
-constexpr sock_filter Load(uint32_t offset) {
-  return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset);
-}
+constexpr sock_filter Load(uint32_t offset) { return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset); }
 constexpr sock_filter Return(uint32_t action) { return BPF_STMT(BPF_RET | BPF_K, action); }
 constexpr sock_filter Jump(uint16_t condition, uint32_t value, uint8_t if_true, uint8_t if_false) {
   return BPF_JUMP(static_cast<uint16_t>(BPF_JMP | condition | BPF_K), value, if_true, if_false);

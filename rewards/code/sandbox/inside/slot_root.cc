@@ -77,8 +77,8 @@ Failure CopyOrBind(const char* path) {
 
 Failure MakeDevices() {
   R1_RETURN_IF_FAILED(MakeFolder(Staged("/dev")));
-  for (const char* device : {"/dev/null", "/dev/zero", "/dev/full", "/dev/random",
-                             "/dev/urandom"}) {
+  for (const char* device :
+       {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}) {
     R1_RETURN_IF_FAILED(WriteFile(Staged(device), "", 0));
     if (mount(device, Staged(device).c_str(), nullptr, MS_BIND, nullptr) != 0) {
       return FailedAt("bind a device");
@@ -99,12 +99,12 @@ Failure MakeFiles() {
   for (const char* folder : {"/box", "/proc", "/r1"}) {
     R1_RETURN_IF_FAILED(MakeFolder(Staged(folder)));
   }
-  R1_RETURN_IF_FAILED(WriteFile(Staged("/r1/zygote.so"), ZygoteLibrary().data,
-                                ZygoteLibrary().bytes));
-  R1_RETURN_IF_FAILED(WriteFile(Staged("/r1/zygote.py"), ZygoteScript().data,
-                                ZygoteScript().bytes));
-  R1_RETURN_IF_FAILED(WriteFile(Staged("/r1/remote.py"), RemoteScript().data,
-                                RemoteScript().bytes));
+  R1_RETURN_IF_FAILED(
+      WriteFile(Staged("/r1/zygote.so"), ZygoteLibrary().data, ZygoteLibrary().bytes));
+  R1_RETURN_IF_FAILED(
+      WriteFile(Staged("/r1/zygote.py"), ZygoteScript().data, ZygoteScript().bytes));
+  R1_RETURN_IF_FAILED(
+      WriteFile(Staged("/r1/remote.py"), RemoteScript().data, RemoteScript().bytes));
   if (symlink("box/tmp", Staged("/tmp").c_str()) != 0) return FailedAt("link /tmp");
   return {};
 }
@@ -136,9 +136,17 @@ Failure PrecompileHeader() {
   for (const char* standard : {"17", "20"}) {
     const std::string flag = std::string("-std=gnu++") + standard;
     const std::string output = std::string("/r1/include/bits/stdc++.h.gch/") + standard;
-    const char* const arguments[] = {"/usr/bin/g++", flag.c_str(), "-O1", "-w", "-I/r1/include",
-                                     "-x", "c++-header", "/r1/include/bits/stdc++.h", "-o",
-                                     output.c_str(), nullptr};
+    const char* const arguments[] = {"/usr/bin/g++",
+                                     flag.c_str(),
+                                     "-O1",
+                                     "-w",
+                                     "-I/r1/include",
+                                     "-x",
+                                     "c++-header",
+                                     "/r1/include/bits/stdc++.h",
+                                     "-o",
+                                     output.c_str(),
+                                     nullptr};
     R1_RETURN_IF_FAILED(RunAndWait(arguments));
   }
   return {};

@@ -173,8 +173,8 @@ class SlotServer {
     }
     if (dup2(socket, kControlFd) < 0) return FailedAt("place the zygote's socket");
     syscall(__NR_close_range, kControlFd + 1, ~0u, 0);
-    const char* const arguments[] = {"/usr/bin/python3", "-s", "-S", "-B", "-X", "utf8",
-                                     "/r1/zygote.py", nullptr};
+    const char* const arguments[] = {"/usr/bin/python3", "-s",   "-S", "-B", "-X", "utf8",
+                                     "/r1/zygote.py",    nullptr};
     const char* const environment[] = {"PYTHONHASHSEED=0", nullptr};
     const bool is_clean = Contains(settings_.layers, Layer::kEnvironment);
     execve(arguments[0], const_cast<char* const*>(arguments),
@@ -217,8 +217,8 @@ class SlotServer {
   Failure StartRun(const RunRequest& request, Descriptors& descriptors, Run& run) {
     R1_RETURN_IF_FAILED(StartInit(request, run));
     if (request.exports != 0) {
-      const int at = 3 + static_cast<int>(request.passed) +
-                     (request.program == Program::kDescriptor ? 1 : 0);
+      const int at =
+          3 + static_cast<int>(request.passed) + (request.program == Program::kDescriptor ? 1 : 0);
       run.export_file = fcntl(descriptors.fds[at], F_DUPFD_CLOEXEC, 0);
       run.export_bytes_max = request.export_bytes_max;
       if (run.export_file < 0) return FailedAt("keep the export file");
@@ -249,8 +249,8 @@ class SlotServer {
     if (Contains(request.layers, Layer::kIpcNamespace)) flags |= CLONE_NEWIPC;
     int ready[2];
     if (pipe2(ready, O_CLOEXEC) != 0) return FailedAt("pipe");
-    const pid_t init = static_cast<pid_t>(
-        syscall(__NR_clone, flags | SIGCHLD, nullptr, &run.init_fd, nullptr, 0));
+    const pid_t init =
+        static_cast<pid_t>(syscall(__NR_clone, flags | SIGCHLD, nullptr, &run.init_fd, nullptr, 0));
     if (init == 0) RunInit(request, ready[1]);
     close(ready[1]);
     if (init < 0) {
@@ -282,8 +282,7 @@ class SlotServer {
     }
     const pid_t job = fork();
     if (job == 0) {
-      const Failure failure =
-          ConfineSelf(request, descriptors, run.init_fd, reports_[1], tools_);
+      const Failure failure = ConfineSelf(request, descriptors, run.init_fd, reports_[1], tools_);
       if (failure) ReportAndExit(kReportFd, request.run, failure);
       Execute(request);
     }
