@@ -1,7 +1,7 @@
 // r1_bench_rewards [--code] [FILE.jsonl…]: with --code, the rates of the sandbox (code_bench.h).
-// For each file, the reward `math` over labelled rows {response or prediction, answer, expected}: the
-// share of verdicts that are as expected, the rows that are not, and how many rows one core judges
-// in a second.
+// For each file, the reward `math` over labelled rows {response or prediction, answer, expected}:
+// the share of verdicts that are as expected, the rows that are not, and how many rows one core
+// judges in a second.
 
 #include <algorithm>
 #include <iostream>

@@ -1,6 +1,8 @@
 #include "rewards/code/exact_json.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -50,7 +52,7 @@ class Parser {
     if (Take("null")) return true;
     for (const absl::string_view word : {"true", "false"}) {
       if (Take(word)) {
-        value = {.kind = Kind::kBool, .text = std::string(word), .items = {}, .members = {}};
+        value = {.kind = Kind::kBool, .text = std::string(word), .items = {}, .keys = {}};
         return true;
       }
     }
@@ -77,8 +79,10 @@ class Parser {
     if (TakeAfterSpace("}")) return true;
     do {
       SkipSpace();
-      auto& [key, member] = value.members.emplace_back();
-      if (!ParseString(key) || !TakeAfterSpace(":") || !ParseValue(member, depth + 1)) return false;
+      if (!ParseString(value.keys.emplace_back()) || !TakeAfterSpace(":") ||
+          !ParseValue(value.items.emplace_back(), depth + 1)) {
+        return false;
+      }
     } while (TakeAfterSpace(","));
     return TakeAfterSpace("}");
   }
@@ -149,11 +153,22 @@ bool EqualNumbers(const ExactJson& found, const ExactJson& expected, double tole
   return a == b || std::abs(a - b) <= tolerance * std::max(1.0, std::abs(b));
 }
 
+// Of the items: as they stand, or by their keys.
+std::vector<size_t> Order(const ExactJson& value) {
+  std::vector<size_t> order(value.items.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  if (!value.keys.empty()) {
+    std::stable_sort(order.begin(), order.end(),
+                     [&](size_t a, size_t b) { return value.keys[a] < value.keys[b]; });
+  }
+  return order;
+}
+
 }  // namespace
 
 const ExactJson* ExactJson::FindOrNull(absl::string_view key) const {
-  for (const auto& [name, member] : members) {
-    if (name == key) return &member;
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (keys[i] == key) return &items[i];
   }
   return nullptr;
 }
@@ -175,9 +190,9 @@ std::string ExactJson::Dump() const {
       }
       return absl::StrCat("[", dumped, "]");
     case Kind::kObject:
-      for (const auto& [key, member] : members) {
-        absl::StrAppend(&dumped, dumped.empty() ? "" : ",", DumpJson(nlohmann::json(key)), ":",
-                        member.Dump());
+      for (size_t i = 0; i < keys.size(); ++i) {
+        absl::StrAppend(&dumped, dumped.empty() ? "" : ",", DumpJson(nlohmann::json(keys[i])), ":",
+                        items[i].Dump());
       }
       return absl::StrCat("{", dumped, "}");
   }
@@ -190,13 +205,11 @@ bool Equal(const ExactJson& found, const ExactJson& expected, double tolerance) 
   if (IsNumber(found) && IsNumber(expected)) return EqualNumbers(found, expected, tolerance);
   if (found.kind != expected.kind || found.text != expected.text) return false;
   if (found.items.size() != expected.items.size()) return false;
-  for (size_t i = 0; i < found.items.size(); ++i) {
-    if (!Equal(found.items[i], expected.items[i], tolerance)) return false;
-  }
-  if (found.members.size() != expected.members.size()) return false;
-  for (const auto& [key, member] : expected.members) {
-    const ExactJson* const other = found.FindOrNull(key);
-    if (other == nullptr || !Equal(*other, member, tolerance)) return false;
+  const std::vector<size_t> found_order = Order(found), expected_order = Order(expected);
+  for (size_t i = 0; i < expected.items.size(); ++i) {
+    const size_t a = found_order[i], b = expected_order[i];
+    if (!expected.keys.empty() && found.keys[a] != expected.keys[b]) return false;
+    if (!Equal(found.items[a], expected.items[b], tolerance)) return false;
   }
   return true;
 }

@@ -4,7 +4,6 @@
 
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -14,9 +13,9 @@ namespace r1::rewards::code {
 struct ExactJson {
   enum class Kind { kNull, kBool, kInteger, kFloat, kString, kArray, kObject };
   Kind kind = Kind::kNull;
-  std::string text;  // of a bool ("true", "false"), number or string
-  std::vector<ExactJson> items;
-  std::vector<std::pair<std::string, ExactJson>> members;
+  std::string text;               // of a bool ("true", "false"), number or string
+  std::vector<ExactJson> items;   // of an array or object
+  std::vector<std::string> keys;  // of an object, one for each item
 
   const ExactJson* FindOrNull(absl::string_view key) const;
   std::string Dump() const;

@@ -90,7 +90,7 @@ absl::StatusOr<CodeTest> ParseTest(const ExactJson& row, Kind kind) {
 }
 
 absl::Status ParseLimits(const ExactJson& columns, JobLimits& limits) {
-  const ExactJson none{.kind = JsonKind::kObject, .text = {}, .items = {}, .members = {}};
+  const ExactJson none{.kind = JsonKind::kObject, .text = {}, .items = {}, .keys = {}};
   const ExactJson* const given = Find(columns, "limits");
   if (given != nullptr && given->kind != JsonKind::kObject) return Expected("limits", "an object");
   const ExactJson& object = given != nullptr ? *given : none;

@@ -31,7 +31,8 @@ constexpr char kAddMain[] = R"({"kind":"assert_main","entry_point":"add",
     "tests":[{"main":"def check(candidate):\n    assert candidate(1, 2) == 3\n"}],
     "limits":{"time_ms":1000,"wall_ms":3000}})";
 constexpr char kAddMainCpp[] = R"({"lang":"cpp17","kind":"assert_main","entry_point":"add",
-    "tests":[{"main":"#undef NDEBUG\n#include <assert.h>\nint main() { assert(add(1, 2) == 3); }"}]})";
+    "tests":[{"main":
+    "#undef NDEBUG\n#include <assert.h>\nint main() { assert(add(1, 2) == 3); }"}]})";
 
 TEST_F(JudgeTest, EveryVerdictOfAPythonProgram) {
   EXPECT_EQ(VerdictOn(kSum, "print(sum(map(int, input().split())))"), "pass");
@@ -77,14 +78,15 @@ TEST_F(JudgeTest, PythonFunctionsAreComparedAsStrictJson) {
   EXPECT_EQ(VerdictOn(kAdd, "def add(a, b): raise ValueError"), "runtime_error");
   EXPECT_EQ(VerdictOn(kAdd, "def sub(a, b): return a - b"), "runtime_error");
   const std::string big = R"({"kind":"function","entry_point":"f","tests":
-      "[{\"args\":[100000000000000000000000000001],\"expected\":100000000000000000000000000002}]"})";
+      "[{\"args\":[10000000000000000000000001],\"expected\":10000000000000000000000002}]"})";
   EXPECT_EQ(VerdictOn(big, "def f(x): return x + 1"), "pass");
   EXPECT_EQ(VerdictOn(big, "def f(x): return x"), "wrong_answer");
 }
 
 TEST_F(JudgeTest, CppFunctionsTakeStandardTypes) {
   const std::string row = R"({"lang":"cpp20","kind":"function","entry_point":"f","tests":[
-      {"args":[[3,1,2],{"a":1.5},"x\"\u00e9",[[true,"z"]]],"expected":[[1,2,3],2.5,"x\"é!",[[false,"z"]]]}]})";
+      {"args":[[3,1,2],{"a":1.5},"x\"\u00e9",[[true,"z"]]],
+       "expected":[[1,2,3],2.5,"x\"é!",[[false,"z"]]]}]})";
   EXPECT_EQ(VerdictOn(row, R"(
 #include <bits/stdc++.h>
 using namespace std;
@@ -204,8 +206,21 @@ TEST_F(JudgeTest, ATestTrustsItsSetupOnly) {
 }
 
 TEST_F(JudgeTest, ObjectsOfTheProgramAreHandlesInATest) {
-  const std::string row = R"({"kind":"assert_main","tests":[{"main":
-      "s = Stack()\ns.push(3)\ns.push([1, {2: (3,)}])\nassert s.pop() == [1, {2: (3,)}]\nassert len(s) == 1\nassert list(s) == [3]\ntry:\n    s.fail()\n    assert False\nexcept KeyError:\n    pass\n"}]})";
+  const std::string test = R"(
+s = Stack()
+s.push(3)
+s.push([1, {2: (3,)}])
+assert s.pop() == [1, {2: (3,)}]
+assert len(s) == 1
+assert list(s) == [3]
+try:
+    s.fail()
+    assert False
+except KeyError:
+    pass
+)";
+  const std::string row =
+      DumpJson({{"kind", "assert_main"}, {"tests", nlohmann::json::array({{{"main", test}}})}});
   EXPECT_EQ(VerdictOn(row, R"(
 class Stack:
     def __init__(self): self.items = []
