@@ -26,14 +26,14 @@ class SandboxTest : public testing::Test {
     GTEST_SKIP() << Pool().status().message();
   }
 
-  // Started at the first call; EndSandbox ends it.
+  // Started at the first call, ended with the program.
   static absl::StatusOr<std::shared_ptr<SandboxPool>>& Pool() {
-    static auto* const pool = new absl::StatusOr<std::shared_ptr<SandboxPool>>(Start());
-    return *pool;
+    static absl::StatusOr<std::shared_ptr<SandboxPool>> pool = Start();
+    return pool;
   }
   static Judge& SharedJudge() {
-    static auto* const judge = new std::unique_ptr<Judge>(std::make_unique<Judge>(*Pool()));
-    return **judge;
+    static Judge judge(*Pool());
+    return judge;
   }
 
   // The problem is a row of JSON as in a data file.

@@ -206,8 +206,8 @@ TEST(MakeRewardTest, AnUnknownNameGetsTheNearestAndAllKnown) {
   EXPECT_THAT(
       std::string(status.message()),
       HasSubstr(
-          "expected one of coin_flip, exact_match, format, math, textbook, found \"exactmatch\"; "
-          "did you mean \"exact_match\"?"));
+          "expected one of code, code_share, coin_flip, exact_match, format, math, textbook, found "
+          "\"exactmatch\"; did you mean \"exact_match\"?"));
 }
 
 }  // namespace
