@@ -82,7 +82,8 @@ int Score(const ParsedCommand& parsed) {
 const Command& ScoreCommand() {
   static const auto* command = new Command{
       {.name = "score",
-       .summary = "Scores outputs in a JSONL file: rows {id, response or prediction, answer} give "
+       .summary = "Scores outputs in a JSONL file: rows {id, response or prediction, answer}, or "
+                  "{id, response or code, tests}, give "
                   "{id, score, reason, parts}.",
        .flags = {{.name = "reward",
                   .value = "NAME[,NAME]",
