@@ -13,8 +13,10 @@ import urllib.request
 
 import r1_process
 
+HERE = pathlib.Path(__file__).resolve().parent
+
 COMMANDS = ["run", "learner", "worker", "eval", "score", "tokenize", "logits",
-            "status", "version"]
+            "chat-template", "checkpoint", "status", "version"]
 CHAOS = "tests/chaos/chaos.toml"
 
 
@@ -139,7 +141,7 @@ def difference(a, b):
 
 def check_logits(r1, folder):
     """Both engines on a golden checkpoint, which says what transformers computes."""
-    model = pathlib.Path("tests/golden/models/qwen3_moe_normed")
+    model = HERE.parent / "golden" / "models" / "qwen3_moe_normed"
     golden = read_tensors(model / "expected.safetensors")
     raw = (model / "expected.safetensors").read_bytes()
     length = int.from_bytes(raw[:8], "little")

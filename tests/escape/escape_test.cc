@@ -5,6 +5,7 @@
 // A program's line `verdict: X` is the verdict that it must get; `any` = whatever is no pass.
 // System calls stand there with their x86-64 numbers.
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/shm.h>
@@ -16,6 +17,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <sstream>
 #include <thread>
@@ -24,6 +26,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/filesystem.h"
 #include "common/json.h"
 #include "rewards/code/sandbox/self_test.h"
@@ -147,6 +151,14 @@ std::set<std::string> Traces() {
   return traces;
 }
 
+std::set<std::string> New(const std::set<std::string>& traces,
+                          const std::set<std::string>& before) {
+  std::set<std::string> added;
+  std::set_difference(traces.begin(), traces.end(), before.begin(), before.end(),
+                      std::inserter(added, added.end()));
+  return added;
+}
+
 class EscapeTest : public SandboxTest {};
 
 TEST_F(EscapeTest, NoProgramOfTheCorpusEscapesOrStays) {
@@ -194,9 +206,14 @@ TEST_F(EscapeTest, NoProgramOfTheCorpusEscapesOrStays) {
     problem.tests[0].output = "1";
     EXPECT_EQ(judge.Run(problem, "print(1)", false).verdict, Verdict::kPass);
   }
-  for (const std::string& trace : Traces()) {
-    EXPECT_TRUE(before.count(trace) > 0) << "left behind: " << trace;
+  // What stays: other sandboxes of this machine may work meanwhile, and theirs go.
+  std::set<std::string> left = New(Traces(), before);
+  for (int i = 0; i < 20 && !left.empty(); ++i) {
+    absl::SleepFor(absl::Milliseconds(500));
+    const std::set<std::string> now = Traces();
+    std::erase_if(left, [&now](const std::string& trace) { return now.count(trace) == 0; });
   }
+  EXPECT_THAT(left, testing::IsEmpty());
 }
 
 // For each layer a slot without it: its own probe gets through, and no other's.
