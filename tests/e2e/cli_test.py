@@ -11,7 +11,7 @@ import urllib.request
 
 import r1_process
 
-COMMANDS = ["run", "learner", "worker", "eval", "score", "tokenize", "status", "version"]
+COMMANDS = ["run", "learner", "worker", "generate", "eval", "score", "tokenize", "status", "version"]
 CHAOS = "tests/chaos/chaos.toml"
 
 
