@@ -146,17 +146,20 @@ struct OutputTensors {
   std::vector<TensorView> views;
 };
 
+absl::StatusOr<std::vector<float>> ComputeRow(const Row& row, const LogitsFunction& compute) {
+  R1_RETURN_IF_ERROR(row.ids.status());
+  absl::StatusOr<std::vector<float>> logits = compute(*row.ids);
+  if (!logits.ok()) return Annotate(logits.status(), row.where);
+  return logits;
+}
+
 // The number of rows that could not be computed; each is named on stderr and left out.
 absl::StatusOr<int64_t> WriteLogits(const std::vector<Row>& rows, const LogitsFunction& compute,
                                     const std::string& path) {
   OutputTensors output;
   int64_t errors = 0;
   for (size_t i = 0; i < rows.size(); ++i) {
-    absl::StatusOr<std::vector<float>> logits = rows[i].ids.status();
-    if (rows[i].ids.ok()) {
-      logits = compute(*rows[i].ids);
-      if (!logits.ok()) logits = Annotate(logits.status(), rows[i].where);
-    }
+    absl::StatusOr<std::vector<float>> logits = ComputeRow(rows[i], compute);
     if (!logits.ok()) {
       std::cerr << "r1 logits: " << logits.status().message() << "\n";
       ++errors;

@@ -10,6 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "cli/commands.h"
 #include "common/clock.h"
@@ -26,6 +27,8 @@ constexpr double kWorkerFarewellSeconds = 3;
 constexpr int kWorkerFailuresMax = 8;  // in a row, of one worker
 // A worker that was silent for so many worker_timeout_seconds will not come back by itself.
 constexpr double kSilentTimeouts = 3;
+// Nor one that lives so long and has not joined.
+constexpr double kJoinSecondsMax = 20;
 constexpr size_t kTailLines = 5;
 // Containers often forbid the cross-memory attach that the shared-memory transport would use; ranks
 // that wait give their core away.
@@ -154,6 +157,7 @@ absl::Status RunSupervisor::TendWorkers() {
 
 void RunSupervisor::KillSilentWorkers(const v1::RunStatus& status) {
   const double patience = kSilentTimeouts * config_.rollout().worker_timeout_seconds();
+  const double now = RealClock().MonotonicSeconds();
   for (size_t i = 0; i < workers_.size(); ++i) {
     WorkerSlot& slot = workers_[i];
     if (!slot.process) continue;
@@ -161,10 +165,13 @@ void RunSupervisor::KillSilentWorkers(const v1::RunStatus& status) {
     for (const v1::WorkerStatus& worker : status.workers()) {
       if (worker.pid() == slot.process->pid()) row = &worker;
     }
-    if (row == nullptr || row->connected() || row->last_seen_seconds() < patience) continue;
+    const double silent = row != nullptr ? row->last_seen_seconds() : now - slot.started;
+    const bool hopeless = row != nullptr ? !row->connected() && silent > patience
+                                         : silent > std::max(patience, kJoinSecondsMax);
+    if (!hopeless) continue;
     progress_.ClearBar();
-    std::cerr << "worker_" << i << " lives but has been silent for more than " << patience
-              << " s; killing it\n";
+    std::cerr << absl::StrFormat("worker_%d lives but has %s for %.0f s; killing it\n", i,
+                                 row != nullptr ? "been silent" : "not joined the run", silent);
     slot.process->Signal(SIGKILL, true);
   }
 }

@@ -34,10 +34,12 @@ absl::StatusOr<RowTexts> ReadRow(const JsonlRow& row) {
   R1_RETURN_IF_ERROR(row.status);
   const JsonFields fields(row.object, row.where);
   RowTexts texts;
-  // A bare answer may stand in for the whole output.
-  R1_ASSIGN_OR_RETURN(texts.prediction, fields.String("prediction", ""));
-  R1_ASSIGN_OR_RETURN(texts.response, fields.Has("prediction") ? fields.String("response", "")
-                                                               : fields.String("response"));
+  // A bare answer, or a bare program, may stand in for the whole output.
+  const bool is_bare = fields.Has("prediction") || fields.Has("code");
+  R1_ASSIGN_OR_RETURN(const std::string code, fields.String("code", ""));
+  R1_ASSIGN_OR_RETURN(texts.prediction, fields.String("prediction", code));
+  R1_ASSIGN_OR_RETURN(texts.response,
+                      is_bare ? fields.String("response", "") : fields.String("response"));
   R1_ASSIGN_OR_RETURN(texts.answer, fields.String("answer", ""));
   R1_ASSIGN_OR_RETURN(texts.prompt, fields.String("prompt", ""));
   R1_ASSIGN_OR_RETURN(texts.language, fields.String("language", ""));
@@ -125,8 +127,9 @@ int Score(const ParsedCommand& parsed) {
 const Command& ScoreCommand() {
   static const auto* command = new Command{
       {.name = "score",
-       .summary = "Scores outputs in a JSONL file: rows {id, response or prediction, answer} give "
-                  "{id, score, reason, parts, extracted, time_ms}.",
+       .summary = "Scores outputs in a JSONL file: rows {id, response or prediction, answer}, or "
+                  "{id, response or code, tests}, give {id, score, reason, parts, extracted, "
+                  "time_ms}.",
        .positionals = {{.name = "audit",
                         .help = "instead: tries outputs that cheat, and says which of them pay",
                         .optional = true}},

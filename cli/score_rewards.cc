@@ -73,6 +73,7 @@ absl::StatusOr<std::vector<NamedReward>> MakeNamedRewards(
   std::vector<NamedReward> rewards;
   for (const v1::RewardConfig& config : stage.reward()) {
     R1_ASSIGN_OR_RETURN(std::unique_ptr<rewards::Reward> reward, rewards::MakeReward(config));
+    R1_RETURN_IF_ERROR(reward->Prepare());
     rewards.push_back({config.name(), std::move(reward)});
   }
   return rewards;

@@ -19,8 +19,8 @@ absl::string_view R1ZeroTemplate() {
 {{- "A conversation between User and Assistant. The user asks a question, and the Assistant " }}
 {{- "solves it. The assistant first thinks about the reasoning process in the mind and then " }}
 {{- "provides the user with the answer. The reasoning process and answer are enclosed within " }}
-{{- "<think> </think> and <answer> </answer> tags, respectively, i.e., <think> reasoning process " }}
-{{- "here </think> <answer> answer here </answer>.\nUser: " }}
+{{- "<think> </think> and <answer> </answer> tags, respectively, i.e., <think> reasoning " }}
+{{- "process here </think> <answer> answer here </answer>.\nUser: " }}
 {{- users[-1].content | trim }}
 {{- "\nAssistant:" }}
 )";

@@ -288,6 +288,9 @@ v1::StageSpec Learner::MakeStageSpec(const v1::StageConfig& stage, uint32_t inde
   train.set_name(kTrainRewardSet);
   *train.mutable_rewards() = stage.reward();
   spec.set_run_seed(config_.run().seed());
+  const v1::SandboxConfig& sandbox = config_.sandbox();
+  *spec.mutable_sandbox()->mutable_missing_layers_allowed() = sandbox.missing_layers_allowed();
+  spec.mutable_sandbox()->set_disable_when_unavailable(sandbox.on_unavailable() == "disable");
   return spec;
 }
 

@@ -63,6 +63,9 @@ inline Score ErrorScore(std::string reason, std::string error) {
 class Reward {
  public:
   virtual ~Reward() = default;
+  // Asked once before the first sample: an error (FailedPrecondition: this machine lacks something)
+  // stops the program before it works in vain.
+  [[nodiscard]] virtual absl::Status Prepare() const { return absl::OkStatus(); }
   virtual Score ScoreSample(const RewardInput& input) const = 0;
 
   struct Range {

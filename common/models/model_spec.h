@@ -167,7 +167,8 @@ struct ModelSpec {
   // In the order of a forward pass; the order of the learner's flat parameter buffer and of
   // published weights.
   std::vector<WeightSpec> weights;
-  // The config.json that this spec was made from, verbatim; written into checkpoints.
+  // The config.json that this spec was made from, verbatim (ReadModelSpec: without
+  // quantization_config, since weights are dequantised); written into checkpoints.
   std::string hf_config_json;
 
   int64_t parameters() const;         // all trainable elements

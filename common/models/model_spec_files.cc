@@ -13,6 +13,14 @@ namespace {
 
 constexpr uint64_t kConfigBytesMax = 1 << 20;
 
+// The config of the weights as ReadModelFolder gives them, and as checkpoints will hold them:
+// dequantised.
+std::string WithoutQuantization(const std::string& config_json) {
+  auto config = nlohmann::ordered_json::parse(config_json, nullptr, /*allow_exceptions=*/false);
+  if (!config.is_object() || config.erase("quantization_config") == 0) return config_json;
+  return absl::StrCat(config.dump(2), "\n");
+}
+
 }  // namespace
 
 absl::StatusOr<ModelSpec> ReadModelSpec(const std::string& folder) {
@@ -21,6 +29,7 @@ absl::StatusOr<ModelSpec> ReadModelSpec(const std::string& folder) {
   R1_ASSIGN_OR_RETURN(const std::string config_json, files.Read(path, kConfigBytesMax));
   absl::StatusOr<ModelSpec> spec = ParseModelSpec(config_json);
   if (!spec.ok()) return Annotate(spec.status(), path);
+  spec->hf_config_json = WithoutQuantization(config_json);
 
   const std::string generation_path = JoinPath(folder, "generation_config.json");
   if (!files.Exists(generation_path)) return spec;

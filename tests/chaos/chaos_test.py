@@ -116,13 +116,13 @@ def undisturbed(r1, folder, name, workers):
     return final_weights_digest(folder / name)
 
 
-def only_worker_stopped_for_good(r1, folder, after_seconds):
+def only_worker_stopped_for_good(r1, folder, name, after_seconds):
     """The run must replace a worker that lives but never answers again."""
-    name = "only_worker_stopped"
     run = Run(r1, folder / name, 1)
+    while not (pids := child_pids(run.process.pid, "worker")):
+        assert not run.ended(), f"no worker was started, see {folder / name}.log"
+        time.sleep(0.001)
     time.sleep(after_seconds)
-    pids = child_pids(run.process.pid, "worker")
-    assert pids, "the worker had not started, or had ended already"
     os.kill(pids[0], signal.SIGSTOP)
     code = run.wait()
     assert code == 0, f"{name} ended with {code}, see {folder / name}.log"
@@ -184,9 +184,11 @@ def main():
         typical_seconds = min(typical_seconds, time.monotonic() - began)
         assert digest == reference, f"{name}: {digest[:16]} differs, see {folder}"
         print(f"{name}: same weights", flush=True)
-    digest = only_worker_stopped_for_good(r1, folder, typical_seconds / 2)
-    assert digest == reference, f"only_worker_stopped: {digest[:16]} differs, see {folder}"
-    print("only_worker_stopped: same weights", flush=True)
+    for name, after_seconds in (("stopped_at_work", typical_seconds / 2),
+                                ("stopped_at_birth", 0)):
+        digest = only_worker_stopped_for_good(r1, folder, name, after_seconds)
+        assert digest == reference, f"{name}: {digest[:16]} differs, see {folder}"
+        print(f"{name}: same weights", flush=True)
 
     failures = 0
     faults = collections.Counter()

@@ -14,7 +14,8 @@ namespace {
 
 constexpr char kConversation[] =
     R"({"messages":[{"role":"system","content":"be brief"},)"
-    R"({"role":"user","content":" Wörld \n"},{"role":"assistant","content":"<think>\nx\n</think>y",)"
+    R"({"role":"user","content":" Wörld \n"},)"
+    R"({"role":"assistant","content":"<think>\nx\n</think>y",)"
     R"("tool_calls":[{"type":"function","function":{"name":"f","arguments":{"a":[1,2.5,null]}}}]},)"
     R"({"role":"tool","content":"4"},{"role":"user","content":"z"}],"add_generation_prompt":true,)"
     R"("tools":[{"name":"f","parameters":{}}],"bos_token":"<s>","eos_token":"</s>","n":12})";

@@ -166,7 +166,7 @@ TEST_F(LeaseBookTest, AGroupLeavesWithoutTheSamplesWhoseRewardFailed) {
   EXPECT_FALSE(book_.AddFailed(request));
   EXPECT_TRUE(book_.AddScored(request, MakeSample(0), 0));
   const auto group = book_.NextUnsentOrNull("a", 0);
-  ASSERT_NE(group, nullptr);
+  ASSERT_TRUE(group != nullptr);
   ASSERT_EQ(group->samples_size(), 2);
   EXPECT_EQ(group->samples(1).sample_index(), 2u);
   EXPECT_TRUE(book_.Acknowledge(AckOf(*group)));
