@@ -44,7 +44,7 @@ absl::StatusOr<ModelChatTemplate> LoadTemplate(const ParsedCommand& parsed) {
 
 absl::StatusOr<ordered_json> RenderRow(const JsonlRow& row, const Renderer& renderer) {
   R1_RETURN_IF_ERROR(row.status);
-  std::string variables(row.text);
+  std::string variables = row.text;
   if (renderer.r1_rules) {
     R1_ASSIGN_OR_RETURN(variables, AddR1MathInstruction(variables, row.where));
   }

@@ -24,6 +24,7 @@ const Command& RunCommand();
 const Command& LearnerCommand();
 const Command& WorkerCommand();
 const Command& EvalCommand();
+const Command& GenerateCommand();
 const Command& LogitsCommand();
 const Command& ScoreCommand();
 const Command& ChatTemplateCommand();

@@ -69,7 +69,8 @@ ordered_json OutputRow(const std::string& command, const JsonlRow& row, const Re
 
 // The number of bad rows.
 absl::StatusOr<int64_t> MapRows(const std::string& command, const std::string& input,
-                                const std::string& output, const RowFunction& function, int jobs) {
+                                const std::string& output, size_t rows_max,
+                                const BlockFunction& function) {
   R1_ASSIGN_OR_RETURN(std::unique_ptr<JsonlReader> reader, JsonlReader::Open(input));
   const std::string unfinished = absl::StrCat(output, ".unfinished");
   std::ofstream file(unfinished, std::ios::binary | std::ios::trunc);
@@ -77,10 +78,10 @@ absl::StatusOr<int64_t> MapRows(const std::string& command, const std::string& i
   absl::Cleanup remove_unfinished = [&unfinished] { std::remove(unfinished.c_str()); };
   int64_t errors = 0;
   for (;;) {
-    R1_ASSIGN_OR_RETURN(const std::vector<JsonlRow> rows,
-                        ReadBlock(*reader, kBlockRowsPerJob * static_cast<size_t>(jobs)));
+    R1_ASSIGN_OR_RETURN(const std::vector<JsonlRow> rows, ReadBlock(*reader, rows_max));
     if (rows.empty()) break;
-    const std::vector<Result> results = MapBlock(rows, function, jobs);
+    const std::vector<Result> results = function(rows);
+    R1_CHECK(results.size() == rows.size());
     for (size_t i = 0; i < rows.size(); ++i) {
       errors += results[i].ok() ? 0 : 1;
       // In ASCII: many readers of lines also break them at U+0085 and U+2028.
@@ -108,11 +109,18 @@ bool HasFlags(const std::string& command, const ParsedCommand& parsed,
   return true;
 }
 
-int MapJsonlFile(const std::string& command, const std::string& input, const std::string& output,
-                 const RowFunction& function, int jobs) {
-  const absl::StatusOr<int64_t> errors = MapRows(command, input, output, function, jobs);
+int MapJsonlBlocks(const std::string& command, const std::string& input, const std::string& output,
+                   size_t rows_max, const BlockFunction& function) {
+  const absl::StatusOr<int64_t> errors = MapRows(command, input, output, rows_max, function);
   if (!errors.ok()) return ReportError(command, errors.status());
   return *errors == 0 ? kExitDone : kExitFailed;
+}
+
+int MapJsonlFile(const std::string& command, const std::string& input, const std::string& output,
+                 const RowFunction& function, int jobs) {
+  return MapJsonlBlocks(
+      command, input, output, kBlockRowsPerJob * static_cast<size_t>(jobs),
+      [&](const std::vector<JsonlRow>& rows) { return MapBlock(rows, function, jobs); });
 }
 
 }  // namespace r1::cli

@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "cli/commands.h"
 #include "common/jsonl.h"
@@ -19,6 +20,15 @@ bool HasFlags(const std::string& command, const ParsedCommand& parsed,
               std::initializer_list<const char*> flags);
 
 using RowFunction = std::function<absl::StatusOr<nlohmann::ordered_json>(const JsonlRow& row)>;
+
+// The results of consecutive rows, as many as there are rows.
+using BlockFunction = std::function<std::vector<absl::StatusOr<nlohmann::ordered_json>>(
+    const std::vector<JsonlRow>& rows)>;
+
+// As MapJsonlFile below, for functions that work on many rows together: at most `rows_max` at a
+// time.
+int MapJsonlBlocks(const std::string& command, const std::string& input, const std::string& output,
+                   size_t rows_max, const BlockFunction& function);
 
 // Applies the function to every row of `input`, on so many threads at a time. The output row is the
 // result with the row's `id` in front, when it has one, or {id, line, error}. `output` is complete

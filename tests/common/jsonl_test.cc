@@ -87,5 +87,15 @@ TEST_F(JsonlTest, MissingFilesAreNamed) {
   EXPECT_EQ((*folder)->Next(row).status().code(), absl::StatusCode::kUnavailable);
 }
 
+TEST_F(JsonlTest, ARowKeepsItsTextWhenTheNextIsRead) {
+  ASSERT_TRUE(WriteFileAtomically(RealFileSystem(), path_, "{\"b\": 1, \"a\": 2}\n{}\n").ok());
+  const auto reader = *JsonlReader::Open(path_);
+  JsonlRow first, second;
+  ASSERT_TRUE(*reader->Next(first));
+  ASSERT_TRUE(*reader->Next(second));
+  EXPECT_EQ(first.text, "{\"b\": 1, \"a\": 2}");
+  EXPECT_EQ(second.text, "{}");
+}
+
 }  // namespace
 }  // namespace r1

@@ -15,7 +15,7 @@ import r1_process
 
 HERE = pathlib.Path(__file__).resolve().parent
 
-COMMANDS = ["run", "learner", "worker", "eval", "score", "tokenize", "logits",
+COMMANDS = ["run", "learner", "worker", "generate", "eval", "score", "tokenize", "logits",
             "chat-template", "checkpoint", "status", "version"]
 CHAOS = "tests/chaos/chaos.toml"
 
