@@ -108,8 +108,8 @@ class Converter {
         R1_RETURN_IF_ERROR(WriteFloats(stored, planned.dtype, *file));
       } else {
         R1_RETURN_IF_ERROR(file->Append(stored.view.bytes));
+        ReleasePages(stored.view.bytes);
       }
-      ReleasePages(stored.view.bytes);
       ++report_.tensors;
       report_.bytes += static_cast<uint64_t>(planned.elements() * DTypeBytes(planned.dtype));
     }
@@ -136,6 +136,7 @@ class Converter {
       R1_RETURN_IF_ERROR(CheckFinite(stored, begin, "found"));
       if (same) {
         R1_RETURN_IF_ERROR(file.Append(bytes));
+        ReleasePages(bytes);
         continue;
       }
       bytes_.resize(count * width);

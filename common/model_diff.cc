@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/safetensors.h"
 
 namespace r1 {
 namespace {
@@ -75,8 +74,6 @@ absl::Status CompareValues(const StoredModel& a, const StoredTensor& tensor_a, c
       diff.difference_max = std::max(diff.difference_max, difference);
     }
   }
-  ReleasePages(tensor_a.view.bytes);
-  ReleasePages(tensor_b.view.bytes);
   return absl::OkStatus();
 }
 

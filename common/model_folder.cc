@@ -134,7 +134,6 @@ absl::StatusOr<WeightsSnapshot> ReadModelFolder(const std::string& folder, const
     const size_t elements = static_cast<size_t>(weight.elements());
     auto* const values = reinterpret_cast<float*>(memory + at);
     R1_RETURN_IF_ERROR(model.ReadFloats(stored, {values, elements}));
-    ReleasePages(stored.view.bytes);
     R1_RETURN_IF_ERROR(CheckFinite({values, elements}, stored));
     snapshot.tensors.push_back({.name = weight.name,
                                 .dtype = DType::kF32,

@@ -3,6 +3,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -137,10 +138,12 @@ absl::Status StoredModel::ReadFloats(const StoredTensor& tensor, std::span<float
     return absl::InvalidArgumentError(absl::StrCat(
         where, ": expected dtype F32, BF16, F16 or F8_E4M3, found ", DTypeName(view.dtype)));
   }
+  const auto width = static_cast<size_t>(DTypeBytes(view.dtype));
+  const absl::string_view bytes =
+      view.bytes.substr(static_cast<size_t>(begin) * width, values.size() * width);
+  const absl::Cleanup release = [bytes] { ReleasePages(bytes); };
   if (view.dtype != DType::kF8E4M3) {
-    const auto width = static_cast<size_t>(DTypeBytes(view.dtype));
-    ToFloats(view.dtype,
-             view.bytes.substr(static_cast<size_t>(begin) * width, values.size() * width), values);
+    ToFloats(view.dtype, bytes, values);
     return absl::OkStatus();
   }
   const StoredTensor* scales = FindOrNull(ScaleName(view.name));

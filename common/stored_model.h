@@ -39,9 +39,9 @@ class StoredModel {
   bool IsScale(const StoredTensor& tensor) const;
 
   // The values as fp32, values.size() of them from element `begin` on; F8_E4M3 weights are
-  // multiplied by their scales.
-  // InvalidArgument names file and tensor: another dtype than these, an F8_E4M3 weight without
-  // scales, scales of another grid.
+  // multiplied by their scales. Lets go of the mapped pages that it read, so that who streams
+  // through a model stays small. InvalidArgument names file and tensor: another dtype than these,
+  // an F8_E4M3 weight without scales, scales of another grid.
   [[nodiscard]] absl::Status ReadFloats(const StoredTensor& tensor, std::span<float> values,
                                         int64_t begin = 0) const;
 

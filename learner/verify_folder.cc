@@ -142,7 +142,6 @@ class Verifier {
       ++report_.tensors;
       if (!report_.has_manifest && files_seen_.insert(tensor.file).second) ++report_.files;
       if (IsFloat(tensor.view.dtype)) VerifyFinite(*model, tensor);
-      ReleasePages(tensor.view.bytes);
     }
   }
 

@@ -42,11 +42,13 @@ absl::Status AppendNumbered(absl::string_view literal, size_t& at, size_t digits
 // Python decodes such a literal by way of ASCII, where the character is itself an escape whose
 // backslash the first one takes.
 void AppendEscapedCharacter(int32_t code_point, std::string& value) {
-  absl::StrAppendFormat(&value,
-                        code_point <= 0xFF     ? "\\x%02x"
-                        : code_point <= 0xFFFF ? "\\u%04x"
-                                               : "\\U%08x",
-                        code_point);
+  if (code_point <= 0xFF) {
+    absl::StrAppendFormat(&value, "\\x%02x", code_point);
+  } else if (code_point <= 0xFFFF) {
+    absl::StrAppendFormat(&value, "\\u%04x", code_point);
+  } else {
+    absl::StrAppendFormat(&value, "\\U%08x", code_point);
+  }
 }
 
 }  // namespace

@@ -13,8 +13,6 @@ import urllib.request
 
 import r1_process
 
-HERE = pathlib.Path(__file__).resolve().parent
-
 COMMANDS = ["run", "learner", "worker", "generate", "eval", "score", "tokenize", "logits",
             "chat-template", "checkpoint", "status", "version"]
 CHAOS = "tests/chaos/chaos.toml"
@@ -53,6 +51,12 @@ def check_usage_errors(r1, folder):
          "expected rollout or learner, found x"),
         (["logits", "--model", "m", "--input", "in", "--output", "out", "--grad-norms", "g"],
          "add --engine learner"),
+        (["chat-template", "--input", "in", "--output", "out"], "one of --template and --model"),
+        (["chat-template", "--template", "no.jinja", "--input", "in", "--output", "out"],
+         "no.jinja"),
+        (["checkpoint", "mend", str(folder)], "inspect, verify, diff or convert"),
+        (["checkpoint", "inspect", str(folder)], "model.safetensors"),
+        (["checkpoint", "convert", str(folder), "--output", "out", "--dtype", "I8"], "--dtype"),
         (["version", "--x"], "unknown flag"),
     ]
     for arguments, text in cases:
@@ -141,7 +145,7 @@ def difference(a, b):
 
 def check_logits(r1, folder):
     """Both engines on a golden checkpoint, which says what transformers computes."""
-    model = HERE.parent / "golden" / "models" / "qwen3_moe_normed"
+    model = r1_process.ROOT / "tests" / "golden" / "models" / "qwen3_moe_normed"
     golden = read_tensors(model / "expected.safetensors")
     raw = (model / "expected.safetensors").read_bytes()
     length = int.from_bytes(raw[:8], "little")
@@ -186,6 +190,59 @@ def check_dense_presets(r1, folder):
         gap = "mismatch/logprob_abs_mean"  # between engine and learner
         gaps = [row[gap] for row in r1_process.metrics_rows(run_dir) if gap in row]
         assert len(gaps) == 3 and max(gaps) < 1e-5, gaps
+
+
+def check_chat_template(r1, folder):
+    source, target = folder / "chats.jsonl", folder / "prompts.jsonl"
+    template = r1_process.ROOT / "tests" / "fixtures" / "chat_templates" / "qwq.jinja"
+    arguments = ["chat-template", "--template", str(template), "--input", str(source),
+                 "--output", str(target)]
+    turns = [{"role": "user", "content": "2+2?"},
+             {"role": "assistant", "content": "<think>\nsum\n</think>\n\n4"},
+             {"role": "user", "content": "und 3+3?"}]
+    good = {"id": 7, "messages": turns, "add_generation_prompt": True,
+            "tools": [{"z": 1.0, "a": 123456789012345678901234567890}]}
+    source.write_text("\n".join(json.dumps(row) for row in [good, {"messages": 3}]) + "\n")
+    result = r1_process.call(r1, arguments)
+    assert result.returncode == 3 and f"{source}:2: messages: expected an array" in result.stderr
+    rows = [json.loads(line) for line in target.read_text().splitlines()]
+    assert rows[0]["id"] == 7 and rows[1]["line"] == 2, rows
+    text = rows[0]["text"]
+    assert '{"z": 1.0, "a": 123456789012345678901234567890}' in text, text
+    assert text.endswith("<|im_start|>assistant\n4<|im_end|>\n<|im_start|>user\nund 3+3?<|im_end|>\n"
+                         "<|im_start|>assistant\n<think>\n"), text
+
+
+def write_model(folder, values):
+    """model.safetensors with one tensor "w" of fp32."""
+    folder.mkdir(exist_ok=True)
+    data = struct.pack(f"<{len(values)}f", *values)
+    header = json.dumps({"w": {"dtype": "F32", "shape": [len(values)],
+                               "data_offsets": [0, len(data)]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + data)
+
+
+def check_checkpoint(r1, folder):
+    one, half, back = folder / "one", folder / "half", folder / "back"
+    write_model(one, [1.0, -2.5, 3.14159274])
+    inspected = r1_process.call(r1, ["checkpoint", "inspect", str(one), "--json"])
+    report = json.loads(inspected.stdout)
+    assert report["parameters"] == 3 and report["tensors"][0]["shape"] == [3], report
+    for source, target, dtype in [(one, half, "bf16"), (half, back, "F32")]:
+        result = r1_process.call(r1, ["checkpoint", "convert", str(source), "--output", str(target),
+                                      "--dtype", dtype])
+        assert result.returncode == 0, result
+    same = r1_process.call(r1, ["checkpoint", "diff", str(half), str(back)])
+    assert same.returncode == 0 and "0 of 1 tensors differ" in same.stdout, same
+    other = r1_process.call(r1, ["checkpoint", "diff", str(one), str(back), "--json"])
+    [tensor] = json.loads(other.stdout)["tensors_different"]
+    assert other.returncode == 3 and tensor["elements_different"] == 1, other
+    assert abs(tensor["difference_max"] - 0.00096774) < 1e-7, tensor
+    assert r1_process.call(r1, ["checkpoint", "verify", str(one)]).returncode == 0
+    write_model(one, [1.0, float("nan")])
+    damaged = r1_process.call(r1, ["checkpoint", "verify", str(one)])
+    assert damaged.returncode == 3, damaged
+    assert 'model.safetensors: tensor "w": found NaN at element 1 of 2' in damaged.stdout, damaged
 
 
 def wait_for_step(run_dir, stage, process):
@@ -335,6 +392,8 @@ def main():
     check_tokenize(r1, folder)
     check_logits(r1, folder)
     check_dense_presets(r1, folder)
+    check_chat_template(r1, folder)
+    check_checkpoint(r1, folder)
     check_signals_and_resume(r1, folder)
     check_second_start(r1, folder)
     check_damaged_checkpoint(r1, folder)
