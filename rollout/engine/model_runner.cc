@@ -74,15 +74,6 @@ class ModelRunner::Timer {
   double start_ = 0;
 };
 
-void StepBatch::Clear() {
-  copies.clear();
-  token_ids.clear();
-  positions.clear();
-  contexts.clear();
-  block_tables.clear();
-  draws.Clear();
-}
-
 absl::Status ModelRunner::CheckSpec(const ModelSpec& spec) {
   if (spec.layers.empty() || spec.vocab < 1 || spec.vocab > kernels::kVocabMax) {
     return absl::InvalidArgumentError(
@@ -169,7 +160,12 @@ void ModelRunner::ForRows(int count, const Body& body) {
   });
 }
 
-void ModelRunner::Run(const PackedModel& model, StepBatch* batch) {
+absl::Status ModelRunner::LoadWeights(const WeightsSnapshot& weights) {
+  R1_ASSIGN_OR_RETURN(model_, PackModel(spec_, weights));
+  return absl::OkStatus();
+}
+
+absl::Status ModelRunner::Run(StepBatch* batch) {
   R1_CHECK(batch->rows() > 0);
   R1_CHECK(batch->rows() <= shape_.rows_max);
   CopyBlocks(batch->copies);
@@ -179,14 +175,14 @@ void ModelRunner::Run(const PackedModel& model, StepBatch* batch) {
   // processor's caches, unless another thread computes an earlier token of the same sequence.
   const bool blocks_are_independent = pool_.threads() == 1 || IsOneTokenPerSequence(*batch);
   for (int layer = 0; layer < layers; ++layer) {
-    const LayerWeights& weights = model.layers[layer];
+    const LayerWeights& weights = model_.layers[layer];
     const auto attention_output = [&](const Rows& block) {
       AttentionOutput(layer, weights.attention, *batch, block);
       MlpOrRouter(layer, weights, block);
     };
     ForRows(rows, [&](const Rows& block) {
       if (layer == 0) {
-        Embed(model, *batch, block);
+        Embed(model_, *batch, block);
       } else {
         Combine(layer - 1, block);
       }
@@ -197,7 +193,8 @@ void ModelRunner::Run(const PackedModel& model, StepBatch* batch) {
     if (spec_.layers[layer].moe.has_value()) RoutedExperts(layer, weights.moe, rows);
   }
   ForRows(rows, [&](const Rows& block) { Combine(layers - 1, block); });
-  Draw(model, &batch->draws);
+  Draw(model_, &batch->draws);
+  return absl::OkStatus();
 }
 
 kernels::LatentCache ModelRunner::Cache(int layer) {
@@ -501,12 +498,17 @@ void ModelRunner::Draw(const PackedModel& model, Draws* draws) {
                        .row_count = block.count,
                        .columns = spec_.hidden,
                        .eps = static_cast<float>(spec_.rms_norm_eps)});
+    double uniforms[kRowBlock];
+    for (int i = 0; i < block.count; ++i) {
+      const int draw = block.first + i;
+      uniforms[i] = draws->rngs[draw].UniformAt(draws->positions[draw]);
+    }
     kernels_.sample_head({.x = normed,
                           .x_stride = spec_.hidden,
                           .head = model.head.view,
                           .m = block.count,
                           .temperatures = &draws->temperatures[block.first],
-                          .uniforms = &draws->uniforms[block.first],
+                          .uniforms = uniforms,
                           .tokens = &draws->tokens[block.first],
                           .logprobs = &draws->logprobs[block.first]});
   });
@@ -519,6 +521,30 @@ std::vector<OperatorTime> ModelRunner::operator_times() const {
   std::vector<OperatorTime> times;
   for (int i = 0; i < kOperatorCount; ++i) times.push_back({kNames[i], operator_seconds_[i]});
   return times;
+}
+
+const RunnerKind& CpuRunnerKind() {
+  static constexpr RunnerKind kKind = {
+      .default_block_tokens = 16,
+      .check =
+          [](const ModelSpec& spec, const EngineOptions& options) {
+            R1_RETURN_IF_ERROR(ModelRunner::CheckSpec(spec));
+            return kernels::ParseIsa(options.isa).status();
+          },
+      .cache_bytes_per_token = ModelRunner::CacheBytesPerToken,
+      .make = [](const ModelSpec& spec, const EngineOptions& options,
+                 const RunnerShape& shape) -> absl::StatusOr<std::unique_ptr<Runner>> {
+        R1_ASSIGN_OR_RETURN(const kernels::IsaName isa, kernels::ParseIsa(options.isa));
+        return std::make_unique<ModelRunner>(
+            spec, kernels::KernelsFor(isa),
+            ModelRunner::Shape{.threads = options.threads,
+                               .block_count = shape.block_count,
+                               .block_tokens = shape.block_tokens,
+                               .rows_max = shape.rows_max,
+                               .positions_max = shape.positions_max,
+                               .profile = options.profile});
+      }};
+  return kKind;
 }
 
 }  // namespace r1::rollout

@@ -7,14 +7,16 @@ namespace r1::rollout {
 void Draws::Clear() {
   rows.clear();
   temperatures.clear();
-  uniforms.clear();
+  rngs.clear();
+  positions.clear();
 }
 
 void AddDraws(const Sequence& sequence, int row, Draws* draws) {
   for (const Sample& sample : sequence.samples) {
     draws->rows.push_back(row);
     draws->temperatures.push_back(static_cast<float>(sequence.request->temperature));
-    draws->uniforms.push_back(sample.rng.UniformAt(static_cast<uint32_t>(sample.token_ids.size())));
+    draws->rngs.push_back(sample.rng);
+    draws->positions.push_back(static_cast<uint32_t>(sample.token_ids.size()));
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/rng.h"
 #include "rollout/engine/sequence.h"
 
 namespace r1::rollout {
@@ -14,7 +15,9 @@ namespace r1::rollout {
 struct Draws {
   std::vector<int32_t> rows;  // row of the step's batch whose successor is drawn
   std::vector<float> temperatures;
-  std::vector<double> uniforms;
+  // The uniform number of a draw is rngs[i].UniformAt(positions[i]).
+  std::vector<Rng> rngs;
+  std::vector<uint32_t> positions;
   std::vector<int32_t> tokens;  // results
   std::vector<float> logprobs;
 
