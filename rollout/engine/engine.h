@@ -103,7 +103,7 @@ class Engine {
   virtual void Cancel(uint64_t request_id) = 0;
   virtual bool idle() const = 0;
   virtual EngineStats stats() const = 0;
-  // Empty numbers unless EngineOptions::profile.
+  // Empty numbers unless EngineOptions::profile; a GPU's "step", the whole of its steps, always.
   virtual std::vector<OperatorTime> operator_times() const = 0;
 };
 
