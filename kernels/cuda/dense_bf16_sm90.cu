@@ -1,6 +1,7 @@
-// One block a multiprocessor walks the tiles. Up to 64 tokens a tile two blocks fit side by side,
-// so that the weights of this kernel stream in while the one before it still computes x: only the
-// threads that gather rows of x wait for it.
+// One block a multiprocessor walks the tiles. Only the threads that gather rows of x wait for the
+// kernel before: the weights stream in while that one still computes x. So that both fit on a
+// multiprocessor, blocks for few tokens take half of the registers, and for very few of the shared
+// memory, too; with more tokens, speed is what is under way to the ring.
 #include "kernels/cuda/dense_bf16_sm90.h"
 #include "kernels/cuda/dense_tiling.h"
 #include "kernels/cuda/launch.cuh"
@@ -11,8 +12,11 @@ namespace {
 
 using namespace sm90;  // NOLINT: one file's worth of instructions
 
-constexpr int kFewSharedBytes = 110 << 10;  // twice, with what the system keeps of each
-constexpr int kFewTokens = 64;              // of a tile
+constexpr int kHalfSharedBytes = 110 << 10;  // with what the system keeps
+constexpr int kHalfSharedTokens = 16;        // of a tile
+constexpr int kHalfRegistersTokens = 64;     // of a tile
+// Leaves some shared memory to small kernels.
+constexpr int kMostSharedBytes = 200 << 10;
 
 struct KernelArgs {
   DenseBf16Args call;
@@ -132,8 +136,8 @@ __device__ __forceinline__ void RequestWeights(const KernelArgs& args, Ring<Kind
   }
 }
 
-template <typename Kind, int kBlocksOfMultiprocessor, int... kWidths>
-__global__ void __launch_bounds__(kStreamThreads, kBlocksOfMultiprocessor)
+template <typename Kind, bool kHalfRegisters, int... kWidths>
+__global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
     DenseKernel(const __grid_constant__ KernelArgs args) {
   extern __shared__ __align__(1024) uint8_t shared[];
   Ring<Kind> ring(args.stream, SharedAddress(shared), SharedAddress(shared + args.stream.bytes()));
@@ -141,7 +145,7 @@ __global__ void __launch_bounds__(kStreamThreads, kBlocksOfMultiprocessor)
   AllowDependentKernels();
   __syncthreads();
   if (threadIdx.x < kWarpgroupThreads) {
-    if constexpr (kBlocksOfMultiprocessor == 1) DecreaseRegisters<88>();
+    if constexpr (!kHalfRegisters) DecreaseRegisters<88>();
     if (threadIdx.x == 0) {
       RequestWeights<Kind>(args, ring);
     } else if (threadIdx.x >= 32 && threadIdx.x < 32 + kGatherThreads) {
@@ -154,7 +158,7 @@ __global__ void __launch_bounds__(kStreamThreads, kBlocksOfMultiprocessor)
     }
     __syncwarp();
   } else {
-    if constexpr (kBlocksOfMultiprocessor == 1) IncreaseRegisters<208>();
+    if constexpr (!kHalfRegisters) IncreaseRegisters<208>();
     const int warpgroup = threadIdx.x / kWarpgroupThreads - 1;
     DenseCursor cursor(args);
     DenseTile tile;
@@ -168,9 +172,11 @@ __global__ void __launch_bounds__(kStreamThreads, kBlocksOfMultiprocessor)
   }
 }
 
-template <typename Kind, int kBlocksOfMultiprocessor, int... kWidths>
+template <typename Kind, bool kHalfRegisters, int... kWidths>
 cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
-  const int memory = kBlocksOfMultiprocessor == 1 ? kSharedBytesMax : kFewSharedBytes;
+  const int memory = !kHalfRegisters                                ? kSharedBytesMax
+                     : args.tiling.tile_tokens <= kHalfSharedTokens ? kHalfSharedBytes
+                                                                    : kMostSharedBytes;
   // A matrix instruction reads 64 rows of weights, so the last stage's may run on into what follows
   // it; those sums are not stored.
   constexpr int kOverrun = kRowTileBytes;
@@ -185,8 +191,8 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
   const int tiles = args.tiling.tiles(args.call.matrices);
   const int blocks = tiles < MultiprocessorCount() ? tiles : MultiprocessorCount();
   const int shared_bytes = args.stream.bytes() + kRingBarrierBytes + kOverrun;
-  return LaunchDependent(DenseKernel<Kind, kBlocksOfMultiprocessor, kWidths...>, blocks,
-                         kStreamThreads, shared_bytes, stream, args);
+  return LaunchDependent(DenseKernel<Kind, kHalfRegisters, kWidths...>, blocks, kStreamThreads,
+                         shared_bytes, stream, args);
 }
 
 }  // namespace
@@ -206,10 +212,10 @@ cudaError_t DenseBf16Sm90(const DenseBf16Args& call, cudaStream_t stream) {
                                                         .row_step = row_step,
                                                         .multiprocessors = MultiprocessorCount()}),
                            .stream = {}};
-  if (args.tiling.tile_rows > 64) return Launch<TileKind<2, true, 1>, 1, 32, 64, 128>(args, stream);
-  if (args.tiling.tile_tokens > kFewTokens)
-    return Launch<TileKind<1, true, 1>, 1, 128>(args, stream);
-  return Launch<TileKind<1, true, 1>, 2, 8, 16, 32, 64>(args, stream);
+  if (args.tiling.tile_rows > 64) return Launch<TileKind<2, true, 1>, false, 128>(args, stream);
+  if (args.tiling.tile_tokens > kHalfRegistersTokens)
+    return Launch<TileKind<1, true, 1>, false, 128>(args, stream);
+  return Launch<TileKind<1, true, 1>, true, 8, 16, 32, 64>(args, stream);
 }
 
 }  // namespace r1::kernels

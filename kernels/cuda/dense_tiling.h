@@ -3,7 +3,9 @@
 // tested on the CPU.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 
 #include "kernels/cuda/packed_layout.h"
 
@@ -39,18 +41,26 @@ inline DenseTiling ChooseDenseTiling(const DenseTilingArgs& args) {
     if (tokens_max < kDenseTileTokensMax && args.tokens <= tokens_max) break;  // nothing new
     const int tile_tokens = divide_up(divide_up(args.tokens, token_tiles), 8) * 8;
     for (int tile_rows = 16; tile_rows <= kDenseTileRowsMax; tile_rows += args.row_step) {
-      if (tile_rows > 64 && tile_rows < kDenseTileRowsMax) continue;
+      // Few tokens leave room for a second block beside, if rows are few, too.
+      if (tile_rows > 64 && (tile_rows < kDenseTileRowsMax || tile_tokens <= 64)) continue;
       const DenseTiling tiling = {.tile_rows = tile_rows,
                                   .tile_tokens = tile_tokens,
                                   .row_tiles = divide_up(args.rows, tile_rows),
                                   .token_tiles = token_tiles};
-      // A multiprocessor takes in about 45 bytes a cycle; 64 by 128 products of 64 columns keep its
-      // tensor cores busy for 256 cycles; a tile's beginning and end take about 1,000.
-      const int64_t bytes = (tile_rows + tile_tokens) * 2 * 64;
+      // What a multiprocessor can take in from L2 in a cycle, alone and when all of them do; 64 by
+      // 128 products of 64 columns keep its tensor cores busy for 256 cycles; the products of a
+      // block of columns take at least 100, a tile's beginning and end about 1,000.
+      constexpr int kBytesAlone = 45;
+      constexpr int kBytesTogether = 36;
+      const int64_t column_blocks = args.columns / 64;
+      const int64_t bytes = int64_t{tile_rows + divide_up(args.tokens, token_tiles)} * 2 * 64;
       const int64_t products = int64_t{divide_up(tile_rows, 64)} * 2 * tile_tokens;
-      const int64_t step = bytes / 45 > products ? bytes / 45 : products;
-      const int rounds = divide_up(tiling.tiles(args.matrices), args.multiprocessors);
-      const int64_t cycles = rounds * (1000 + args.columns / 64 * step);
+      const int64_t step = std::max({int64_t{100}, bytes / kBytesAlone, products});
+      const int tiles = tiling.tiles(args.matrices);
+      const int64_t alone = divide_up(tiles, args.multiprocessors) * (1000 + column_blocks * step);
+      const int64_t together =
+          1000 + tiles * column_blocks * bytes / (kBytesTogether * args.multiprocessors);
+      const int64_t cycles = std::max(alone, together) + std::min(alone, together) / 8;
       if (cycles < best_cycles) {
         best_cycles = cycles;
         best = tiling;

@@ -20,7 +20,7 @@ constexpr double kTolerance = 3e-3;  // results are rounded to bf16
 constexpr float kEps = 1e-5f;
 
 std::vector<float> NormalFloats(int64_t size, float std, uint64_t seed) {
-  return ToFloats(NormalBf16(size, std, seed));
+  return size > 0 ? ToFloats(NormalBf16(size, std, seed)) : std::vector<float>();
 }
 
 std::vector<double> Normed(const std::vector<double>& x, const float* weight) {

@@ -48,21 +48,23 @@ struct DestroyGraph {
 };
 using Graph = std::unique_ptr<CUgraphExec_st, DestroyGraph>;
 
-// Lays arrays out one after the other, each at a multiple of 256 bytes. Run twice: from null, to
-// know the bytes, then from the memory itself.
+// Lays arrays out one after the other, each at a multiple of `alignment` bytes. Run twice: from
+// null, to know the bytes, then from the memory itself.
 class Placement {
  public:
-  explicit Placement(uint8_t* base) : base_(base) {}
+  explicit Placement(uint8_t* base, int64_t alignment = 256) : base_(base), alignment_(alignment) {}
 
   template <class T>
   void Take(T** pointer, int64_t count) {
     *pointer = reinterpret_cast<T*>(reinterpret_cast<uintptr_t>(base_) + bytes_);
-    bytes_ += (count * static_cast<int64_t>(sizeof(T)) + 255) / 256 * 256;
+    const int64_t bytes = count * static_cast<int64_t>(sizeof(T));
+    bytes_ += (bytes + alignment_ - 1) / alignment_ * alignment_;
   }
   int64_t bytes() const { return bytes_; }
 
  private:
   uint8_t* base_;
+  int64_t alignment_;
   int64_t bytes_ = 0;
 };
 

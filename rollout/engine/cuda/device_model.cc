@@ -48,7 +48,7 @@ void PlaceMlp(const LayerSpec& layer, int hidden, Placement& placement, DeviceMl
 }  // namespace
 
 int64_t DeviceModel::Place(uint8_t* base) {
-  Placement placement(base);
+  Placement placement(base, kernels::kPackedBlockBytes);
   placement.Take(&embedding_, int64_t{spec_->vocab} * spec_->hidden);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const LayerSpec& layer = spec_->layers[i];

@@ -120,6 +120,9 @@ ForwardPass::ForwardPass(const ModelSpec& spec, const DeviceModel& model, const 
       shape_(shape),
       batch_invariant_(batch_invariant),
       timer_(timer) {
+  // Padding may add to the rows and draws of a step.
+  shape_.rows_max = GraphRows(shape.rows_max);
+  shape_.draws_max = GraphRows(shape.draws_max);
   for (const LayerSpec& layer : spec.layers) {
     expert_shape_of_layer_.push_back(-1);
     if (!layer.moe.has_value()) continue;
