@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
   extern __shared__ __align__(1024) uint8_t shared[];
   Ring<Kind> ring(args.stream, SharedAddress(shared), SharedAddress(shared + args.stream.bytes()));
   if (threadIdx.x == 0) ring.InitBarriers();
-  AllowDependentKernels();
+  if (!args.call.next_starts_with_x) AllowDependentKernels();
   __syncthreads();
   if (threadIdx.x < kWarpgroupThreads) {
     if constexpr (!kHalfRegisters) DecreaseRegisters<88>();
@@ -150,6 +150,7 @@ __global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
       RequestWeights<Kind>(args, ring);
     } else if (threadIdx.x >= 32 && threadIdx.x < 32 + kGatherThreads) {
       WaitForPriorKernels();
+      if (args.call.next_starts_with_x) AllowDependentKernels();
       GatherTokens<Kind>(args, ring);
     } else if (threadIdx.x == 32 + kGatherThreads) {
       DenseCursor cursor(args);

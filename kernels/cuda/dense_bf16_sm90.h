@@ -35,6 +35,9 @@ struct DenseBf16Args {
   __nv_bfloat16* y = nullptr;        // likewise
   int64_t y_stride = 0;
   int64_t y_matrix_stride = 0;
+  // The next kernel starts when x is complete instead of at once: for one that needs what x is part
+  // of, but not y, and runs beside this kernel (MlaInputBf16Args::beside).
+  bool next_starts_with_x = false;
 };
 
 // cudaErrorInvalidValue for sizes or strides outside the limits above.

@@ -16,7 +16,8 @@ constexpr int kPiecesOfRotation = kRotaryChannels / kPiece;
 constexpr int kHeadsOfWarp = 32 / kPiecesOfRotation;
 
 __device__ __forceinline__ void Load(const __nv_bfloat16* source, float (&values)[kPiece]) {
-  const uint4 bits = *reinterpret_cast<const uint4*>(source);
+  // Past L1, which may hold an earlier layer's numbers while this kernel runs beside another.
+  const uint4 bits = __ldcg(reinterpret_cast<const uint4*>(source));
   const auto* const pairs = reinterpret_cast<const __nv_bfloat162*>(&bits);
 #pragma unroll
   for (int i = 0; i < kPiece / 2; ++i) {
@@ -60,7 +61,7 @@ __device__ __forceinline__ uint4 Rotate(const MlaInputBf16Args& args, const floa
 __device__ void WriteLatent(const MlaInputBf16Args& args, int row, const float* table_row) {
   constexpr int kPieces = kLatentChannels / kPiece / 32;
   const int lane = threadIdx.x % 32;
-  const int slot = args.slots[row];
+  const int slot = __ldcg(args.slots + row);
   if (slot < 0) return;
   const __nv_bfloat16* const source = args.latent + row * args.latent_stride;
   uint8_t* const block = args.cache + int64_t{slot / kLatentBlockTokens} * kCacheBlockBytes;
@@ -122,10 +123,10 @@ __device__ void RotateHeads(const MlaInputBf16Args& args, int row, int first,
 __global__ void __launch_bounds__(kWarps * 32)
     MlaInputKernel(const __grid_constant__ MlaInputBf16Args args) {
   AllowDependentKernels();
-  WaitForPriorKernels();
+  if (!args.beside) WaitForPriorKernels();
   const int row = blockIdx.x;
   const float* const table_row =
-      args.rope_table + int64_t{args.positions[row]} * 2 * kRotaryChannels;
+      args.rope_table + int64_t{__ldcg(args.positions + row)} * 2 * kRotaryChannels;
   const int latent_tasks = args.latent != nullptr;
   const int norm_tasks = args.query_latent != nullptr;
   const int tasks = latent_tasks + norm_tasks + (args.heads + kHeadsOfWarp - 1) / kHeadsOfWarp;
@@ -138,6 +139,8 @@ __global__ void __launch_bounds__(kWarps * 32)
       RotateHeads(args, row, (task - latent_tasks - norm_tasks) * kHeadsOfWarp, table_row);
     }
   }
+  // Whoever waits for this kernel takes the one before it for complete, too.
+  if (args.beside) WaitForPriorKernels();
 }
 
 }  // namespace

@@ -49,6 +49,10 @@ struct MlaInputBf16Args {
   __nv_bfloat16* rotated = nullptr;  // likewise
   int64_t rotated_stride = 0;
   int64_t rotated_head_stride = 0;
+
+  // The inputs were complete when the kernel before this one let it start
+  // (DenseBf16Args::next_starts_with_x): it runs beside that one and waits for it at its end.
+  bool beside = false;
 };
 
 // cudaErrorInvalidValue for sizes or strides outside the limits above.

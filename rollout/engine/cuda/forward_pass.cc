@@ -350,9 +350,9 @@ absl::Status ForwardPass::QueryAndCache(const Step& step, int layer, uint8_t* ca
     latent.query_normed = a_.query_normed;
     latent.query_normed_stride = a.q_lora_rank;
   }
-  R1_RETURN_IF_CUDA_ERROR(kernels::MlaInputBf16Sm90(latent, stream));
-  Mark(OperatorTimer::kCacheWrite, stream);
   if (compressed) {
+    R1_RETURN_IF_CUDA_ERROR(kernels::MlaInputBf16Sm90(latent, stream));
+    Mark(OperatorTimer::kCacheWrite, stream);
     R1_RETURN_IF_CUDA_ERROR(kernels::DenseBf16Sm90({.tokens = rows,
                                                     .rows = QueryWidth(a),
                                                     .columns = a.q_lora_rank,
@@ -362,9 +362,6 @@ absl::Status ForwardPass::QueryAndCache(const Step& step, int layer, uint8_t* ca
                                                     .y = a_.query,
                                                     .y_stride = QueryWidth(a)},
                                                    stream));
-    Mark(OperatorTimer::kProjections, stream);
-    R1_RETURN_IF_CUDA_ERROR(kernels::MlaInputBf16Sm90(heads, stream));
-    Mark(OperatorTimer::kCacheWrite, stream);
   }
   R1_RETURN_IF_CUDA_ERROR(
       kernels::DenseBf16Sm90({.tokens = rows,
@@ -377,9 +374,13 @@ absl::Status ForwardPass::QueryAndCache(const Step& step, int layer, uint8_t* ca
                               .weights = weights.key_absorb,
                               .y = a_.absorbed,
                               .y_stride = int64_t{a.heads} * kernels::kCacheChannels,
-                              .y_matrix_stride = kernels::kCacheChannels},
+                              .y_matrix_stride = kernels::kCacheChannels,
+                              .next_starts_with_x = true},
                              stream));
   Mark(OperatorTimer::kProjections, stream);
+  rotation.beside = true;
+  R1_RETURN_IF_CUDA_ERROR(kernels::MlaInputBf16Sm90(rotation, stream));
+  Mark(OperatorTimer::kCacheWrite, stream);
   return absl::OkStatus();
 }
 
