@@ -322,65 +322,78 @@ absl::Status ForwardPass::QueryAndCache(const Step& step, int layer, uint8_t* ca
                                                  stream));
   Mark(OperatorTimer::kProjections, stream);
 
-  kernels::MlaInputBf16Args latent = {.rows = rows,
-                                      .positions = step.inputs.positions,
-                                      .rope_table = rope_table_of_layer_[layer],
-                                      .interleaved = a.rope.interleaved,
-                                      .eps = static_cast<float>(a.latent_norm_eps)};
-  kernels::MlaInputBf16Args heads = latent;
-  latent.latent = a_.input + InputQueryWidth(a);
-  latent.latent_stride = width;
-  latent.latent_norm = weights.latent_norm;
-  latent.cache = cache;
-  latent.slots = step.inputs.slots;
+  kernels::MlaInputBf16Args write = InputArgs(step, layer);
+  write.latent = a_.input + InputQueryWidth(a);
+  write.latent_stride = width;
+  write.latent_norm = weights.latent_norm;
+  write.cache = cache;
+  write.slots = step.inputs.slots;
   const bool compressed = a.q_lora_rank > 0;
-  kernels::MlaInputBf16Args& rotation = compressed ? heads : latent;
-  rotation.query = (compressed ? a_.query : a_.input) + a.qk_nope_head_dim;
-  rotation.query_stride = compressed ? QueryWidth(a) : width;
-  rotation.query_head_stride = head_width;
-  rotation.heads = a.heads;
-  rotation.rotated = a_.absorbed + a.kv_lora_rank;
-  rotation.rotated_stride = int64_t{a.heads} * kernels::kCacheChannels;
-  rotation.rotated_head_stride = kernels::kCacheChannels;
   if (compressed) {
-    latent.query_latent = a_.input;
-    latent.query_latent_stride = width;
-    latent.query_rank = a.q_lora_rank;
-    latent.query_norm = weights.query_norm;
-    latent.query_normed = a_.query_normed;
-    latent.query_normed_stride = a.q_lora_rank;
+    R1_RETURN_IF_ERROR(UncompressQuery(step, layer, write, stream));
+    write = InputArgs(step, layer);
   }
-  if (compressed) {
-    R1_RETURN_IF_CUDA_ERROR(kernels::MlaInputBf16Sm90(latent, stream));
-    Mark(OperatorTimer::kCacheWrite, stream);
-    R1_RETURN_IF_CUDA_ERROR(kernels::DenseBf16Sm90({.tokens = rows,
-                                                    .rows = QueryWidth(a),
-                                                    .columns = a.q_lora_rank,
-                                                    .x = a_.query_normed,
-                                                    .x_stride = a.q_lora_rank,
-                                                    .weights = weights.query_up,
-                                                    .y = a_.query,
-                                                    .y_stride = QueryWidth(a)},
-                                                   stream));
-  }
-  R1_RETURN_IF_CUDA_ERROR(
-      kernels::DenseBf16Sm90({.tokens = rows,
-                              .matrices = a.heads,
-                              .rows = a.kv_lora_rank,
-                              .columns = a.qk_nope_head_dim,
-                              .x = compressed ? a_.query : a_.input,
-                              .x_stride = compressed ? QueryWidth(a) : width,
-                              .x_matrix_stride = head_width,
-                              .weights = weights.key_absorb,
-                              .y = a_.absorbed,
-                              .y_stride = int64_t{a.heads} * kernels::kCacheChannels,
-                              .y_matrix_stride = kernels::kCacheChannels,
-                              .next_starts_with_x = true},
-                             stream));
+  const __nv_bfloat16* const query = compressed ? a_.query : a_.input;
+  const int query_stride = compressed ? QueryWidth(a) : width;
+  const int64_t absorbed_stride = int64_t{a.heads} * kernels::kCacheChannels;
+  R1_RETURN_IF_CUDA_ERROR(kernels::DenseBf16Sm90({.tokens = rows,
+                                                  .matrices = a.heads,
+                                                  .rows = a.kv_lora_rank,
+                                                  .columns = a.qk_nope_head_dim,
+                                                  .x = query,
+                                                  .x_stride = query_stride,
+                                                  .x_matrix_stride = head_width,
+                                                  .weights = weights.key_absorb,
+                                                  .y = a_.absorbed,
+                                                  .y_stride = absorbed_stride,
+                                                  .y_matrix_stride = kernels::kCacheChannels,
+                                                  .next_starts_with_x = true},
+                                                 stream));
   Mark(OperatorTimer::kProjections, stream);
-  rotation.beside = true;
-  R1_RETURN_IF_CUDA_ERROR(kernels::MlaInputBf16Sm90(rotation, stream));
+  write.query = query + a.qk_nope_head_dim;
+  write.query_stride = query_stride;
+  write.query_head_stride = head_width;
+  write.heads = a.heads;
+  write.rotated = a_.absorbed + a.kv_lora_rank;
+  write.rotated_stride = absorbed_stride;
+  write.rotated_head_stride = kernels::kCacheChannels;
+  write.beside = true;
+  R1_RETURN_IF_CUDA_ERROR(kernels::MlaInputBf16Sm90(write, stream));
   Mark(OperatorTimer::kCacheWrite, stream);
+  return absl::OkStatus();
+}
+
+kernels::MlaInputBf16Args ForwardPass::InputArgs(const Step& step, int layer) const {
+  const MlaSpec& a = *spec_->layers[layer].mla;
+  return {.rows = step.shape.rows,
+          .positions = step.inputs.positions,
+          .rope_table = rope_table_of_layer_[layer],
+          .interleaved = a.rope.interleaved,
+          .eps = static_cast<float>(a.latent_norm_eps)};
+}
+
+absl::Status ForwardPass::UncompressQuery(const Step& step, int layer,
+                                          kernels::MlaInputBf16Args write, cudaStream_t stream) {
+  const MlaSpec& a = *spec_->layers[layer].mla;
+  const DeviceAttention& weights = model_->layer(layer).attention;
+  write.query_latent = a_.input;
+  write.query_latent_stride = InputWidth(a);
+  write.query_rank = a.q_lora_rank;
+  write.query_norm = weights.query_norm;
+  write.query_normed = a_.query_normed;
+  write.query_normed_stride = a.q_lora_rank;
+  R1_RETURN_IF_CUDA_ERROR(kernels::MlaInputBf16Sm90(write, stream));
+  Mark(OperatorTimer::kCacheWrite, stream);
+  R1_RETURN_IF_CUDA_ERROR(kernels::DenseBf16Sm90({.tokens = step.shape.rows,
+                                                  .rows = QueryWidth(a),
+                                                  .columns = a.q_lora_rank,
+                                                  .x = a_.query_normed,
+                                                  .x_stride = a.q_lora_rank,
+                                                  .weights = weights.query_up,
+                                                  .y = a_.query,
+                                                  .y_stride = QueryWidth(a)},
+                                                 stream));
+  Mark(OperatorTimer::kProjections, stream);
   return absl::OkStatus();
 }
 

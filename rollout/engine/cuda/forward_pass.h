@@ -12,6 +12,7 @@
 
 #include "common/models/model_spec.h"
 #include "common/status.h"
+#include "kernels/cuda/mla_input_bf16_sm90.h"
 #include "rollout/engine/cuda/device_memory.h"
 #include "rollout/engine/cuda/device_model.h"
 #include "rollout/engine/cuda/operator_timer.h"
@@ -78,6 +79,12 @@ class ForwardPass {
   absl::Status Norm(const Step& step, const float* weight, bool begins, cudaStream_t stream);
   absl::Status Attention(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
   absl::Status QueryAndCache(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
+  // What every call of that kernel says; nothing to write yet.
+  kernels::MlaInputBf16Args InputArgs(const Step& step, int layer) const;
+  // Writes the latent, as `write` says, and the compressed query, normalised, then multiplies it
+  // out.
+  absl::Status UncompressQuery(const Step& step, int layer, kernels::MlaInputBf16Args write,
+                               cudaStream_t stream);
   absl::Status Attend(const Step& step, const MlaSpec& a, const uint8_t* cache,
                       cudaStream_t stream);
   absl::Status DenseMlp(const Step& step, int layer, cudaStream_t stream);
