@@ -31,13 +31,14 @@ run: setup
 	$(R1) run configs/r1_mini.toml
 
 # The parsers once more under AddressSanitizer and UndefinedBehaviorSanitizer, then everything.
-# CTest's summary comes last.
+# CTest's summary comes last, and then whether this machine's kernel could hold the escape tests.
 test: build
 	@echo "test: building the parsers with sanitizers in build/asan"
 	@cmake --preset asan
 	@cmake --build build/asan -j $(JOBS)
 	ctest --test-dir build/asan --output-on-failure -j $(JOBS)
 	ctest --test-dir $(BUILD) --output-on-failure -LE peer
+	@$(BUILD)/bin/r1_sandbox_check
 
 test-peer: build
 	tests/peer/setup.sh
@@ -52,6 +53,7 @@ study-mini: build
 bench: build
 	$(BUILD)/bin/r1_bench_engine
 	$(BUILD)/bin/r1_bench_policy
+	$(BUILD)/bin/r1_bench_rewards --code
 
 MINUTES ?= 1
 fuzz: setup

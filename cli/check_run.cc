@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "learner/run_model.h"
+#include "rewards/code/code_reward.h"
 #include "rewards/reward.h"
 
 namespace r1::cli {
@@ -17,12 +18,19 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded) {
   };
   absl::StatusOr<learner::RunModel> model = learner::LoadRunModel(config.model());
   if (!model.ok()) report("model", model.status().message());
+  const v1::SandboxConfig& sandbox = config.sandbox();
+  rewards::ConfigureSandbox({.missing_layers_allowed = {sandbox.missing_layers_allowed().begin(),
+                                                        sandbox.missing_layers_allowed().end()}},
+                            sandbox.on_unavailable() == "disable"
+                                ? rewards::OnUnavailable::kDisable
+                                : rewards::OnUnavailable::kFail);
   for (const v1::StageConfig& stage : config.stage()) {
     for (const v1::RewardConfig& reward : stage.reward()) {
-      const absl::Status known = rewards::MakeReward(reward.name()).status();
-      if (!known.ok())
-        report(absl::StrCat("stage.", stage.name(), ".reward.", reward.name(), ".name"),
-               known.message());
+      const std::string path = absl::StrCat("stage.", stage.name(), ".reward.", reward.name());
+      const auto made = rewards::MakeReward(reward);
+      const absl::Status usable = made.ok() ? (*made)->Prepare() : made.status();
+      if (usable.ok()) continue;
+      report(absl::StrCat(path, reward.has_plugin() ? ".plugin" : ".name"), usable.message());
     }
     if (model.ok() && stage.sampling().response_tokens_max() >= model->spec.positions_max) {
       report(absl::StrCat("stage.", stage.name(), ".sampling.response_tokens_max"),

@@ -10,9 +10,9 @@
 #include "absl/strings/str_format.h"
 #include "cli/commands.h"
 #include "common/dataset.h"
-#include "common/filesystem.h"
 #include "common/prompt_source.h"
 #include "common/safetensors.h"
+#include "common/stop_ids.h"
 #include "common/stop_signal.h"
 #include "common/tasks/task.h"
 #include "common/tokenizer.h"
@@ -36,8 +36,6 @@ struct EvalSettings {
   double temperature = 1;
 };
 
-constexpr uint64_t kFileBytesMax = 100 << 20;
-
 struct LoadedModel {
   ModelSpec spec;
   WeightsSnapshot weights;
@@ -45,11 +43,8 @@ struct LoadedModel {
 };
 
 absl::StatusOr<LoadedModel> LoadModel(const std::string& folder) {
-  FileSystem& files = RealFileSystem();
   LoadedModel model;
-  R1_ASSIGN_OR_RETURN(const std::string config,
-                      files.Read(JoinPath(folder, "config.json"), kFileBytesMax));
-  R1_ASSIGN_OR_RETURN(model.spec, ParseModelSpec(config));
+  R1_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(folder));
   R1_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(folder));
   R1_ASSIGN_OR_RETURN(model.weights, ReadModelFolder(folder, model.spec));
   return model;
@@ -107,7 +102,7 @@ class Evaluation {
     }
     request.temperature = greedy ? 0 : settings_.temperature;
     request.response_tokens_max = static_cast<uint32_t>(settings_.tokens_max);
-    request.stop_ids = {model_.tokenizer->eos_id()};
+    request.stop_ids = StopIds(model_.spec, *model_.tokenizer);
     request.run_seed = settings_.seed;
     request.purpose = RngPurpose::kEvalSample;
     request.group_id = request.request_id;

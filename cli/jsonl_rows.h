@@ -20,10 +20,10 @@ bool HasFlags(const std::string& command, const ParsedCommand& parsed,
 
 using RowFunction = std::function<absl::StatusOr<nlohmann::ordered_json>(const JsonlRow& row)>;
 
-// Applies the function to every row of `input`. The output row is the result with the row's `id`
-// in front, when it has one, or {id, line, error}. `output` is complete or not there at all, and
-// may be the input itself. Returns the exit code.
+// Applies the function to every row of `input`, on so many threads at a time. The output row is the
+// result with the row's `id` in front, when it has one, or {id, line, error}. `output` is complete
+// or not there at all, and may be the input itself. Returns the exit code.
 int MapJsonlFile(const std::string& command, const std::string& input, const std::string& output,
-                 const RowFunction& function);
+                 const RowFunction& function, int jobs = 1);
 
 }  // namespace r1::cli

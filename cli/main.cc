@@ -17,8 +17,9 @@ constexpr char kSummary[] =
 
 const std::vector<const Command*>& Commands() {
   static const auto* commands = new std::vector<const Command*>{
-      &RunCommand(),   &LearnerCommand(),  &WorkerCommand(), &EvalCommand(),
-      &ScoreCommand(), &TokenizeCommand(), &StatusCommand(), &VersionCommand()};
+      &RunCommand(),          &LearnerCommand(),    &WorkerCommand(),   &EvalCommand(),
+      &ScoreCommand(),        &TokenizeCommand(),   &LogitsCommand(),   &ChatTemplateCommand(),
+      &CheckpointCommand(),   &StatusCommand(),     &VersionCommand()};
   return *commands;
 }
 

@@ -10,6 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "cli/commands.h"
 #include "common/clock.h"
@@ -24,6 +25,10 @@ constexpr double kStatusEverySeconds = 0.5;
 constexpr double kHealthySeconds = 30;
 constexpr double kWorkerFarewellSeconds = 3;
 constexpr int kWorkerFailuresMax = 8;  // in a row, of one worker
+// A worker that was silent for so many worker_timeout_seconds will not come back by itself.
+constexpr double kSilentTimeouts = 3;
+// Nor one that lives so long and has not joined.
+constexpr double kJoinSecondsMax = 20;
 constexpr size_t kTailLines = 5;
 // Containers often forbid the cross-memory attach that the shared-memory transport would use; ranks
 // that wait give their core away.
@@ -150,6 +155,27 @@ absl::Status RunSupervisor::TendWorkers() {
   return absl::OkStatus();
 }
 
+void RunSupervisor::KillSilentWorkers(const v1::RunStatus& status) {
+  const double patience = kSilentTimeouts * config_.rollout().worker_timeout_seconds();
+  const double now = RealClock().MonotonicSeconds();
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    WorkerSlot& slot = workers_[i];
+    if (!slot.process) continue;
+    const v1::WorkerStatus* row = nullptr;  // the last: a worker may have joined again
+    for (const v1::WorkerStatus& worker : status.workers()) {
+      if (worker.pid() == slot.process->pid()) row = &worker;
+    }
+    const double silent = row != nullptr ? row->last_seen_seconds() : now - slot.started;
+    const bool hopeless = row != nullptr ? !row->connected() && silent > patience
+                                         : silent > std::max(patience, kJoinSecondsMax);
+    if (!hopeless) continue;
+    progress_.ClearBar();
+    std::cerr << absl::StrFormat("worker_%d lives but has %s for %.0f s; killing it\n", i,
+                                 row != nullptr ? "been silent" : "not joined the run", silent);
+    slot.process->Signal(SIGKILL, true);
+  }
+}
+
 void RunSupervisor::ForwardStop() {
   if (stop_forwarded_ || !stop_.raised()) return;
   // Rank 0 itself, not mpirun, which would kill all ranks; rank 0 tells the others. Before it has
@@ -207,11 +233,12 @@ int RunSupervisor::Run() {
     const double now = RealClock().MonotonicSeconds();
     if (now >= next_status) {
       next_status = now + kStatusEverySeconds;
-      if (status_client_ != nullptr && options_.style == ProgressStyle::kTerminal) {
+      if (status_client_ != nullptr) {
         const auto answer = status_client_->GetStatus(0.5);
         status = answer.ok() ? std::optional(*answer) : std::nullopt;
       }
-      progress_.Update(status);
+      if (status && !stop_forwarded_) KillSilentWorkers(*status);
+      progress_.Update(options_.style == ProgressStyle::kTerminal ? status : std::nullopt);
     }
     // Short sleeps; a raised stop must not turn them into a busy loop.
     if (stop_.raised()) {

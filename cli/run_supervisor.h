@@ -1,6 +1,6 @@
 // `r1 run` after its config is read: starts the learner (through mpirun when it has several ranks)
-// and the workers as child processes, shows progress, restarts dead workers, and shuts everything
-// down on a signal.
+// and the workers as child processes, shows progress, restarts dead and silent workers, and shuts
+// everything down on a signal.
 #pragma once
 
 #include <memory>
@@ -14,6 +14,7 @@
 #include "common/stop_signal.h"
 #include "learner/run_directory.h"
 #include "proto/config.pb.h"
+#include "proto/status.pb.h"
 
 namespace r1::cli {
 
@@ -44,6 +45,8 @@ class RunSupervisor {
   absl::Status StartWorker(int index);
   // Starts workers once the learner has an address, and again when they died.
   absl::Status TendWorkers();
+  // Kills workers that live but that the learner has long lost: stopped, or stuck for good.
+  void KillSilentWorkers(const v1::RunStatus& status);
   void StopWorkers();
   void ForwardStop();
   int Conclude(const ProcessEnd& end);

@@ -48,9 +48,14 @@ class Loader {
   void ReadNamedList(const ConfigNode& list, const std::string& path, const FieldDescriptor& field,
                      Message& message);
   void ReadStage(const ConfigNode& section, const std::string& path, v1::StageConfig& stage);
+  void ReadReward(const ConfigNode& section, const std::string& path, v1::RewardConfig& reward);
   void CheckName(const ConfigNode& item, const std::string& item_path, const std::string& list_path,
                  std::map<std::string, ConfigPosition>& taken);
 
+  // Whether the section belongs to another kind of stage, or another reward, than the one that is
+  // being read; a problem if so.
+  bool IsForeignSection(const ConfigNode& node, const std::string& path,
+                        const FieldDescriptor& field);
   // Whether the value has the kind that a message field needs; a problem if not.
   bool IsList(const ConfigNode& node, const std::string& path);
   void ReportUnknownKey(const ConfigEntry& entry, const std::string& path,
@@ -64,7 +69,11 @@ class Loader {
   // Of the stage that is being read; empty outside.
   std::string stage_name_;
   std::string stage_kind_;
+  // Of the reward that is being read; empty outside.
+  std::string reward_name_;
 };
+
+constexpr char kPluginSection[] = "plugin";
 
 // The string at a key, or empty: for names and kinds, which are needed before the section is read
 // in order.
@@ -132,17 +141,12 @@ void Loader::ReadSection(const ConfigNode& section, const std::string& path, Mes
 void Loader::ReadField(const ConfigNode& node, const std::string& path,
                        const FieldDescriptor& field, Message& message) {
   const Reflection& reflection = *message.GetReflection();
-  const std::string section_kind = KindOfSection(field);
+  if (IsForeignSection(node, path, field)) return;
   if (IsSchedule(field)) {
     ReadSchedule(node, path, field,
                  static_cast<v1::Schedule&>(*reflection.MutableMessage(&message, &field)));
   } else if (IsSection(field) && field.is_repeated()) {
     ReadNamedList(node, path, field, message);
-  } else if (!section_kind.empty() && !stage_kind_.empty() && section_kind != stage_kind_) {
-    problems_.Add(loaded_.positions[path], path,
-                  absl::StrCat("expected no ", section_kind, " settings in a stage of kind \"",
-                               stage_kind_, "\", found ", DescribeFound(node),
-                               "; move them to a stage of kind \"", section_kind, "\""));
   } else if (IsSection(field)) {
     ReadSection(node, path, *reflection.MutableMessage(&message, &field));
   } else if (field.is_repeated()) {
@@ -155,6 +159,21 @@ void Loader::ReadField(const ConfigNode& node, const std::string& path,
   } else {
     ReadNumber(node, path, field, message);
   }
+}
+
+bool Loader::IsForeignSection(const ConfigNode& node, const std::string& path,
+                              const FieldDescriptor& field) {
+  const std::string kind = KindOfSection(field);
+  if (kind.empty()) return false;
+  const bool of_reward = field.containing_type() == v1::RewardConfig::descriptor();
+  const std::string& allowed = of_reward ? reward_name_ : stage_kind_;
+  if (allowed.empty() || kind == allowed || (of_reward && kind == kPluginSection)) return false;
+  const std::string where = of_reward ? "the reward" : "a stage of kind";
+  problems_.Add(
+      loaded_.positions[path], path,
+      absl::StrCat("expected no ", kind, " settings in ", where, " \"", allowed, "\", found ",
+                   DescribeFound(node), "; move them to ", where, " \"", kind, "\""));
+  return true;
 }
 
 void Loader::ReadNumber(const ConfigNode& node, const std::string& path,
@@ -269,6 +288,8 @@ void Loader::ReadNamedList(const ConfigNode& list, const std::string& path,
     FillDefaults(element);
     if (field.message_type() == v1::StageConfig::descriptor()) {
       ReadStage(item, item_path, static_cast<v1::StageConfig&>(element));
+    } else if (field.message_type() == v1::RewardConfig::descriptor()) {
+      ReadReward(item, item_path, static_cast<v1::RewardConfig&>(element));
     } else {
       ReadSection(item, item_path, element);
     }
@@ -307,6 +328,19 @@ void Loader::ReadStage(const ConfigNode& section, const std::string& path, v1::S
   ReadSection(section, path, stage);
   stage_name_.clear();
   stage_kind_.clear();
+}
+
+void Loader::ReadReward(const ConfigNode& section, const std::string& path,
+                        v1::RewardConfig& reward) {
+  reward_name_ = StringAtOrEmpty(section, "name");
+  const bool is_plugin = section.FindOrNull(kPluginSection) != nullptr;
+  const FieldDescriptor* settings =
+      reward.GetDescriptor()->FindFieldByName(is_plugin ? kPluginSection : reward_name_);
+  if (settings != nullptr && !KindOfSection(*settings).empty()) {
+    FillDefaults(*reward.GetReflection()->MutableMessage(&reward, settings));
+  }
+  ReadSection(section, path, reward);
+  reward_name_.clear();
 }
 
 bool Loader::IsList(const ConfigNode& node, const std::string& path) {

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/json.h"
 
 namespace r1 {
 namespace {
@@ -171,10 +172,44 @@ class Checker {
       return;
     }
     for (const v1::RewardConfig& reward : stage.reward()) {
+      CheckReward(absl::StrCat(path, ".reward.", reward.name()), reward);
+    }
+    for (const v1::RewardConfig& reward : stage.reward()) {
       if (reward.weight() != 0) return;
     }
     Report(absl::StrCat(path, ".reward"),
            "expected a reward with a weight other than 0, found none");
+  }
+
+  void CheckReward(const std::string& path, const v1::RewardConfig& reward) {
+    const v1::OverlongRewardConfig& overlong = reward.overlong();
+    if (overlong.soft_punish_cache() > overlong.max_completion_len()) {
+      Report(absl::StrCat(path, ".overlong.soft_punish_cache"),
+             absl::StrCat("expected at most max_completion_len = ", overlong.max_completion_len(),
+                          ", found ", overlong.soft_punish_cache()));
+    }
+    if (reward.has_plugin()) CheckPlugin(absl::StrCat(path, ".plugin"), reward.plugin());
+  }
+
+  void CheckPlugin(const std::string& path, const v1::RewardPluginConfig& plugin) {
+    const int places = (plugin.python().empty() ? 0 : 1) + (plugin.command().empty() ? 0 : 1) +
+                       (plugin.library().empty() ? 0 : 1) + (plugin.address().empty() ? 0 : 1);
+    if (places != 1) {
+      Report(path, absl::StrCat("expected one of python, command, library and address, found ",
+                                places, " of them"));
+    }
+    if (plugin.score_min() >= plugin.score_max()) {
+      Report(absl::StrCat(path, ".score_max"),
+             absl::StrCat("expected more than score_min = ", plugin.score_min(), ", found ",
+                          plugin.score_max()));
+    }
+    const std::string config_path = absl::StrCat(path, ".config_json");
+    const auto parsed = ParseJson(plugin.config_json(), "expected a JSON object");
+    if (!parsed.ok()) {
+      Report(config_path, parsed.status().message());
+    } else if (!parsed->is_object()) {
+      Report(config_path, absl::StrCat("expected a JSON object, found ", DescribeJson(*parsed)));
+    }
   }
 
   const LoadedConfig& loaded_;

@@ -177,6 +177,9 @@ bool IsSection(const FieldDescriptor& field) {
 }
 
 std::string KindOfSection(const FieldDescriptor& field) {
+  if (field.containing_type() == v1::RewardConfig::descriptor()) {
+    return IsSection(field) ? field.name() : "";
+  }
   if (field.containing_type() != v1::StageConfig::descriptor()) return "";
   const auto& kinds = RuleOf(*field.containing_type()->FindFieldByName("kind")).one_of();
   return std::find(kinds.begin(), kinds.end(), field.name()) == kinds.end() ? "" : field.name();

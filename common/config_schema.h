@@ -19,7 +19,8 @@ const v1::FieldRule& RuleOf(const google::protobuf::FieldDescriptor& field);
 bool IsSchedule(const google::protobuf::FieldDescriptor& field);
 // A field that is a section ([run], stage.x.grpo) or a list of sections ([[stage]]).
 bool IsSection(const google::protobuf::FieldDescriptor& field);
-// The stage kind that this field of StageConfig holds the settings of; empty for its other fields.
+// The stage kind that this field of StageConfig holds the settings of, or the reward that this
+// field of RewardConfig does; empty for other fields.
 std::string KindOfSection(const google::protobuf::FieldDescriptor& field);
 
 // "integer", "number", "true or false", "string", "list of strings", "number or schedule",

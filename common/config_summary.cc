@@ -149,6 +149,13 @@ std::string ConfigSummary(const v1::Config& config, int64_t parameters) {
       AppendSupervised(stage.sft().sequences_per_update(), stage.sft().updates_max(), summary);
     }
     if (stage.has_grpo()) AppendGrpo(stage, summary);
+    for (const v1::RewardConfig& reward : stage.reward()) {
+      if (!reward.has_plugin() || reward.plugin().deterministic()) continue;
+      AppendLine("",
+                 absl::StrCat("reward ", reward.name(),
+                              " is not deterministic: two runs may end in different weights"),
+                 summary);
+    }
   }
   return summary;
 }

@@ -84,12 +84,14 @@ absl::StatusOr<bool> JsonlReader::Next(JsonlRow& row) {
 
   row = JsonlRow();
   row.line = line_number_;
+  row.bytes = line_.size();
   row.where = absl::StrCat(path_, ":", line_number_);
   if (too_long_) {
     row.status = absl::ResourceExhaustedError(
         absl::StrCat(row.where, ": the line is longer than ", line_bytes_max_, " bytes"));
     return true;
   }
+  row.text = line_;
   absl::StatusOr<nlohmann::json> parsed = ParseJson(line_, row.where);
   if (!parsed.ok()) {
     row.status = parsed.status();

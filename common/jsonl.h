@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "common/hash.h"
 #include "common/status.h"
 
@@ -14,9 +15,12 @@ namespace r1 {
 
 struct JsonlRow {
   int64_t line = 0;       // from 1, empty lines counted
+  size_t bytes = 0;       // of the line
   std::string where;      // "path:line", for errors about the row
   absl::Status status;    // why the row cannot be used: bad JSON or UTF-8, no object, too long
   nlohmann::json object;  // when status is ok
+  // The row as it stands, for who needs the order of its keys; valid until the next row is read.
+  absl::string_view text;
 };
 
 // Not thread-safe. Reads the file itself, not through FileSystem, which has no streams.

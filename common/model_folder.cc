@@ -2,132 +2,24 @@
 // the order of a ModelSpec.
 
 #include <cmath>
-#include <cstring>
-#include <iterator>
-#include <map>
 #include <new>
 #include <set>
 #include <span>
-#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
-#include "common/json.h"
 #include "common/safetensors.h"
+#include "common/stored_model.h"
 #include "common/utf8.h"
 
 namespace r1 {
 namespace {
 
-constexpr char kSingleFile[] = "model.safetensors";
-constexpr char kIndexFile[] = "model.safetensors.index.json";
-constexpr uint64_t kIndexBytesMax = uint64_t{1} << 28;
 // Tensors begin at cache lines of the snapshot, whatever their alignment on disk.
 constexpr size_t kAlignment = 64;
-
-struct StoredTensor {
-  TensorView view;
-  std::string file;
-};
-
-struct StoredModel {
-  std::map<std::string, StoredTensor> tensors;
-  std::vector<std::shared_ptr<const void>> mappings;
-};
-
-std::string ShapeText(const std::vector<int64_t>& shape) {
-  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
-}
-
-absl::Status AddFile(const std::string& path, StoredModel& model) {
-  R1_ASSIGN_OR_RETURN(MappedSafetensors mapped, ReadSafetensors(path));
-  for (TensorView& tensor : mapped.tensors) {
-    const std::string name = tensor.name;
-    const auto [there, added] = model.tensors.emplace(name, StoredTensor{std::move(tensor), path});
-    if (!added) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": tensor ", Quoted(name), " is also in ", there->second.file));
-    }
-  }
-  model.mappings.push_back(std::move(mapped.storage));
-  return absl::OkStatus();
-}
-
-// Tensor name -> shard, from the index.
-absl::StatusOr<std::map<std::string, std::string>> ReadWeightMap(const std::string& path) {
-  R1_ASSIGN_OR_RETURN(const std::string text, RealFileSystem().Read(path, kIndexBytesMax));
-  R1_ASSIGN_OR_RETURN(const nlohmann::json index, ParseJson(text, path));
-  const nlohmann::json* map = JsonFields(index, path).FindOrNull("weight_map");
-  if (map == nullptr || !map->is_object()) {
-    return JsonFields(index, path).Error("weight_map", "an object of tensor name: file name");
-  }
-  std::map<std::string, std::string> shards;
-  for (const auto& [name, file] : map->items()) {
-    // A shard lies in the folder itself: a path would let an index reach other files.
-    if (!file.is_string() || file.get_ref<const std::string&>().find('/') != std::string::npos ||
-        !absl::EndsWith(file.get_ref<const std::string&>(), ".safetensors")) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": weight_map: ", Quoted(name),
-                       ": expected the name of a .safetensors file, found ", DescribeJson(file)));
-    }
-    shards.emplace(name, file.get<std::string>());
-  }
-  return shards;
-}
-
-absl::Status AddShards(const std::string& folder, const std::string& index_path,
-                       StoredModel& model) {
-  R1_ASSIGN_OR_RETURN(const auto shards, ReadWeightMap(index_path));
-  std::set<std::string> files;
-  for (const auto& [name, file] : shards) files.insert(file);
-  for (const std::string& file : files) {
-    R1_RETURN_IF_ERROR(AddFile(JoinPath(folder, file), model));
-  }
-  for (const auto& [name, file] : shards) {
-    const auto stored = model.tensors.find(name);
-    if (stored == model.tensors.end() || stored->second.file != JoinPath(folder, file)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          index_path, ": weight_map says that tensor ", Quoted(name), " is in ", Quoted(file),
-          stored == model.tensors.end() ? ", which lacks it"
-                                        : absl::StrCat(", found it in ", stored->second.file)));
-    }
-  }
-  return absl::OkStatus();
-}
-
-// Pickles run code when they are read; a folder that has nothing else is refused.
-absl::Status NoSafetensors(const std::string& folder) {
-  R1_ASSIGN_OR_RETURN(const std::vector<std::string> names, RealFileSystem().List(folder));
-  for (const std::string& name : names) {
-    for (const absl::string_view suffix : {".bin", ".pt", ".pth", ".ckpt", ".pkl"}) {
-      if (!absl::EndsWith(name, suffix)) continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat(JoinPath(folder, name),
-                       ": a Python pickle, which can run code when it is "
-                       "read, is refused; convert it to safetensors (transformers: "
-                       "save_pretrained(…, safe_serialization=True))"));
-    }
-  }
-  return absl::NotFoundError(
-      absl::StrCat(folder, ": expected ", kSingleFile, " or ", kIndexFile, ", found neither"));
-}
-
-absl::StatusOr<StoredModel> OpenFolder(const std::string& folder) {
-  const std::string single = JoinPath(folder, kSingleFile);
-  const std::string index = JoinPath(folder, kIndexFile);
-  StoredModel model;
-  if (RealFileSystem().Exists(single)) {  // it wins over an index, as in transformers
-    R1_RETURN_IF_ERROR(AddFile(single, model));
-  } else if (RealFileSystem().Exists(index)) {
-    R1_RETURN_IF_ERROR(AddShards(folder, index, model));
-  } else {
-    return NoSafetensors(folder);
-  }
-  return model;
-}
+constexpr char kHeadName[] = "lm_head.weight";
 
 // Layer of "model.layers.<n>.…", or -1.
 int LayerOf(absl::string_view name) {
@@ -137,84 +29,69 @@ int LayerOf(absl::string_view name) {
   return layer;
 }
 
-// Removes the layers behind the model's own: as many as the config announces, and those that are
-// seen to be multi-token-prediction layers by the projection that only these have.
-void RemoveMtpLayers(const ModelSpec& spec, StoredModel& model) {
+// The layers behind the model's own: as many as the config announces, and those that are seen to be
+// multi-token-prediction layers by the projection that only these have.
+std::set<int> MtpLayers(const ModelSpec& spec, const StoredModel& model) {
   const int layers = static_cast<int>(spec.layers.size());
   std::set<int> skipped;
   for (int i = 0; i < spec.mtp_layers; ++i) skipped.insert(layers + i);
-  for (const auto& [name, stored] : model.tensors) {
-    if (LayerOf(name) >= layers && absl::EndsWith(name, ".eh_proj.weight")) {
-      skipped.insert(LayerOf(name));
+  for (const StoredTensor& stored : model.tensors()) {
+    const int layer = LayerOf(stored.view.name);
+    if (layer >= layers && absl::EndsWith(stored.view.name, ".eh_proj.weight")) {
+      skipped.insert(layer);
     }
   }
-  for (auto tensor = model.tensors.begin(); tensor != model.tensors.end();) {
-    const bool skip = skipped.count(LayerOf(tensor->first)) > 0;
-    tensor = skip ? model.tensors.erase(tensor) : std::next(tensor);
-  }
+  return skipped;
+}
+
+// What some checkpoints hold beside their weights: rotary frequencies, which follow from the
+// config, and the head once more that tied embeddings are.
+bool IsRedundant(const ModelSpec& spec, absl::string_view name) {
+  return absl::EndsWith(name, ".rotary_emb.inv_freq") || (spec.tie_embeddings && name == kHeadName);
+}
+
+// A head beside tied embeddings must be no other than these: the config or the file is wrong.
+absl::Status CheckTiedHead(const ModelSpec& spec, const StoredModel& model) {
+  const StoredTensor* head = spec.tie_embeddings ? model.FindOrNull(kHeadName) : nullptr;
+  if (head == nullptr) return absl::OkStatus();
+  R1_ASSIGN_OR_RETURN(const int index, spec.FindWeight(WeightRole::kEmbedding));
+  const WeightSpec& embedding = spec.weights[static_cast<size_t>(index)];
+  const TensorView& tied = model.FindOrNull(embedding.name)->view;
+  if (head->view.dtype == tied.dtype && head->view.bytes == tied.bytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(head->file, ": tensor ", kHeadName, ": expected the values of ", embedding.name,
+                   ", since config.json says tie_word_embeddings, found others"));
 }
 
 // Both ways: every weight of the spec is stored with its shape, and nothing else is stored.
-absl::Status CheckStored(const ModelSpec& spec, const StoredModel& model,
-                         const std::string& folder) {
-  std::set<std::string> expected_names;
+absl::Status CheckStored(const ModelSpec& spec, const StoredModel& model) {
+  std::set<absl::string_view> expected_names;
   for (const WeightSpec& weight : spec.weights) {
     expected_names.insert(weight.name);
-    const auto stored = model.tensors.find(weight.name);
-    if (stored == model.tensors.end()) {
-      return absl::InvalidArgumentError(absl::StrCat(folder, ": no tensor ", weight.name,
+    const StoredTensor* stored = model.FindOrNull(weight.name);
+    if (stored == nullptr) {
+      return absl::InvalidArgumentError(absl::StrCat(model.folder(), ": no tensor ", weight.name,
                                                      " of shape ", ShapeText(weight.shape),
                                                      " in any of its files"));
     }
-    const auto& [view, file] = stored->second;
-    if (view.shape != weight.shape) {
-      return absl::InvalidArgumentError(absl::StrCat(file, ": tensor ", weight.name,
+    if (stored->view.shape != weight.shape) {
+      return absl::InvalidArgumentError(absl::StrCat(stored->file, ": tensor ", weight.name,
                                                      ": expected shape ", ShapeText(weight.shape),
-                                                     ", found ", ShapeText(view.shape)));
-    }
-    if (view.dtype != DType::kF32 && view.dtype != DType::kBF16 && view.dtype != DType::kF16) {
-      return absl::InvalidArgumentError(absl::StrCat(file, ": tensor ", weight.name,
-                                                     ": expected dtype F32, BF16 or F16, found ",
-                                                     DTypeName(view.dtype)));
+                                                     ", found ", ShapeText(stored->view.shape)));
     }
   }
-  for (const auto& [name, stored] : model.tensors) {
-    if (expected_names.count(name) > 0) continue;
+  const std::set<int> mtp_layers = MtpLayers(spec, model);
+  for (const StoredTensor& stored : model.tensors()) {
+    const TensorView& view = stored.view;
+    if (expected_names.count(view.name) > 0 || mtp_layers.count(LayerOf(view.name)) > 0 ||
+        model.IsScale(stored) || IsRedundant(spec, view.name)) {
+      continue;
+    }
     return absl::InvalidArgumentError(absl::StrCat(
-        stored.file, ": tensor ", Quoted(name), " of shape ", ShapeText(stored.view.shape),
+        stored.file, ": tensor ", Quoted(view.name), " of shape ", ShapeText(view.shape),
         " is not a weight of this ", spec.family, " model; does config.json belong to it?"));
   }
   return absl::OkStatus();
-}
-
-float FromBits(uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, sizeof(value));
-  return value;
-}
-
-// IEEE half to single, exactly.
-float FromHalf(uint16_t half) {
-  const uint32_t sign = uint32_t{half & 0x8000u} << 16;
-  const uint32_t exponent = (half >> 10) & 0x1F;
-  const uint32_t fraction = half & 0x3FF;
-  if (exponent == 0x1F) return FromBits(sign | 0x7F800000u | fraction << 13);
-  if (exponent != 0) return FromBits(sign | (exponent + 112) << 23 | fraction << 13);
-  const float magnitude = static_cast<float>(fraction) * 0x1p-24f;  // zero or subnormal
-  return sign != 0 ? -magnitude : magnitude;
-}
-
-// The stored values as fp32; the view's bytes may lie at any alignment.
-void Convert(const TensorView& view, float* target) {
-  if (view.dtype == DType::kF32) {
-    std::memcpy(target, view.bytes.data(), view.bytes.size());
-    return;
-  }
-  for (int64_t i = 0; i < view.elements(); ++i) {
-    uint16_t bits;
-    std::memcpy(&bits, view.bytes.data() + 2 * i, sizeof(bits));
-    target[i] = view.dtype == DType::kBF16 ? FromBits(uint32_t{bits} << 16) : FromHalf(bits);
-  }
 }
 
 absl::Status CheckFinite(std::span<const float> values, const StoredTensor& stored) {
@@ -235,9 +112,9 @@ uint64_t AlignedBytes(const WeightSpec& weight) {
 }  // namespace
 
 absl::StatusOr<WeightsSnapshot> ReadModelFolder(const std::string& folder, const ModelSpec& spec) {
-  R1_ASSIGN_OR_RETURN(StoredModel model, OpenFolder(folder));
-  RemoveMtpLayers(spec, model);
-  R1_RETURN_IF_ERROR(CheckStored(spec, model, folder));
+  R1_ASSIGN_OR_RETURN(const StoredModel model, StoredModel::Open(folder));
+  R1_RETURN_IF_ERROR(CheckStored(spec, model));
+  R1_RETURN_IF_ERROR(CheckTiedHead(spec, model));
 
   // Bounded: the files were seen to hold these shapes.
   uint64_t bytes_total = 0;
@@ -253,10 +130,11 @@ absl::StatusOr<WeightsSnapshot> ReadModelFolder(const std::string& folder, const
       memory, [memory](const void*) { ::operator delete (memory, std::align_val_t{kAlignment}); });
   uint64_t at = 0;
   for (const WeightSpec& weight : spec.weights) {
-    const StoredTensor& stored = model.tensors.at(weight.name);
+    const StoredTensor& stored = *model.FindOrNull(weight.name);
     const size_t elements = static_cast<size_t>(weight.elements());
     auto* const values = reinterpret_cast<float*>(memory + at);
-    Convert(stored.view, values);
+    R1_RETURN_IF_ERROR(model.ReadFloats(stored, {values, elements}));
+    ReleasePages(stored.view.bytes);
     R1_RETURN_IF_ERROR(CheckFinite({values, elements}, stored));
     snapshot.tensors.push_back({.name = weight.name,
                                 .dtype = DType::kF32,

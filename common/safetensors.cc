@@ -227,17 +227,24 @@ absl::StatusOr<MappedSafetensors> ReadSafetensors(const std::string& path) {
   return mapped;
 }
 
-absl::Status WriteSafetensors(FileSystem& filesystem, const std::string& path,
-                              const std::vector<TensorView>& tensors) {
+void ReleasePages(absl::string_view mapped_bytes) {
+  static const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  // Whole pages only: the ends belong to neighbours as well.
+  const auto begin = (reinterpret_cast<uintptr_t>(mapped_bytes.data()) + page - 1) / page * page;
+  const auto end =
+      (reinterpret_cast<uintptr_t>(mapped_bytes.data()) + mapped_bytes.size()) / page * page;
+  if (begin >= end) return;
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);  // a hint: may fail
+}
+
+std::string SafetensorsFront(const std::vector<TensorView>& tensors) {
   std::unordered_set<std::string> names;
   std::string header = absl::StrCat("{\"", kMetadataKey, "\":{\"format\":\"pt\"}");
   uint64_t at = 0;
   for (const TensorView& tensor : tensors) {
     R1_CHECK(IsValidUtf8(tensor.name));
     R1_CHECK(names.insert(tensor.name).second);
-    R1_CHECK(tensor.bytes.size() ==
-             static_cast<size_t>(tensor.elements() * DTypeBytes(tensor.dtype)));
-    const uint64_t end = at + tensor.bytes.size();
+    const uint64_t end = at + static_cast<uint64_t>(tensor.elements() * DTypeBytes(tensor.dtype));
     absl::StrAppend(&header, ",", JsonString(tensor.name), ":{\"dtype\":\"",
                     DTypeName(tensor.dtype), "\",\"shape\":[", absl::StrJoin(tensor.shape, ","),
                     "],\"data_offsets\":[", at, ",", end, "]}");
@@ -249,9 +256,17 @@ absl::Status WriteSafetensors(FileSystem& filesystem, const std::string& path,
   while (front.size() % 8 != 0) front += ' ';
   const uint64_t length = front.size() - kLengthBytes;
   for (size_t i = 0; i < kLengthBytes; ++i) front[i] = static_cast<char>(length >> (8 * i));
+  return front;
+}
 
+absl::Status WriteSafetensors(FileSystem& filesystem, const std::string& path,
+                              const std::vector<TensorView>& tensors) {
+  for (const TensorView& tensor : tensors) {
+    R1_CHECK(tensor.bytes.size() ==
+             static_cast<size_t>(tensor.elements() * DTypeBytes(tensor.dtype)));
+  }
   R1_ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, filesystem.Create(path));
-  R1_RETURN_IF_ERROR(file->Append(front));
+  R1_RETURN_IF_ERROR(file->Append(SafetensorsFront(tensors)));
   for (const TensorView& tensor : tensors) R1_RETURN_IF_ERROR(file->Append(tensor.bytes));
   R1_RETURN_IF_ERROR(file->Sync());
   return file->Close();

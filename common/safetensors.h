@@ -28,14 +28,23 @@ struct MappedSafetensors {
 // the mapping is alive.
 [[nodiscard]] absl::StatusOr<MappedSafetensors> ReadSafetensors(const std::string& path);
 
+// Lets the kernel drop the pages of bytes in a mapped file, which are read again from the file when
+// they are touched; what streams through a large model calls it to stay small.
+void ReleasePages(absl::string_view mapped_bytes);
+
+// What stands before the data of these tensors: the length and the header, padded to a multiple of
+// 8 bytes. Their bytes are not looked at.
+std::string SafetensorsFront(const std::vector<TensorView>& tensors);
+
 // One file, synced. Byte-identical for equal input; the data begins at a multiple of 8.
 [[nodiscard]] absl::Status WriteSafetensors(FileSystem& filesystem, const std::string& path,
                                             const std::vector<TensorView>& tensors);
 
 // model.safetensors, or the shards of model.safetensors.index.json, of a Hugging Face folder, as
-// fp32 (from F32, BF16 or F16), checked against the spec and put in its order. Errors name the
-// tensor, both shapes and the file: a missing, extra or misshapen tensor, a value that is not
-// finite. Skipped: multi-token-prediction layers. A folder with pickles only is refused.
+// fp32 (from F32, BF16, F16 or block-scaled F8_E4M3), checked against the spec and put in its
+// order. Errors name the tensor, both shapes and the file: a missing, extra or misshapen tensor, a
+// value that is not finite. Skipped: multi-token-prediction layers. A folder with pickles only is
+// refused. Peak memory: the snapshot and one tensor.
 [[nodiscard]] absl::StatusOr<WeightsSnapshot> ReadModelFolder(const std::string& folder,
                                                               const ModelSpec& spec);
 

@@ -76,6 +76,20 @@ class BpeTokenizer : public Tokenizer {
     return std::move(work.ids);
   }
 
+  absl::StatusOr<std::vector<int32_t>> EncodeWithContent(
+      absl::string_view text, std::span<const TextRange> content) const override {
+    R1_RETURN_IF_ERROR(CheckText(text));
+    Work work;
+    for (const MarkedPart& part : CutAround(text, content)) {
+      if (part.id >= 0) {
+        work.ids.push_back(part.id);
+      } else {
+        R1_RETURN_IF_ERROR(EncodeSegment(part.text, text, part.parse_added_tokens, work));
+      }
+    }
+    return std::move(work.ids);
+  }
+
   std::vector<int32_t> AddSpecialTokens(std::vector<int32_t> ids) const override {
     ids.insert(ids.begin(), ids_before_.begin(), ids_before_.end());
     ids.insert(ids.end(), ids_after_.begin(), ids_after_.end());
@@ -117,6 +131,47 @@ class BpeTokenizer : public Tokenizer {
     PreTokenizer::Scratch pieces;
     Bpe::Scratch merging;
   };
+
+  struct MarkedPart {
+    absl::string_view text;
+    int32_t id = -1;                  // of the added token that it is, or -1
+    bool parse_added_tokens = false;  // of the normalized kind
+  };
+  // Added tokens outside of `content`, and the text between them. It is cut at the ranges as well
+  // when the tokenizer has added tokens of the normalized kind, whose places are not known yet.
+  std::vector<MarkedPart> CutAround(absl::string_view text,
+                                    std::span<const TextRange> content) const {
+    std::vector<MarkedPart> parts;
+    const auto add = [&parts, this](absl::string_view part, bool from_content) {
+      if (part.empty()) return;
+      if (!parts.empty() && parts.back().id < 0 && normalized_added_tokens_.empty()) {
+        const absl::string_view before = parts.back().text;
+        parts.back().text = {before.data(), before.size() + part.size()};
+      } else {
+        parts.push_back({part, -1, !from_content});
+      }
+    };
+    size_t at = 0;
+    const auto add_template = [&](size_t end) {
+      for (const AddedTokens::Part& part : added_tokens_.Cut(text.substr(at, end - at))) {
+        if (part.id >= 0) {
+          parts.push_back({part.text, part.id, false});
+        } else {
+          add(part.text, false);
+        }
+      }
+    };
+    for (const TextRange& range : content) {
+      R1_CHECK(at <= range.begin);
+      R1_CHECK(range.begin <= range.end);
+      R1_CHECK(range.end <= text.size());
+      add_template(range.begin);
+      add(text.substr(range.begin, range.end - range.begin), true);
+      at = range.end;
+    }
+    add_template(text.size());
+    return parts;
+  }
 
   bool IsInVocabulary(int32_t id) const { return id >= 0 && id < vocab_size(); }
 

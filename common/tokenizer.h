@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,12 @@
 #include "common/status.h"
 
 namespace r1 {
+
+// Bytes [begin, end) of a text.
+struct TextRange {
+  size_t begin = 0;
+  size_t end = 0;
+};
 
 // Immutable after loading; thread-safe.
 class Tokenizer {
@@ -37,6 +44,11 @@ class Tokenizer {
   // out in silence), or invalid UTF-8 where the tokenizer splits or normalizes characters.
   [[nodiscard]] virtual absl::StatusOr<std::vector<int32_t>> Encode(
       absl::string_view text, bool parse_added_tokens = true) const = 0;
+  // The same, where added tokens count unless they touch one of the ranges `content` (sorted,
+  // disjoint): what somebody else wrote there is never read as one. Otherwise the text is not cut
+  // at the ranges, so that without added tokens in them the ids are those of Encode.
+  [[nodiscard]] virtual absl::StatusOr<std::vector<int32_t>> EncodeWithContent(
+      absl::string_view text, std::span<const TextRange> content) const = 0;
   // The ids of a whole text with what the files put around it: BOS in front for Llama-3, nothing
   // for Qwen. Rendered chat prompts hold theirs already.
   virtual std::vector<int32_t> AddSpecialTokens(std::vector<int32_t> ids) const = 0;

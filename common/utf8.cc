@@ -72,6 +72,20 @@ std::string ReplaceInvalidUtf8(absl::string_view text) {
   return repaired;
 }
 
+char32_t TakeCodePoint(absl::string_view& text) {
+  const Sequence sequence = FirstSequence(text);
+  const absl::string_view bytes = text.substr(0, sequence.length);
+  text.remove_prefix(sequence.length);
+  if (!sequence.valid) return 0xFFFD;
+  const auto lead = static_cast<unsigned char>(bytes[0]);
+  if (bytes.size() == 1) return lead;
+  char32_t code = lead & (0x7Fu >> bytes.size());
+  for (const char byte : bytes.substr(1)) {
+    code = (code << 6) | (static_cast<unsigned char>(byte) & 0x3Fu);
+  }
+  return code;
+}
+
 std::string Quoted(absl::string_view text, size_t bytes_max) {
   const bool cut = text.size() > bytes_max;
   return absl::StrCat("\"", absl::CHexEscape(text.substr(0, bytes_max)), cut ? "…\"" : "\"");

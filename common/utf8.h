@@ -21,6 +21,9 @@ size_t UnfinishedUtf8Suffix(absl::string_view text);
 // from_utf8_lossy).
 std::string ReplaceInvalidUtf8(absl::string_view text);
 
+// Takes the first character off a text that is not empty; U+FFFD for a maximal invalid part.
+char32_t TakeCodePoint(absl::string_view& text);
+
 // The text in double quotes for an error message: everything but printable ASCII is escaped, and
 // text after `bytes_max` is cut, so that hostile input can neither break a log line nor fill it.
 std::string Quoted(absl::string_view text, size_t bytes_max = 80);

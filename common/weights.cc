@@ -11,29 +11,6 @@
 namespace r1 {
 namespace {
 
-struct DTypeInfo {
-  DType dtype;
-  const char* name;
-  int64_t bytes;
-};
-
-constexpr DTypeInfo kDTypes[] = {
-    {DType::kF32, "F32", 4},        {DType::kBF16, "BF16", 2}, {DType::kF16, "F16", 2},
-    {DType::kF8E4M3, "F8_E4M3", 1}, {DType::kI32, "I32", 4},   {DType::kI64, "I64", 8},
-    {DType::kU8, "U8", 1},
-};
-
-const DTypeInfo& Info(DType dtype) {
-  for (const DTypeInfo& info : kDTypes) {
-    if (info.dtype == dtype) return info;
-  }
-  CheckFailed(__FILE__, __LINE__, "dtype is a DType");
-}
-
-std::string ShapeText(const std::vector<int64_t>& shape) {
-  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
-}
-
 // Little-endian, so that a digest is the same on every machine.
 void AppendNumber(std::string& bytes, uint64_t number) {
   for (int shift = 0; shift < 64; shift += 8) bytes.push_back(static_cast<char>(number >> shift));
@@ -60,18 +37,8 @@ absl::Status CheckWeight(const WeightSpec& expected, const TensorView& found,
 
 }  // namespace
 
-absl::string_view DTypeName(DType dtype) { return Info(dtype).name; }
-
-int64_t DTypeBytes(DType dtype) { return Info(dtype).bytes; }
-
-absl::StatusOr<DType> ParseDType(absl::string_view name) {
-  std::vector<std::string> known;
-  for (const DTypeInfo& info : kDTypes) {
-    if (name == info.name) return info.dtype;
-    known.push_back(info.name);
-  }
-  return absl::InvalidArgumentError(absl::StrCat(
-      "dtype: expected one of ", absl::StrJoin(known, ", "), ", found ", Quoted(name)));
+std::string ShapeText(const std::vector<int64_t>& shape) {
+  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
 }
 
 int64_t TensorView::elements() const {

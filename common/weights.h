@@ -9,17 +9,11 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "common/dtype.h"
 #include "common/models/model_spec.h"
 #include "common/status.h"
 
 namespace r1 {
-
-enum class DType { kF32, kBF16, kF16, kF8E4M3, kI32, kI64, kU8 };
-
-// safetensors' name ("F32") and element size in bytes.
-absl::string_view DTypeName(DType dtype);
-int64_t DTypeBytes(DType dtype);
-[[nodiscard]] absl::StatusOr<DType> ParseDType(absl::string_view name);
 
 // A tensor inside somebody else's memory: contiguous, little-endian, row-major.
 struct TensorView {
@@ -32,6 +26,9 @@ struct TensorView {
   // fp32 tensors only.
   std::span<const float> f32() const;
 };
+
+// "[2, 3]", for messages.
+std::string ShapeText(const std::vector<int64_t>& shape);
 
 // Immutable once made; shared between threads. The order of tensors is that of ModelSpec::weights.
 struct WeightsSnapshot {

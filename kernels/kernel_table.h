@@ -2,6 +2,7 @@
 // step.
 #pragma once
 
+#include "kernels/gqa_decode.h"
 #include "kernels/isa.h"
 #include "kernels/matmul.h"
 #include "kernels/mla_decode.h"
@@ -21,6 +22,7 @@ struct KernelTable {
   void (*swiglu)(const SwigluArgs& args);
   void (*rope)(const RopeArgs& args);
   void (*mla_decode)(const MlaDecodeArgs& args);
+  void (*gqa_decode)(const GqaDecodeArgs& args);
   void (*moe_router)(const MoeRouterArgs& args);
   void (*moe_experts)(const MoeExpertsArgs& args);
   void (*moe_combine)(const MoeCombineArgs& args);

@@ -1,8 +1,8 @@
-// Matrix product with packed weights: Y[M, N] = X[M, K] · W[N, K]^T, or Y += that.
+// Matrix product with packed weights: Y[M, N] = X[M, K] · W[N, K]^T + bias[N], or Y += that.
 //
 // Rounding: fp32; each element is one chain of fused multiply-adds over ascending k from zero, then
-// (accumulate) one addition to y. So its bits depend neither on M, nor on its place in the batch,
-// nor on how work is split. The reference rounds product and sum apart.
+// one addition of the bias, then (accumulate) one to y. So its bits depend neither on M, nor on its
+// place in the batch, nor on how work is split. The reference rounds product and sum apart.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,8 @@ struct MatmulArgs {
   int64_t x_stride = 0;
   const int32_t* rows = nullptr;  // row of x for each row of y; null: 0, 1, 2, …
   PackedMatrix w;
-  float* y = nullptr;  // [M, N]; does not overlap x
+  const float* bias = nullptr;  // [N], or none
+  float* y = nullptr;           // [M, N]; does not overlap x
   int64_t y_stride = 0;
   int m = 0;
   bool accumulate = false;

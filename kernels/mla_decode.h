@@ -6,31 +6,23 @@
 //
 // Rounding: fp32. Score: products are summed in 16 lanes (lane i takes the channels that are i
 // modulo 16), then lane i with i + 8, i + 4, i + 2, i + 1; then times scale. The context is cut
-// into segments of kMlaSegmentTokens positions, merged in order with a running maximum; inside a
-// segment the weighted sum is one chain of fused multiply-adds over its tokens, and the sum of
-// weights is four chains by token modulo 4. e^x has an error below 1 ulp.
+// into segments of kAttentionSegmentTokens positions, merged in order with a running maximum;
+// inside a segment the weighted sum is one chain of fused multiply-adds over its tokens, and the
+// sum of weights is four chains by token modulo 4. e^x has an error below 1 ulp.
 //
 // Shape letters: H heads, L latent channels, R rotary channels.
 #pragma once
 
 #include <cstdint>
 
+#include "kernels/paged_cache.h"
+
 namespace r1::kernels {
-
-inline constexpr int kMlaSegmentTokens = 256;
-
-// One layer's cache: blocks of [block_tokens][L + R].
-struct LatentCache {
-  float* blocks = nullptr;
-  int64_t block_stride = 0;  // floats between blocks; at least block_tokens * width
-  int block_tokens = 0;
-  int width = 0;  // L + R
-};
 
 struct MlaDecodeArgs {
   const float* q = nullptr;  // [rows][H][L + R]: absorbed query, then rotated query
   int64_t q_stride = 0;
-  LatentCache cache;
+  PagedCache cache;  // rows of L + R
   // [rows], each with at least ceil(context / block_tokens) blocks.
   const int32_t* const* block_tables = nullptr;
   const int32_t* contexts = nullptr;  // [rows], at least 1

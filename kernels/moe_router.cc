@@ -38,8 +38,11 @@ void KeepBestGroups(const MoeRouterArgs& args, float* choices) {
   const int group_size = args.router.n / args.groups;
   float scores[kExpertsMax];
   bool keep[kExpertsMax] = {};
-  for (int g = 0; g < args.groups; ++g)
-    scores[g] = SumOfTopTwo(choices + g * group_size, group_size);
+  for (int g = 0; g < args.groups; ++g) {
+    const float* group = choices + g * group_size;
+    scores[g] = args.gate == RouterGate::kSoftmax ? group[Highest(group, group_size)]
+                                                  : SumOfTopTwo(group, group_size);
+  }
   for (int i = 0; i < args.groups_kept; ++i) {
     const int best = Highest(scores, args.groups);
     keep[best] = true;
@@ -62,7 +65,9 @@ void ChooseExperts(const MoeRouterArgs& args, const float* scores, int32_t* expe
                    float* weights) {
   const int expert_count = args.router.n;
   float choices[kExpertsMax];
-  for (int e = 0; e < expert_count; ++e) choices[e] = scores[e] + args.bias[e];
+  for (int e = 0; e < expert_count; ++e) {
+    choices[e] = args.gate == RouterGate::kSoftmax ? scores[e] : scores[e] + args.bias[e];
+  }
   KeepBestGroups(args, choices);
   for (int a = 0; a < args.active; ++a) {
     experts[a] = Highest(choices, expert_count);

@@ -16,8 +16,9 @@ std::vector<float> MakeRopeTable(const std::vector<float>& inverse_frequencies, 
       const float angle = static_cast<float>(position) * inverse_frequencies[i];
       const int first = interleaved ? 2 * i : i;
       const int second = interleaved ? 2 * i + 1 : i + half;
-      cos[first] = cos[second] = magnitude * static_cast<float>(std::cos(static_cast<double>(angle)));
-      sin[second] = magnitude * static_cast<float>(std::sin(static_cast<double>(angle)));
+      const auto angle64 = static_cast<double>(angle);
+      cos[first] = cos[second] = magnitude * static_cast<float>(std::cos(angle64));
+      sin[second] = magnitude * static_cast<float>(std::sin(angle64));
       sin[first] = -sin[second];
     }
   }

@@ -1,8 +1,8 @@
 // First half of a SwiGLU MLP (2002.05202): Y[M, I] = silu(X · gate^T) * (X · up^T), in one pass
-// over X.
+// over X; a bias may be added to both products.
 //
-// Rounding: fp32; both products as in matmul.h, silu(x) = x / (1 + e^-x) with the kernels' own e^x
-// (error < 1 ulp).
+// Rounding: fp32; both products and biases as in matmul.h, silu(x) = x / (1 + e^-x) with the
+// kernels' own e^x (error < 1 ulp).
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,9 @@ struct SwigluArgs {
   int64_t x_stride = 0;
   const int32_t* rows = nullptr;  // row of x for each row of y; null: 0, 1, 2, …
   PackedGateUp w;
-  float* y = nullptr;  // [M, I]; does not overlap x
+  const float* gate_bias = nullptr;  // [I], or none
+  const float* up_bias = nullptr;    // likewise
+  float* y = nullptr;                // [M, I]; does not overlap x
   int64_t y_stride = 0;
   int m = 0;
 };

@@ -19,6 +19,7 @@
 #include "absl/strings/strip.h"
 #include "common/hash.h"
 #include "common/json.h"
+#include "common/model_shards.h"
 #include "common/safetensors.h"
 #include "learner/measuring_filesystem.h"
 
@@ -89,37 +90,14 @@ absl::Status WriteJsonFiles(FileSystem& filesystem, const std::string& folder,
   return absl::OkStatus();
 }
 
-// Cuts between tensors, in order; never an empty shard.
-std::vector<std::vector<TensorView>> SplitIntoShards(const std::vector<TensorView>& tensors,
-                                                     uint64_t bytes_max) {
-  std::vector<std::vector<TensorView>> shards(1);
-  uint64_t bytes = 0;
-  for (const TensorView& tensor : tensors) {
-    if (bytes > 0 && bytes + tensor.bytes.size() > bytes_max) {
-      shards.emplace_back();
-      bytes = 0;
-    }
-    shards.back().push_back(tensor);
-    bytes += tensor.bytes.size();
-  }
-  return shards;
-}
-
 absl::Status WriteWeights(FileSystem& filesystem, const std::string& folder,
                           const WeightsSnapshot& weights, uint64_t shard_bytes_max) {
-  const auto shards = SplitIntoShards(weights.tensors, shard_bytes_max);
-  if (shards.size() == 1) {
-    return WriteSafetensors(filesystem, JoinPath(folder, "model.safetensors"), shards[0]);
+  const std::vector<ModelShard> shards = SplitIntoShards(weights.tensors, shard_bytes_max);
+  for (const ModelShard& shard : shards) {
+    R1_RETURN_IF_ERROR(WriteSafetensors(filesystem, JoinPath(folder, shard.name), shard.tensors));
   }
-  nlohmann::json index = {{"metadata", {{"total_size", weights.bytes_total()}}}};
-  for (size_t i = 0; i < shards.size(); ++i) {
-    const std::string name =
-        absl::StrFormat("model-%05d-of-%05d.safetensors", i + 1, shards.size());
-    R1_RETURN_IF_ERROR(WriteSafetensors(filesystem, JoinPath(folder, name), shards[i]));
-    for (const TensorView& tensor : shards[i]) index["weight_map"][tensor.name] = name;
-  }
-  return WriteFile(filesystem, JoinPath(folder, "model.safetensors.index.json"),
-                   index.dump(2) + "\n");
+  if (shards.size() == 1) return absl::OkStatus();
+  return WriteFile(filesystem, JoinPath(folder, kShardIndexName), ShardIndexJson(shards));
 }
 
 ManifestEntry EntryOf(const std::string& folder, const std::string& path,

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/filesystem.h"
+#include "common/model_shards.h"
 #include "common/weights.h"
 #include "learner/manifest.h"
 #include "proto/checkpoint.pb.h"
@@ -36,7 +37,7 @@ struct CheckpointContents {
 struct CheckpointFileOptions {
   // Larger models are cut between tensors into files of at most this size (a single larger tensor
   // still forms one).
-  uint64_t shard_bytes_max = 5'000'000'000;
+  uint64_t shard_bytes_max = kShardBytesMax;
 };
 
 // All files but the groups, written and synced (their folders are not). Returns their MANIFEST

@@ -277,7 +277,7 @@ v1::StageSpec Learner::MakeStageSpec(const v1::StageConfig& stage, uint32_t inde
     v1::RewardSet& set = *spec.add_reward_sets();
     set.set_name(name);
     for (const char* reward : rewards) {
-      v1::RewardSpec& added = *set.add_rewards();
+      v1::RewardConfig& added = *set.add_rewards();
       added.set_name(reward);
       added.set_weight(1);
     }
@@ -286,12 +286,11 @@ v1::StageSpec Learner::MakeStageSpec(const v1::StageConfig& stage, uint32_t inde
   add_set(kTextbookRewardSet, {"textbook"});
   v1::RewardSet& train = *spec.add_reward_sets();
   train.set_name(kTrainRewardSet);
-  for (const v1::RewardConfig& reward : stage.reward()) {
-    v1::RewardSpec& added = *train.add_rewards();
-    added.set_name(reward.name());
-    added.set_weight(reward.weight());
-  }
+  *train.mutable_rewards() = stage.reward();
   spec.set_run_seed(config_.run().seed());
+  const v1::SandboxConfig& sandbox = config_.sandbox();
+  *spec.mutable_sandbox()->mutable_missing_layers_allowed() = sandbox.missing_layers_allowed();
+  spec.mutable_sandbox()->set_disable_when_unavailable(sandbox.on_unavailable() == "disable");
   return spec;
 }
 

@@ -52,6 +52,20 @@ absl::Status CheckSpans(const v1::Sample& sample, const std::string& path, int& 
   return absl::OkStatus();
 }
 
+absl::Status CheckSubScores(const v1::RewardPart& part, const std::string& path) {
+  if (part.sub_scores_size() > kRewardPartsMax) {
+    return Invalid(path + ".sub_scores", "expected at most ", kRewardPartsMax, ", found ",
+                   part.sub_scores_size());
+  }
+  for (int i = 0; i < part.sub_scores_size(); ++i) {
+    const v1::RewardSubScore& score = part.sub_scores(i);
+    const std::string at = absl::StrCat(path, ".sub_scores[", i, "]");
+    if (!std::isfinite(score.value())) return Invalid(at + ".value", "is not finite");
+    R1_RETURN_IF_ERROR(CheckText(score.name(), kNameBytesMax, at + ".name"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckParts(const v1::Sample& sample, const std::string& path) {
   if (!std::isfinite(sample.reward())) return Invalid(path + ".reward", "is not finite");
   if (sample.parts_size() > kRewardPartsMax) {
@@ -65,6 +79,8 @@ absl::Status CheckParts(const v1::Sample& sample, const std::string& path) {
     if (!std::isfinite(part.value())) return Invalid(at + ".value", "is not finite");
     R1_RETURN_IF_ERROR(CheckText(part.name(), kNameBytesMax, at + ".name"));
     R1_RETURN_IF_ERROR(CheckText(part.reason(), kReasonBytesMax, at + ".reason"));
+    R1_RETURN_IF_ERROR(CheckText(part.error(), kControlBytesMax, at + ".error"));
+    R1_RETURN_IF_ERROR(CheckSubScores(part, at));
   }
   return absl::OkStatus();
 }
@@ -165,6 +181,9 @@ v1::ReportGroupRequest Summarize(const v1::Group& group, uint32_t rank) {
     report.set_token_id_max(
         std::max(report.token_id_max(),
                  *std::max_element(sample.token_ids().begin(), sample.token_ids().end())));
+    for (const v1::RewardPart& part : sample.parts()) {
+      if (part.stops_run()) report.set_stop_reason(part.error());
+    }
     for (const v1::Span& span : sample.spans()) {
       if (span.source() != v1::Span::SOURCE_SAMPLED) continue;
       version_min = std::min(version_min, span.policy_version());
@@ -187,6 +206,7 @@ absl::Status ValidateReport(const v1::ReportGroupRequest& report) {
     return Invalid("report.sample_digests", "expected ", report.sample_indices_size(), ", found ",
                    report.sample_digests_size());
   }
+  R1_RETURN_IF_ERROR(CheckText(report.stop_reason(), kControlBytesMax, "report.stop_reason"));
   for (int i = 1; i < report.sample_indices_size(); ++i) {
     if (report.sample_indices(i) <= report.sample_indices(i - 1)) {
       return Invalid(absl::StrCat("report.sample_indices[", i, "]"), report.sample_indices(i),

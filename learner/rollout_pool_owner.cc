@@ -251,6 +251,7 @@ absl::Status RolloutPoolOwner::AwaitComplete(const Wait& wait, const StopSignal&
           GroupName(progress.failed.front()), " was leased ", options_.attempts_max,
           " times and never came back; something about it stops the workers, see their logs"));
     }
+    if (!stop_reason_.empty()) return absl::AbortedError(stop_reason_);
     if (progress.complete()) return absl::OkStatus();
     if (stop.raised()) return absl::CancelledError(absl::StrCat("stopped awaiting ", what));
     WaitSlice(wait, log);

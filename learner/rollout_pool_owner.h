@@ -139,6 +139,8 @@ class RolloutPoolOwner : public RolloutPool, public RolloutHandler, public Ledge
   std::optional<Wait> wait_ ABSL_GUARDED_BY(mutex_);
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+  // Not empty: a worker reported what must stop the run.
+  std::string stop_reason_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace r1::learner

@@ -186,8 +186,16 @@ absl::StatusOr<v1::ReportGroupReply> RolloutPoolOwner::Report(
                              .strict = options_.strict,
                              .newest_version = weights_.newest()}));
   }
-  const GroupLedger::Verdict verdict = ledger_.Accept(report);
   v1::ReportGroupReply reply;
+  if (!report.stop_reason().empty()) {
+    // Not accepted: a run that resumes with the fault mended generates the group again.
+    stop_reason_ = absl::StrCat("group ", report.group_id(), ": ", report.stop_reason());
+    reply.set_outcome(v1::GroupAck::OUTCOME_REFUSED);
+    reply.set_reason("the run stops: a reward failed");
+    changed_.SignalAll();
+    return reply;
+  }
+  const GroupLedger::Verdict verdict = ledger_.Accept(report);
   reply.set_outcome(verdict.outcome);
   reply.set_reason(verdict.reason);
   reply.mutable_matching_samples()->Assign(verdict.matching_samples.begin(),

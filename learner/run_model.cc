@@ -7,8 +7,6 @@
 namespace r1::learner {
 namespace {
 
-constexpr uint64_t kJsonBytesMax = 100 << 20;
-
 absl::Status CheckVocabulary(const RunModel& model) {
   if (model.tokenizer->vocab_size() <= model.spec.vocab) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -30,18 +28,14 @@ absl::StatusOr<RunModel> LoadRunModel(const v1::ModelConfig& config) {
     R1_ASSIGN_OR_RETURN(model.spec, ParseModelSpec(config_json));
     return model;
   }
-  FileSystem& files = RealFileSystem();
-  const std::string config_path = JoinPath(config.path(), "config.json");
-  absl::StatusOr<std::string> config_json = files.Read(config_path, kJsonBytesMax);
-  if (absl::IsNotFound(config_json.status())) {
+  absl::StatusOr<ModelSpec> spec = ReadModelSpec(config.path());
+  if (absl::IsNotFound(spec.status())) {
     return absl::InvalidArgumentError(
-        absl::StrCat("model.path: ", config_path,
+        absl::StrCat("model.path: ", JoinPath(config.path(), "config.json"),
                      " does not exist; expected a folder in Hugging Face layout (a hub id is not "
                      "downloaded: huggingface-cli download NAME --local-dir DIR)"));
   }
-  R1_RETURN_IF_ERROR(config_json.status());
-  absl::StatusOr<ModelSpec> spec = ParseModelSpec(*config_json);
-  if (!spec.ok()) return Annotate(spec.status(), config_path);
+  R1_RETURN_IF_ERROR(spec.status());
   model.spec = *std::move(spec);
   R1_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(config.path()));
   R1_RETURN_IF_ERROR(CheckVocabulary(model));

@@ -109,6 +109,10 @@ std::string FormatSample(const SampleBatch& batch, const v1::SampleRecord& sampl
     entry["name"] = part.name();
     entry["value"] = part.value();
     entry["reason"] = part.reason();
+    for (const v1::RewardSubScore& score : part.sub_scores()) {
+      entry["parts"][score.name()] = score.value();
+    }
+    if (!part.error().empty()) entry["error"] = part.error();
     line["parts"].push_back(std::move(entry));
   }
   if (batch.eval_set.empty()) line["advantage"] = sample.advantage();

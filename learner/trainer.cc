@@ -66,11 +66,11 @@ Trainer::Trainer(Policy& policy, AdamW& optimizer, Collectives& collectives, con
       collectives_(collectives),
       options_(options),
       threads_(options.threads),
-      expert_load_(policy.router_biases().size()) {
+      expert_load_(static_cast<size_t>(policy.spec().routed_experts())) {
   for (int i = 0; i < options.threads; ++i) {
     states_.push_back(std::make_unique<ThreadState>());
     states_.back()->gradient.resize(policy.parameters().size());
-    states_.back()->expert_load.resize(policy.router_biases().size());
+    states_.back()->expert_load.resize(expert_load_.size());
   }
 }
 
@@ -283,8 +283,8 @@ absl::StatusOr<std::vector<std::vector<float>>> Trainer::Logprobs(
 }
 
 ExpertLoad Trainer::UpdateCorrectionBias(double rate) {
-  const std::span<float> biases = policy_.router_biases();
-  if (biases.empty()) return {};
+  if (expert_load_.empty()) return {};
+  std::span<float> biases = policy_.router_biases();  // of the layers to come
   collectives_.AllReduceSum(std::span<int64_t>(expert_load_));
   ExpertLoad summary{.min_over_mean = std::numeric_limits<double>::infinity()};
   size_t begin = 0;
@@ -294,6 +294,9 @@ ExpertLoad Trainer::UpdateCorrectionBias(double rate) {
     const auto experts = static_cast<size_t>(layer.moe->experts);
     const std::span<const int64_t> load =
         std::span<const int64_t>(expert_load_).subspan(begin, experts);
+    const bool biased = layer.moe->gate == MoeGate::kSigmoidBias;
+    const std::span<float> bias = biases.first(biased ? experts : 0);
+    biases = biases.subspan(bias.size());
     int64_t total = 0;
     for (const int64_t tokens : load) total += tokens;
     begin += experts;
@@ -302,7 +305,7 @@ ExpertLoad Trainer::UpdateCorrectionBias(double rate) {
     double entropy = 0;
     for (size_t e = 0; e < experts; ++e) {
       const auto tokens = static_cast<double>(load[e]);
-      biases[begin - experts + e] += static_cast<float>(rate * ((tokens < mean) - (tokens > mean)));
+      if (biased) bias[e] += static_cast<float>(rate * ((tokens < mean) - (tokens > mean)));
       summary.max_over_mean = std::max(summary.max_over_mean, tokens / mean);
       summary.min_over_mean = std::min(summary.min_over_mean, tokens / mean);
       if (tokens > 0)

@@ -18,7 +18,7 @@ class CoinFlipReward : public Reward {
   }
 };
 
-R1_REGISTER(RewardRegistry, "coin_flip", [] { return std::make_unique<CoinFlipReward>(); });
+R1_REGISTER(RewardRegistry, "coin_flip", MakeWithoutSettings<CoinFlipReward>);
 
 }  // namespace
 }  // namespace r1::rewards

@@ -5,7 +5,7 @@
 // Both sides are normalised alike: surrounding ASCII white space is dropped, and so are the commas
 // of a number in groups of three ("1,234,567" and "-1,234.5", not "1,23" or "(1,234)"). Nothing is
 // computed: "018", "18.0" and "$18" are not 18. The working is never looked at, and nothing outside
-// of <answer>…</answer> can match.
+// of <answer>…</answer> can match. A bare answer (RewardInput::prediction) is compared as it is.
 //
 // A gold answer that is empty cannot be compared with: the sample is masked.
 
@@ -49,17 +49,23 @@ class ExactMatchReward : public Reward {
   Score ScoreSample(const RewardInput& input) const override {
     const std::string gold = Normalized(input.answer);
     if (gold.empty()) return {.reason = "no_gold_answer", .masked = true};
-    const ParsedResponse parsed =
-        ParseResponse(input.response, input.finished, input.think_prefilled);
-    if (!parsed.matches) return {.reason = parsed.reason};
-    const std::string answer = Normalized(parsed.answer);
-    if (answer.empty()) return {.reason = "empty_answer"};
-    if (answer != gold) return {.reason = "mismatch"};
-    return {.value = 1, .reason = "match"};
+    absl::string_view answer = input.prediction;
+    if (answer.empty()) {
+      const ParsedResponse parsed =
+          ParseResponse(input.response, input.finished, input.think_prefilled);
+      if (!parsed.matches) return {.reason = parsed.reason};
+      answer = parsed.answer;
+    }
+    const std::string normalized = Normalized(answer);
+    if (normalized.empty()) return {.reason = "empty_answer"};
+    const bool is_equal = normalized == gold;
+    return {.value = is_equal ? 1.0 : 0.0,
+            .reason = is_equal ? "match" : "mismatch",
+            .extracted = std::string(answer)};
   }
 };
 
-R1_REGISTER(RewardRegistry, "exact_match", [] { return std::make_unique<ExactMatchReward>(); });
+R1_REGISTER(RewardRegistry, "exact_match", MakeWithoutSettings<ExactMatchReward>);
 
 }  // namespace
 }  // namespace r1::rewards

@@ -6,6 +6,7 @@
 // the sample.
 
 #include <string>
+#include <utility>
 
 #include "rewards/math/compare.h"
 #include "rewards/math/extract.h"
@@ -28,11 +29,13 @@ class MathReward : public Reward {
     if (!comparison.gold_is_readable) return {.reason = comparison.reason, .masked = true};
     if (!extraction.found) return {.reason = extraction.source};
     const bool is_equal = comparison.verdict == math::Verdict::kEqual;
-    return {.value = is_equal ? 1.0 : 0.0, .reason = comparison.reason};
+    return {.value = is_equal ? 1.0 : 0.0,
+            .reason = comparison.reason,
+            .extracted = std::move(extraction.text)};
   }
 };
 
-R1_REGISTER(RewardRegistry, "math", [] { return std::make_unique<MathReward>(); });
+R1_REGISTER(RewardRegistry, "math", MakeWithoutSettings<MathReward>);
 
 }  // namespace
 }  // namespace r1::rewards

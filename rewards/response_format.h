@@ -1,10 +1,14 @@
-// The response grammar of R1-Zero's template, which `format` and `exact_match` share:
+// The response grammar of R1-Zero's template (2501.12948, table 1), which `format` and
+// `exact_match` share:
 //
-//   <think> body </think><answer> body </answer>      a body is any text without "<"
+//   <think> body </think> space <answer> body </answer> space
 //
-// and nothing before, between or after. Each tag therefore occurs once. Matched by hand in one
-// pass.
+// and nothing else. A body is any text without these four tags, so that each tag occurs once; space
+// is ASCII white space, or nothing. Read by hand in one pass over the bytes.
 #pragma once
+
+#include <array>
+#include <cstddef>
 
 #include "absl/strings/string_view.h"
 
@@ -23,5 +27,8 @@ struct ParsedResponse {
 // `finished`: the model ended its turn; a response that was cut does not match. `think_prefilled`:
 // the prompt opened <think>, so the response begins with its body.
 ParsedResponse ParseResponse(absl::string_view response, bool finished, bool think_prefilled);
+
+// How often each tag occurs: <think>, </think>, <answer>, </answer>.
+std::array<size_t, 4> CountTags(absl::string_view response);
 
 }  // namespace r1::rewards

@@ -26,7 +26,7 @@ class TextbookReward : public Reward {
   }
 };
 
-R1_REGISTER(RewardRegistry, "textbook", [] { return std::make_unique<TextbookReward>(); });
+R1_REGISTER(RewardRegistry, "textbook", MakeWithoutSettings<TextbookReward>);
 
 }  // namespace
 }  // namespace r1::rewards

@@ -103,10 +103,29 @@ bool LeaseBook::AddScored(uint64_t request_id, v1::Sample sample, double score_s
   v1::SampleTimings& timings = *entry.group.mutable_timings();
   timings.set_score_seconds(timings.score_seconds() + score_seconds);
   *entry.group.add_samples() = std::move(sample);
-  R1_CHECK(entry.group.samples_size() <= entry.lease->missing_samples_size());
-  if (entry.group.samples_size() < entry.lease->missing_samples_size()) return false;
+  if (!IsComplete(entry)) return false;
   MakeOutgoing(entry);
   return true;
+}
+
+bool LeaseBook::AddFailed(uint64_t request_id) {
+  const Key key = running_.at(request_id);
+  Entry& entry = entries_.at(key);
+  ++entry.failed_samples;
+  if (!IsComplete(entry)) return false;
+  if (!entry.group.samples().empty()) {
+    MakeOutgoing(entry);
+    return true;
+  }
+  running_.erase(request_id);
+  entries_.erase(key);
+  return false;
+}
+
+bool LeaseBook::IsComplete(const Entry& entry) {
+  const int done = entry.group.samples_size() + entry.failed_samples;
+  R1_CHECK(done <= entry.lease->missing_samples_size());
+  return done == entry.lease->missing_samples_size();
 }
 
 void LeaseBook::MakeOutgoing(Entry& entry) {

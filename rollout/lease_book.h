@@ -60,6 +60,9 @@ class LeaseBook {
   void Generated(uint64_t request_id, double now);
   // A scored sample. True when its group is complete and outgoing.
   bool AddScored(uint64_t request_id, v1::Sample sample, double score_seconds);
+  // The reward of a sample of a running request failed here: the group leaves without it, and the
+  // learner leases what is missing again. True when the group is complete and outgoing.
+  bool AddFailed(uint64_t request_id);
   // Everything but outgoing groups is given up; finished samples of incomplete groups go out, too.
   void GiveUpUnfinished();
 
@@ -93,6 +96,7 @@ class LeaseBook {
     uint64_t request_id = 0;
     double submitted_at = 0;
     v1::Group group;  // scored samples so far
+    int failed_samples = 0;
     // Outgoing.
     std::shared_ptr<const v1::Group> message;
     uint64_t order = 0;
@@ -106,6 +110,8 @@ class LeaseBook {
   static Target TargetOf(const v1::Lease& lease) {
     return {lease.stage_index(), lease.policy_version()};
   }
+  // Whether the last of the lease's samples is there.
+  static bool IsComplete(const Entry& entry);
   void MakeOutgoing(Entry& entry);
 
   const v1::RunIdentity run_;

@@ -3,6 +3,9 @@
 #include <cmath>
 #include <exception>
 
+#include "common/json.h"
+#include "common/utf8.h"
+
 namespace r1::rollout {
 namespace {
 
@@ -15,6 +18,26 @@ absl::StatusOr<rewards::Score> Ask(const rewards::Reward& reward,
     return absl::InternalError(absl::StrCat("threw ", error.what()));
   } catch (...) {
     return absl::InternalError("threw something that is no std::exception");
+  }
+}
+
+// The row's column `language`; empty when it has none.
+std::string LanguageOf(const v1::Lease& lease) {
+  if (lease.columns_json().find("\"language\"") == std::string::npos) return "";
+  const auto columns = ParseJson(lease.columns_json(), "columns_json");
+  if (!columns.ok() || !columns->is_object()) return "";
+  return JsonFields(*columns, "columns_json").String("language", "").value_or("");
+}
+
+void FillPart(const std::string& name, const rewards::Score& score, v1::RewardPart& part) {
+  part.set_name(name);
+  part.set_value(score.value);
+  part.set_reason(score.reason);
+  part.set_error(ReplaceInvalidUtf8(score.error));
+  for (const auto& [sub_name, value] : score.parts) {
+    v1::RewardSubScore& sub_score = *part.add_sub_scores();
+    sub_score.set_name(sub_name);
+    sub_score.set_value(value);
   }
 }
 
@@ -31,11 +54,14 @@ absl::Status Scorer::Score(const v1::Lease& lease, v1::Sample& sample) const {
     return absl::InternalError(
         absl::StrCat("no reward set '", lease.reward_set(), "' in stage ", lease.stage_index()));
   }
+  const std::string language = LanguageOf(lease);
   const rewards::RewardInput input{.prompt = lease.prompt_text(),
                                    .response = sample.text(),
                                    .finished = stopped,
                                    .think_prefilled = lease.think_prefilled(),
                                    .answer = lease.answer(),
+                                   .language = language,
+                                   .n_tokens = sample.token_ids_size(),
                                    .columns_json = lease.columns_json(),
                                    .run_seed = run_seed_,
                                    .stage_index = lease.stage_index(),
@@ -52,10 +78,11 @@ absl::Status Scorer::Score(const v1::Lease& lease, v1::Sample& sample) const {
                       absl::StrCat("reward ", weighted.name, ", group ", lease.group_id(),
                                    ", sample ", sample.sample_index()));
     }
+    const bool failed = score->reason == rewards::kRewardError;
+    if (failed && lease.attempt() + 1 < kLeasesMax) return absl::UnavailableError(score->error);
     v1::RewardPart& part = *sample.add_parts();
-    part.set_name(weighted.name);
-    part.set_value(score->value);
-    part.set_reason(score->reason);
+    FillPart(weighted.name, *score, part);
+    part.set_stops_run(failed && weighted.reward->stops_run_on_error());
     total += weighted.weight * score->value;
     if (score->masked) sample.set_masked(true);
   }

@@ -29,8 +29,13 @@ class Scorer {
         reward_sets_(std::move(reward_sets)),
         run_seed_(run_seed) {}
 
+  // A sample whose reward failed is leased so often before its fate is decided: by another worker
+  // each time, if there is one that asks first.
+  static constexpr uint32_t kLeasesMax = 3;
+
   // Fills text, parts, reward and masked of a sample that has tokens and finish reason. The text
   // leaves the stop token out. Internal: a reward threw or gave a value that is not finite.
+  // Unavailable: a reward failed on the sample, and another worker should try.
   [[nodiscard]] absl::Status Score(const v1::Lease& lease, v1::Sample& sample) const;
 
  private:

@@ -275,7 +275,9 @@ absl::Status WorkerSession::StepEngine() {
 }
 
 void WorkerSession::Scored(RewardPool::Job job, const absl::Status& status, double score_seconds) {
-  if (!status.ok()) return End(status);
+  const bool retry_elsewhere = absl::IsUnavailable(status);
+  if (!status.ok() && !retry_elsewhere) return End(status);
+  if (retry_elsewhere) R1_LOG(kWarning) << "handing a sample back: " << status.message();
   {
     absl::MutexLock lock(&mutex_);
     stats_.set_score_seconds_total(stats_.score_seconds_total() + score_seconds);
@@ -283,7 +285,9 @@ void WorkerSession::Scored(RewardPool::Job job, const absl::Status& status, doub
   bool complete = false;
   {
     absl::MutexLock lock(&shared_.mutex);
-    complete = shared_.book.AddScored(job.request_id, std::move(job.sample), score_seconds);
+    complete = retry_elsewhere
+                   ? shared_.book.AddFailed(job.request_id)
+                   : shared_.book.AddScored(job.request_id, std::move(job.sample), score_seconds);
     if (complete) shared_.changed.SignalAll();
   }
   if (complete) StartSenders();

@@ -72,6 +72,12 @@ int64_t ModelSpec::active_parameters() const {
   return count;
 }
 
+int64_t ModelSpec::routed_experts() const {
+  int64_t count = 0;
+  for (const LayerSpec& layer : layers) count += layer.moe.has_value() ? layer.moe->experts : 0;
+  return count;
+}
+
 absl::StatusOr<int> ModelSpec::FindWeight(WeightRole role, int layer, int expert) const {
   if (weight_index.size() == weights.size()) {
     const auto found = weight_index.find(IndexKey(role, layer, expert));

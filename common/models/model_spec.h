@@ -39,7 +39,7 @@ struct MlaSpec {
   int qk_rope_head_dim = 0;
   int v_head_dim = 0;
   double latent_norm_eps = 1e-6;
-  double softmax_scale = 0;    // (qk_nope + qk_rope)^-1/2, times YaRN's mscale squared
+  double softmax_scale = 0;      // (qk_nope + qk_rope)^-1/2, times YaRN's mscale squared
   bool projection_bias = false;  // of kQueryDown, kKvDown and kOutput
   RopeSpec rope;
 };
@@ -112,8 +112,8 @@ enum class WeightRole {
   kKvDownBias,     // [kv_lora_rank + rope]
   // Of grouped-query attention: kQuery [H * head_dim, D], kOutput [D, H * head_dim].
   kQuery,
-  kKey,            // [kv_heads * head_dim, D]
-  kValue,          // [kv_heads * head_dim, D]
+  kKey,    // [kv_heads * head_dim, D]
+  kValue,  // [kv_heads * head_dim, D]
   kOutput,
   kQueryBias,      // [H * head_dim]
   kKeyBias,        // [kv_heads * head_dim]
@@ -161,15 +161,19 @@ struct ModelSpec {
   // Multi-token-prediction layers that a checkpoint may hold after `layers`; they are skipped when
   // it is read.
   int mtp_layers = 0;
+  // eos_token_id: tokens that end a text, beside the tokenizer's own. May be empty.
+  std::vector<int32_t> eos_ids;
   std::vector<LayerSpec> layers;
   // In the order of a forward pass; the order of the learner's flat parameter buffer and of
   // published weights.
   std::vector<WeightSpec> weights;
-  // The config.json that this spec was made from, verbatim; written into checkpoints.
+  // The config.json that this spec was made from, verbatim (ReadModelSpec: without
+  // quantization_config, since weights are dequantised); written into checkpoints.
   std::string hf_config_json;
 
   int64_t parameters() const;         // all trainable elements
   int64_t active_parameters() const;  // of one token: experts_per_token of the routed experts
+  int64_t routed_experts() const;     // of all layers together
   // Index into weights; NotFound names role, layer and expert.
   absl::StatusOr<int> FindWeight(WeightRole role, int layer = -1, int expert = -1) const;
 
@@ -190,8 +194,13 @@ using ModelFamilyRegistry = Registry<absl::StatusOr<ModelSpec>(const std::string
 // Picks the family by `model_type`. InvalidArgument lists the known ones.
 [[nodiscard]] absl::StatusOr<ModelSpec> ParseModelSpec(const std::string& hf_config_json);
 
-// config.json of a built-in preset ("moe_mini", "moe_tiny") for a vocabulary size. NotFound lists
-// the presets.
+// config.json of a Hugging Face folder. The eos_token_id of its generation_config.json, when there
+// is one, goes before that of config.json, as in transformers. InvalidArgument names the file;
+// NotFound: there is no config.json.
+[[nodiscard]] absl::StatusOr<ModelSpec> ReadModelSpec(const std::string& folder);
+
+// config.json of a built-in preset ("moe_mini", "qwen_tiny", …) for a vocabulary size. NotFound
+// lists the presets.
 [[nodiscard]] absl::StatusOr<std::string> PresetConfigJson(const std::string& preset, int vocab,
                                                            int bos_id, int eos_id);
 

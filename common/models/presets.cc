@@ -13,6 +13,8 @@
 namespace r1 {
 namespace {
 
+using nlohmann::ordered_json;
+
 struct Sizes {
   int hidden;
   int layers;
@@ -50,14 +52,14 @@ constexpr Sizes kTiny = {.hidden = 32,
                          .experts = 4,
                          .expert_intermediate = 16};
 
-std::string DeepseekV3Json(const Sizes& sizes, int vocab, int bos_id, int eos_id) {
-  const nlohmann::ordered_json config = {
-      {"architectures", nlohmann::ordered_json::array({"DeepseekV3ForCausalLM"})},
+ordered_json DeepseekV3(const Sizes& sizes) {
+  return {
+      {"architectures", ordered_json::array({"DeepseekV3ForCausalLM"})},
       {"model_type", "deepseek_v3"},
       {"torch_dtype", "float32"},
-      {"vocab_size", vocab},
-      {"bos_token_id", bos_id},
-      {"eos_token_id", eos_id},
+      {"vocab_size", 0},
+      {"bos_token_id", 0},
+      {"eos_token_id", 0},
       {"hidden_size", sizes.hidden},
       {"num_hidden_layers", sizes.layers},
       {"first_k_dense_replace", 1},
@@ -91,16 +93,59 @@ std::string DeepseekV3Json(const Sizes& sizes, int vocab, int bos_id, int eos_id
       {"tie_word_embeddings", false},
       {"use_cache", true},
   };
-  return absl::StrCat(config.dump(2), "\n");
 }
+
+// 76,352 parameters with 32 characters (Qwen2.5's shape: biases on q, k and v, tied embeddings) or
+// 78,144 (Llama's), for students of a distillation and for tests.
+ordered_json Dense(const char* architecture, const char* model_type, bool tied) {
+  return {
+      {"architectures", ordered_json::array({architecture})},
+      {"model_type", model_type},
+      {"torch_dtype", "float32"},
+      {"vocab_size", 0},
+      {"bos_token_id", 0},
+      {"eos_token_id", 0},
+      {"hidden_size", 64},
+      {"num_hidden_layers", 2},
+      {"intermediate_size", 128},
+      {"num_attention_heads", 4},
+      {"num_key_value_heads", 2},
+      {"rope_theta", 1000.0},
+      {"rope_scaling", nullptr},
+      {"max_position_embeddings", 4096},
+      {"hidden_act", "silu"},
+      {"rms_norm_eps", 1e-6},
+      {"tie_word_embeddings", tied},
+      {"use_cache", true},
+  };
+}
+
+// The vocabulary of a config is filled in later.
+struct Preset {
+  const char* name;
+  ordered_json (*config)();
+};
+constexpr Preset kPresets[] = {
+    {"moe_mini", [] { return DeepseekV3(kMini); }},
+    {"moe_tiny", [] { return DeepseekV3(kTiny); }},
+    {"qwen_tiny", [] { return Dense("Qwen2ForCausalLM", "qwen2", true); }},
+    {"llama_tiny", [] { return Dense("LlamaForCausalLM", "llama", false); }},
+};
 
 }  // namespace
 
 absl::StatusOr<std::string> PresetConfigJson(const std::string& preset, int vocab, int bos_id,
                                              int eos_id) {
-  if (preset == "moe_mini") return DeepseekV3Json(kMini, vocab, bos_id, eos_id);
-  if (preset == "moe_tiny") return DeepseekV3Json(kTiny, vocab, bos_id, eos_id);
-  const std::vector<std::string> known = {"moe_mini", "moe_tiny"};
+  std::vector<std::string> known;
+  for (const Preset& one : kPresets) {
+    known.push_back(one.name);
+    if (preset != one.name) continue;
+    ordered_json config = one.config();
+    config["vocab_size"] = vocab;
+    config["bos_token_id"] = bos_id;
+    config["eos_token_id"] = eos_id;
+    return absl::StrCat(config.dump(2), "\n");
+  }
   return absl::NotFoundError(absl::StrCat("preset: expected one of ", absl::StrJoin(known, ", "),
                                           ", found ", Quoted(preset), DidYouMean(preset, known)));
 }

@@ -28,6 +28,20 @@ template <class V, bool kAccumulate, int kRows, int kPanels>
   }
 }
 
+// Adds the bias of a tile's columns; `columns` of them are real.
+template <class V, int kRows, int kPanels>
+[[gnu::always_inline]] inline void AddBias(const float* bias, int columns,
+                                           typename V::F (&sums)[kRows][kPanels]) {
+#pragma GCC unroll 4
+  for (int p = 0; p < kPanels; ++p) {
+    const int real = columns - p * kPanelColumns;
+    const typename V::F addend =
+        V::LoadFirst(bias + p * kPanelColumns, real < kPanelColumns ? real : kPanelColumns);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) sums[r][p] = V::Add(sums[r][p], addend);
+  }
+}
+
 // Rows [first, first + kRows) × kPanels panels from `panel` on.
 template <class V, int kRows, int kPanels>
 void MatmulTile(const MatmulArgs& args, int first, int panel) {
@@ -37,6 +51,7 @@ void MatmulTile(const MatmulArgs& args, int first, int panel) {
   float* const y = args.y + first * args.y_stride + column;
   typename V::F sums[kRows][kPanels];
   MultiplyTile<V>(rows, args.w.panels + int64_t{column} * args.w.k, args.w.k, sums);
+  if (args.bias != nullptr) AddBias<V>(args.bias + column, args.w.n - column, sums);
   if (args.accumulate) {
     StoreTile<V, true>(y, args.y_stride, args.w.n - column, sums);
   } else {

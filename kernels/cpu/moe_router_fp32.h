@@ -24,19 +24,56 @@ int TakeHighest(float* choices, int count) {
   return 0;  // the highest is not a number
 }
 
-// ChooseExperts from the logits of a token, which become its scores. Both arrays have room up to a
-// multiple of 16.
+// Turns the logits of a token into its scores, and fills its choices. Both arrays have room up to a
+// multiple of 16; choices of the places behind the last expert become -inf.
 template <class V>
-void RouteToken(const MoeRouterArgs& args, float* logits, float* choices, int32_t* experts,
-                float* weights) {
-  const int count = (args.router.n + 15) / 16 * 16;
-  for (int e = 0; e < count; e += 16) {
+void SigmoidChoices(const MoeRouterArgs& args, float* logits, float* choices) {
+  for (int e = 0; e < args.router.n; e += 16) {
     const int lanes = args.router.n - e < 16 ? args.router.n - e : 16;
     const typename V::F exponential = Exp<V>(V::Sub(V::Zero(), V::Load(logits + e)));
     const typename V::F score = V::Div(V::Set1(1.0f), V::Add(V::Set1(1.0f), exponential));
     const typename V::F choice = V::Add(score, V::LoadFirst(args.bias + e, lanes));
     V::Store(logits + e, score);
     V::Store(choices + e, V::Select(V::FirstLanes(lanes), choice, V::Set1(-__builtin_inff())));
+  }
+}
+
+template <class V>
+void SoftmaxChoices(const MoeRouterArgs& args, float* logits, float* choices) {
+  using F = typename V::F;
+  const F nothing = V::Set1(-__builtin_inff());
+  F highest = nothing;
+  for (int e = 0; e < args.router.n; e += 16) {
+    const int lanes = args.router.n - e < 16 ? args.router.n - e : 16;
+    const F logit = V::Select(V::FirstLanes(lanes), V::Load(logits + e), nothing);
+    V::Store(logits + e, logit);
+    highest = V::Max(highest, logit);
+  }
+  const F maximum = V::Set1(V::ReduceMax(highest));
+  F sum = V::Zero();
+  for (int e = 0; e < args.router.n; e += 16) {
+    const F exponential = Exp<V>(V::Sub(V::Load(logits + e), maximum));
+    V::Store(logits + e, exponential);
+    sum = V::Add(sum, exponential);
+  }
+  const F inverse = V::Set1(1.0f / V::ReduceAdd(sum));
+  for (int e = 0; e < args.router.n; e += 16) {
+    const int lanes = args.router.n - e < 16 ? args.router.n - e : 16;
+    const F score = V::Mul(V::Load(logits + e), inverse);
+    V::Store(logits + e, score);
+    V::Store(choices + e, V::Select(V::FirstLanes(lanes), score, nothing));
+  }
+}
+
+// ChooseExperts from the logits of a token, which become its scores.
+template <class V>
+void RouteToken(const MoeRouterArgs& args, float* logits, float* choices, int32_t* experts,
+                float* weights) {
+  const int count = (args.router.n + 15) / 16 * 16;
+  if (args.gate == RouterGate::kSoftmax) {
+    SoftmaxChoices<V>(args, logits, choices);
+  } else {
+    SigmoidChoices<V>(args, logits, choices);
   }
   KeepBestGroups(args, choices);
   for (int a = 0; a < args.active; ++a) {

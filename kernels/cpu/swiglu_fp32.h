@@ -7,6 +7,17 @@
 
 namespace r1::kernels {
 
+// Adds the bias of 16 columns, of which `columns` are real, to every row.
+template <class V, int kRows>
+[[gnu::always_inline]] inline void AddRowBias(const float* bias, int columns,
+                                              typename V::F (&sums)[kRows]) {
+  if (bias == nullptr) return;
+  const typename V::F addend =
+      V::LoadFirst(bias, columns < kPanelColumns ? columns : kPanelColumns);
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) sums[r] = V::Add(sums[r], addend);
+}
+
 template <class V, int kRows>
 void SwigluTile(const SwigluArgs& args, int first, int column) {
   const float* rows[kRows];
@@ -32,6 +43,8 @@ void SwigluTile(const SwigluArgs& args, int first, int column) {
     for (int r = 0; r < kRows; ++r) ups[r] = sums[r][0];
   }
   const int columns = args.w.intermediate - column;
+  AddRowBias<V>(args.gate_bias ? args.gate_bias + column : nullptr, columns, gates);
+  AddRowBias<V>(args.up_bias ? args.up_bias + column : nullptr, columns, ups);
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
     const typename V::F y = V::Mul(Silu<V>(gates[r]), ups[r]);

@@ -10,6 +10,7 @@ void MatmulReference(const MatmulArgs& args) {
           args.w.panels + int64_t{n / kPanelColumns} * kPanelColumns * args.w.k + n % kPanelColumns;
       float sum = 0;
       for (int k = 0; k < args.w.k; ++k) sum += x[k] * w[k * kPanelColumns];
+      if (args.bias != nullptr) sum += args.bias[n];
       float& y = args.y[m * args.y_stride + n];
       y = args.accumulate ? y + sum : sum;
     }

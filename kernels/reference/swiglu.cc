@@ -20,6 +20,8 @@ void SwigluReference(const SwigluArgs& args) {
         gate += x[k] * gate_column[k * kPanelColumns];
         up += x[k] * up_column[k * kPanelColumns];
       }
+      if (args.gate_bias != nullptr) gate += args.gate_bias[i];
+      if (args.up_bias != nullptr) up += args.up_bias[i];
       args.y[m * args.y_stride + i] = gate / (1.0f + std::exp(-gate)) * up;
     }
   }

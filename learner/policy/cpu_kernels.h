@@ -1,5 +1,5 @@
 // The learner's own CPU mathematics: matrix products for its shapes, attention over packed
-// sequences with latent keys, and what LibTorch does in several passes over memory. fp32, one
+// sequences, and what LibTorch does in several passes over memory. fp32, one
 // thread a call, no allocation; the same inputs give the same bits. Torch-free.
 //
 // Shape letters: T tokens, H heads, E experts, A experts a token, V vocabulary. Matrices are
@@ -42,12 +42,25 @@ struct SwiGluGradient {
   float* drow_weight = nullptr;  // [rows]; null when row_weight is
 };
 
+// What heads read from a tensor: that of head h at token t begins at data + t * token + h * head.
+struct HeadRows {
+  const float* data = nullptr;
+  int64_t token = 0;
+  int64_t head = 0;
+  int64_t Offset(int64_t t, int64_t h) const { return t * token + h * head; }
+};
+
 // Causal attention of packed sequences. Head h of token t has
 //   query [nope | rope]  q[t, h * (nope + rope) ...], rope part not yet rotated
-//   key   [nope | rope]  kv[t, h * (nope + value) ...] and k_rope[t, ...], the latter shared by all
-//   heads and not yet rotated value                kv[t, h * (nope + value) + nope ...]
+//   key   nope part      row h / heads_per_key of `key`
+//         rope part      row h / heads_per_rotary of `rotary`, not yet rotated
+//   value                row h / heads_per_key of `value_rows`
+// Latent attention shares one rotary key among all heads; grouped-query attention has rotated keys
+// only (nope = 0), and shares them and the values within each group.
 struct AttentionArgs {
   int heads = 0;
+  int heads_per_key = 1;
+  int heads_per_rotary = 1;  // a multiple of heads_per_key
   int nope = 0;
   int rope = 0;
   int value = 0;
@@ -60,9 +73,9 @@ struct AttentionArgs {
   int64_t sequences = 0;
   int64_t tokens = 0;
   const float* q = nullptr;
-  const float* kv = nullptr;
-  const float* k_rope = nullptr;
-  int64_t k_rope_stride = 0;
+  HeadRows key = {};
+  HeadRows rotary = {};
+  HeadRows value_rows = {};
   float* out = nullptr;  // [T, H * value]
   // Of each row's softmax, for the backward pass: the largest score and 1 / the sum of e^(score -
   // it).
@@ -72,12 +85,13 @@ struct AttentionArgs {
   float* scratch = nullptr;      // AttentionScratch::Floats of them
 };
 
+// Written at the places of what they are the gradients of.
 struct AttentionGradient {
   const float* dout = nullptr;
   float* dq = nullptr;
-  float* dkv = nullptr;
-  float* dk_rope = nullptr;
-  int64_t dk_rope_stride = 0;
+  float* dkey = nullptr;
+  float* drotary = nullptr;
+  float* dvalue = nullptr;
 };
 
 // Where each matrix of the attention kernel lies in its scratch memory: one head of one sequence at
@@ -138,7 +152,8 @@ struct CpuKernels {
   void (*swiglu_backward)(const SwiGluArgs& args, const SwiGluGradient& gradient);
   void (*attention_forward)(const AttentionArgs& args);
   void (*attention_backward)(const AttentionArgs& args, const AttentionGradient& gradient);
-  void (*sigmoid)(int64_t count, float* values);  // in place
+  void (*sigmoid)(int64_t count, float* values);                // in place
+  void (*softmax)(int64_t rows, int64_t width, float* values);  // of each row, in place
   // entropy may be null.
   void (*log_softmax_forward)(const LogSoftmaxArgs& args, const float* logits, float* logprob,
                               float* log_sum_exp, float* entropy);

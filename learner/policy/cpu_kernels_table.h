@@ -15,6 +15,7 @@ constexpr CpuKernels kTable = {.gemm = Gemm,
                                .attention_forward = AttentionForward,
                                .attention_backward = AttentionBackward,
                                .sigmoid = SigmoidInPlace,
+                               .softmax = SoftmaxInPlace,
                                .log_softmax_forward = LogSoftmaxForward,
                                .log_softmax_backward = LogSoftmaxBackward,
                                .sum_rows = SumRows};

@@ -39,6 +39,10 @@ const at::Tensor& ForwardPass::Weight(WeightRole role, int layer, int expert) co
   return leaves_[static_cast<size_t>(*index)];
 }
 
+at::Tensor ForwardPass::Bias(bool present, WeightRole role, int layer) const {
+  return present ? Weight(role, layer) : at::Tensor();
+}
+
 MlpWeights ForwardPass::Mlp(WeightRole gate, WeightRole up, WeightRole down, int layer,
                             int expert) const {
   return {Weight(gate, layer, expert), Weight(up, layer, expert), Weight(down, layer, expert)};
@@ -48,17 +52,21 @@ const at::Tensor& ForwardPass::Head() const {
   return Weight(spec_.tie_embeddings ? WeightRole::kEmbedding : WeightRole::kHead);
 }
 
-at::Tensor ForwardPass::AttentionBlock(int layer, const at::Tensor& x) const {
-  const MlaSpec& attention = *spec_.layers[static_cast<size_t>(layer)].mla;
+at::Tensor ForwardPass::LatentAttentionBlock(int layer, const MlaSpec& attention,
+                                             const at::Tensor& x) const {
   const auto weight = [&](WeightRole role) { return Weight(role, layer); };
+  const auto bias = [&](WeightRole role) { return Bias(attention.projection_bias, role, layer); };
   const auto norm = [&](const at::Tensor& in, WeightRole role, double eps) {
     return RmsNorm(kernels_, in, weight(role), eps);
   };
   const Normed input = norm(x, WeightRole::kAttentionNorm, spec_.rms_norm_eps);
   const bool compressed = attention.q_lora_rank > 0;
-  const Tensors down = Project(kernels_, input.y,
-                               {weight(compressed ? WeightRole::kQueryDown : WeightRole::kQuery),
-                                weight(WeightRole::kKvDown)});
+  const Linear first =
+      compressed ? Linear(weight(WeightRole::kQueryDown), bias(WeightRole::kQueryDownBias))
+                 : Linear(weight(WeightRole::kQuery));
+  const Tensors down =
+      Project(kernels_, input.y,
+              {first, Linear(weight(WeightRole::kKvDown), bias(WeightRole::kKvDownBias))});
   at::Tensor queries = down[0];
   if (compressed) {
     const Normed latent = norm(queries, WeightRole::kQueryNorm, attention.latent_norm_eps);
@@ -67,8 +75,35 @@ at::Tensor ForwardPass::AttentionBlock(int layer, const at::Tensor& x) const {
   // The latent part of kv_down is normed; the rotary key behind it is not.
   const Normed kv_down = norm(down[1], WeightRole::kKvNorm, attention.latent_norm_eps);
   const at::Tensor kv = Project(kernels_, kv_down.y, {weight(WeightRole::kKvUp)})[0];
-  const at::Tensor out = Attention(kernels_, attention, rope_, batch_, queries, kv_down.x, kv);
-  return ProjectAdd(kernels_, input.x, out, weight(WeightRole::kOutput));
+  const at::Tensor out =
+      LatentAttention(kernels_, attention, rope_, batch_, queries, kv_down.x, kv);
+  return ProjectAdd(kernels_, input.x, out,
+                    {weight(WeightRole::kOutput), bias(WeightRole::kOutputBias)});
+}
+
+at::Tensor ForwardPass::GroupedAttentionBlock(int layer, const GqaSpec& attention,
+                                              const at::Tensor& x) const {
+  const auto weight = [&](WeightRole role) { return Weight(role, layer); };
+  const auto linear = [&](WeightRole role, WeightRole bias) {
+    return Linear(weight(role), Bias(attention.qkv_bias, bias, layer));
+  };
+  // Of every head by itself: heads as rows.
+  const auto head_norm = [&](const at::Tensor& heads, WeightRole role) {
+    if (!attention.qk_norm) return heads;
+    const at::Tensor rows = heads.view({-1, attention.head_dim});
+    return RmsNorm(kernels_, rows, weight(role), attention.qk_norm_eps).y.view(heads.sizes());
+  };
+  const Normed input = RmsNorm(kernels_, x, weight(WeightRole::kAttentionNorm), spec_.rms_norm_eps);
+  const Tensors qkv = Project(kernels_, input.y,
+                              {linear(WeightRole::kQuery, WeightRole::kQueryBias),
+                               linear(WeightRole::kKey, WeightRole::kKeyBias),
+                               linear(WeightRole::kValue, WeightRole::kValueBias)});
+  const at::Tensor out = GroupedAttention(kernels_, attention, rope_, batch_,
+                                          head_norm(qkv[0], WeightRole::kQueryHeadNorm),
+                                          head_norm(qkv[1], WeightRole::kKeyHeadNorm), qkv[2]);
+  return ProjectAdd(
+      kernels_, input.x, out,
+      {weight(WeightRole::kOutput), Bias(attention.output_bias, WeightRole::kOutputBias, layer)});
 }
 
 at::Tensor ForwardPass::MlpBlock(int layer, const at::Tensor& x, int64_t* expert_load) const {
@@ -76,15 +111,22 @@ at::Tensor ForwardPass::MlpBlock(int layer, const at::Tensor& x, int64_t* expert
   const Normed input =
       RmsNorm(kernels_, x, Weight(WeightRole::kMlpNorm, layer), spec_.rms_norm_eps);
   if (spec.dense) {
-    return GatedMlpAdd(kernels_, input.x, input.y,
-                       Mlp(WeightRole::kGate, WeightRole::kUp, WeightRole::kDown, layer, -1));
+    const bool biased = spec.dense->bias;
+    return GatedMlpAdd(
+        kernels_, input.x, input.y,
+        Mlp(WeightRole::kGate, WeightRole::kUp, WeightRole::kDown, layer, -1),
+        {Bias(biased, WeightRole::kGateBias, layer), Bias(biased, WeightRole::kUpBias, layer),
+         Bias(biased, WeightRole::kDownBias, layer)});
   }
-  const absl::StatusOr<int> bias = spec_.FindWeight(WeightRole::kRouterBias, layer);
-  R1_CHECK(bias.ok());
+  const float* router_bias = nullptr;
+  if (spec.moe->gate == MoeGate::kSigmoidBias) {
+    const absl::StatusOr<int> index = spec_.FindWeight(WeightRole::kRouterBias, layer);
+    R1_CHECK(index.ok());
+    router_bias = router_biases_[static_cast<size_t>(*index)];
+  }
   const auto routing = std::make_shared<Routing>();
   const at::Tensor logits = Project(kernels_, input.y, {Weight(WeightRole::kRouter, layer)})[0];
-  const at::Tensor weights =
-      Route(kernels_, *spec.moe, logits, router_biases_[static_cast<size_t>(*bias)], routing.get());
+  const at::Tensor weights = Route(kernels_, *spec.moe, logits, router_bias, routing.get());
   for (int e = 0; expert_load != nullptr && e < spec.moe->experts; ++e) {
     expert_load[e] +=
         routing->starts[static_cast<size_t>(e) + 1] - routing->starts[static_cast<size_t>(e)];
@@ -104,27 +146,31 @@ at::Tensor ForwardPass::MlpBlock(int layer, const at::Tensor& x, int64_t* expert
 }
 
 at::Tensor ForwardPass::Layer(int layer, const at::Tensor& x, int64_t* expert_load) const {
-  return MlpBlock(layer, AttentionBlock(layer, x), expert_load);
+  const LayerSpec& spec = spec_.layers[static_cast<size_t>(layer)];
+  return MlpBlock(layer,
+                  spec.mla.has_value() ? LatentAttentionBlock(layer, *spec.mla, x)
+                                       : GroupedAttentionBlock(layer, *spec.gqa, x),
+                  expert_load);
+}
+
+at::Tensor ForwardPass::FinalNorm(const at::Tensor& x) const {
+  const at::Tensor rows = GatherRows(x, batch_.target_rows);
+  return RmsNorm(kernels_, rows, Weight(WeightRole::kFinalNorm), spec_.rms_norm_eps).y;
 }
 
 at::Tensor ForwardPass::Logprobs(const at::Tensor& x, std::vector<float>* entropy) const {
-  const at::Tensor rows = GatherRows(x, batch_.target_rows);
-  const Normed normed = RmsNorm(kernels_, rows, Weight(WeightRole::kFinalNorm), spec_.rms_norm_eps);
-  return TokenLogprobs(kernels_, normed.y, Head(), batch_.target_tokens, options_.temperature,
+  return TokenLogprobs(kernels_, FinalNorm(x), Head(), batch_.target_tokens, options_.temperature,
                        entropy);
 }
 
-at::Tensor ForwardPass::Run(ForwardStats* stats) {
+at::Tensor ForwardPass::Logits() {
+  const at::AutoGradMode mode(false);
+  return Project(kernels_, FinalNorm(Layers(nullptr)), {Head()})[0];
+}
+
+at::Tensor ForwardPass::Layers(int64_t* expert_load) {
   const bool gradient = options_.with_gradient;
   const bool keep_graphs = gradient && !options_.activation_recompute;
-  int64_t* expert_load = nullptr;
-  if (stats != nullptr) {
-    int64_t loads = 0;
-    for (const LayerSpec& layer : spec_.layers) loads += layer.moe ? layer.moe->experts : 0;
-    stats->expert_load.assign(static_cast<size_t>(loads), 0);
-    expert_load = stats->expert_load.data();
-  }
-  const at::AutoGradMode outer_mode(gradient);
   embedded_ = GatherRows(Weight(WeightRole::kEmbedding), batch_.tokens);
   at::Tensor x = embedded_;
   for (size_t layer = 0; layer < spec_.layers.size(); ++layer) {
@@ -137,7 +183,17 @@ at::Tensor ForwardPass::Run(ForwardStats* stats) {
       expert_load += spec_.layers[layer].moe->experts;
     }
   }
-  head_input_ = NewLeaf(x, gradient);
+  return x;
+}
+
+at::Tensor ForwardPass::Run(ForwardStats* stats) {
+  int64_t* expert_load = nullptr;
+  if (stats != nullptr) {
+    stats->expert_load.assign(static_cast<size_t>(spec_.routed_experts()), 0);
+    expert_load = stats->expert_load.data();
+  }
+  const at::AutoGradMode mode(options_.with_gradient);
+  head_input_ = NewLeaf(Layers(expert_load), options_.with_gradient);
   logprobs_ = Logprobs(head_input_, stats == nullptr ? nullptr : &stats->entropy);
   return logprobs_.detach();
 }

@@ -32,18 +32,27 @@ class ForwardPass {
   // Log-probability of every target [N], without history. Fills `stats` unless null.
   at::Tensor Run(ForwardStats* stats);
 
+  // Logits [rows of the batch's targets, V], without history; the pass is then done.
+  at::Tensor Logits();
+
   // After Run, once: gradients of spec.weights (undefined for buffers), given those of the
   // logprobs.
   Tensors Backward(const at::Tensor& dlogprobs);
 
  private:
   const at::Tensor& Weight(WeightRole role, int layer = -1, int expert = -1) const;
+  // Undefined unless `present`.
+  at::Tensor Bias(bool present, WeightRole role, int layer) const;
   MlpWeights Mlp(WeightRole gate, WeightRole up, WeightRole down, int layer, int expert) const;
   const at::Tensor& Head() const;
-  at::Tensor AttentionBlock(int layer, const at::Tensor& x) const;
+  at::Tensor LatentAttentionBlock(int layer, const MlaSpec& attention, const at::Tensor& x) const;
+  at::Tensor GroupedAttentionBlock(int layer, const GqaSpec& attention, const at::Tensor& x) const;
   // `expert_load` [E] may be null.
   at::Tensor MlpBlock(int layer, const at::Tensor& x, int64_t* expert_load) const;
   at::Tensor Layer(int layer, const at::Tensor& x, int64_t* expert_load) const;
+  // Embedding and all layers; keeps what a backward pass needs. `expert_load` may be null.
+  at::Tensor Layers(int64_t* expert_load);
+  at::Tensor FinalNorm(const at::Tensor& x) const;
   at::Tensor Logprobs(const at::Tensor& x, std::vector<float>* entropy) const;
   // Gradients of `output` with respect to `input` (if defined; returned) and the weights that
   // `layer` owns (added to gradients_).

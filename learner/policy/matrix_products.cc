@@ -2,20 +2,38 @@
 
 namespace r1::learner {
 
+namespace {
+
+// y = x w' without what it is added to.
+GemmArgs Product(const Rows& x, const at::Tensor& w, float* y) {
+  return {.rows = x.count,
+          .columns = w.size(0),
+          .depth = w.size(1),
+          .a = x.data,
+          .a_row = x.width,
+          .b = w.const_data_ptr<float>(),
+          .b_row = w.size(1),
+          .b_transposed = true,
+          .c = y,
+          .c_row = w.size(0)};
+}
+
+}  // namespace
+
 void ApplyInto(const CpuKernels& kernels, const Rows& x, const at::Tensor& w, const float* initial,
                float* y) {
-  kernels.gemm({.rows = x.count,
-                .columns = w.size(0),
-                .depth = w.size(1),
-                .a = x.data,
-                .a_row = x.width,
-                .b = w.const_data_ptr<float>(),
-                .b_row = w.size(1),
-                .b_transposed = true,
-                .initial = initial,
-                .initial_row = w.size(0),
-                .c = y,
-                .c_row = w.size(0)});
+  GemmArgs args = Product(x, w, y);
+  args.initial = initial;
+  args.initial_row = w.size(0);
+  kernels.gemm(args);
+}
+
+void ApplyBiasedInto(const CpuKernels& kernels, const Rows& x, const at::Tensor& w,
+                     const at::Tensor& bias, float* y) {
+  GemmArgs args = Product(x, w, y);
+  args.initial = bias.defined() ? bias.const_data_ptr<float>() : nullptr;
+  args.initial_row = 0;  // the same row for every row of y
+  kernels.gemm(args);
 }
 
 void ApplyTransposedInto(const CpuKernels& kernels, const Rows& dy, const at::Tensor& w,
@@ -33,9 +51,10 @@ void ApplyTransposedInto(const CpuKernels& kernels, const Rows& dy, const at::Te
                 .c_row = w.size(1)});
 }
 
-at::Tensor Apply(const CpuKernels& kernels, const at::Tensor& x, const at::Tensor& w) {
+at::Tensor Apply(const CpuKernels& kernels, const at::Tensor& x, const at::Tensor& w,
+                 const at::Tensor& bias) {
   const at::Tensor y = EmptyMatrix(x.size(0), w.size(0));
-  ApplyInto(kernels, x, w, nullptr, MutableData(y));
+  ApplyBiasedInto(kernels, x, w, bias, MutableData(y));
   return y;
 }
 

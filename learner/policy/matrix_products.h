@@ -29,11 +29,15 @@ inline float* MutableData(const at::Tensor& tensor) { return tensor.mutable_data
 // y = initial + x w'. `initial` may be null, and may be y.
 void ApplyInto(const CpuKernels& kernels, const Rows& x, const at::Tensor& w, const float* initial,
                float* y);
+// y = x w' + bias [out], which may be undefined.
+void ApplyBiasedInto(const CpuKernels& kernels, const Rows& x, const at::Tensor& w,
+                     const at::Tensor& bias, float* y);
 // dx = initial + dy w.
 void ApplyTransposedInto(const CpuKernels& kernels, const Rows& dy, const at::Tensor& w,
                          const float* initial, float* dx);
 
-at::Tensor Apply(const CpuKernels& kernels, const at::Tensor& x, const at::Tensor& w);
+at::Tensor Apply(const CpuKernels& kernels, const at::Tensor& x, const at::Tensor& w,
+                 const at::Tensor& bias = at::Tensor());
 at::Tensor ApplyTransposed(const CpuKernels& kernels, const at::Tensor& dy, const at::Tensor& w);
 // dw = dy' x.
 at::Tensor WeightGradient(const CpuKernels& kernels, const Rows& dy, const Rows& x);

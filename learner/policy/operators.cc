@@ -13,6 +13,11 @@ const float* Data(const at::Tensor& tensor) { return tensor.const_data_ptr<float
 
 at::Tensor EmptyVector(int64_t size) { return at::empty({size}, at::kFloat); }
 
+// Of a bias that is there, in one order of summation for one shape.
+at::Tensor BiasGradient(const at::Tensor& bias, const at::Tensor& dy) {
+  return bias.defined() ? dy.sum(0) : at::Tensor();
+}
+
 }  // namespace
 
 at::Tensor GatherRows(const at::Tensor& x, const std::vector<int32_t>& rows) {
@@ -64,20 +69,21 @@ Normed RmsNorm(const CpuKernels& kernels, const at::Tensor& x, const at::Tensor&
   return out;
 }
 
-Tensors Project(const CpuKernels& kernels, const at::Tensor& x, const Tensors& weights) {
+Tensors Project(const CpuKernels& kernels, const at::Tensor& x, const std::vector<Linear>& layers) {
   DifferentiableScope scope;
   Tensors outputs, inputs = {x};
-  for (const at::Tensor& weight : weights) {
-    outputs.push_back(Apply(kernels, x, weight));
-    inputs.push_back(weight);
+  for (const Linear& layer : layers) {
+    outputs.push_back(Apply(kernels, x, layer.weight, layer.bias));
+    inputs.insert(inputs.end(), {layer.weight, layer.bias});
   }
-  scope.Record(inputs, outputs, [&kernels, x, weights](const Tensors& dy) -> Tensors {
+  scope.Record(inputs, outputs, [&kernels, x, layers](const Tensors& dy) -> Tensors {
     Tensors gradients = {at::empty_like(x)};
     float* const dx = MutableData(gradients[0]);
-    for (size_t i = 0; i < weights.size(); ++i) {
+    for (size_t i = 0; i < layers.size(); ++i) {
       const at::Tensor gradient = dy[i].contiguous();
-      ApplyTransposedInto(kernels, gradient, weights[i], i == 0 ? nullptr : dx, dx);
+      ApplyTransposedInto(kernels, gradient, layers[i].weight, i == 0 ? nullptr : dx, dx);
       gradients.push_back(WeightGradient(kernels, gradient, x));
+      gradients.push_back(BiasGradient(layers[i].bias, gradient));
     }
     return gradients;
   });
@@ -85,15 +91,17 @@ Tensors Project(const CpuKernels& kernels, const at::Tensor& x, const Tensors& w
 }
 
 at::Tensor ProjectAdd(const CpuKernels& kernels, const at::Tensor& residual, const at::Tensor& x,
-                      const at::Tensor& weight) {
+                      const Linear& layer) {
   DifferentiableScope scope;
   const at::Tensor y = at::empty_like(residual);
-  ApplyInto(kernels, x, weight, Data(residual), MutableData(y));
-  scope.Record({residual, x, weight}, {y}, [&kernels, x, weight](const Tensors& dy) -> Tensors {
-    const at::Tensor gradient = dy[0].contiguous();
-    return {gradient, ApplyTransposed(kernels, gradient, weight),
-            WeightGradient(kernels, gradient, x)};
-  });
+  ApplyInto(kernels, x, layer.weight, Data(residual), MutableData(y));
+  if (layer.bias.defined()) y.add_(layer.bias);
+  scope.Record({residual, x, layer.weight, layer.bias}, {y},
+               [&kernels, x, layer](const Tensors& dy) -> Tensors {
+                 const at::Tensor gradient = dy[0].contiguous();
+                 return {gradient, ApplyTransposed(kernels, gradient, layer.weight),
+                         WeightGradient(kernels, gradient, x), BiasGradient(layer.bias, gradient)};
+               });
   return y;
 }
 
@@ -111,83 +119,40 @@ RopeTable::RopeTable(const RopeSpec& rope, int positions) {
   }
 }
 
-at::Tensor Attention(const CpuKernels& kernels, const MlaSpec& spec, const RopeTable& rope,
-                     const PackedBatch& batch, const at::Tensor& queries, const at::Tensor& kv_down,
-                     const at::Tensor& kv) {
-  DifferentiableScope scope;
-  const int64_t tokens = batch.token_count();
-  const at::Tensor out = EmptyMatrix(tokens, int64_t{spec.heads} * spec.v_head_dim);
-  const at::Tensor softmax = at::empty({2, spec.heads, tokens}, at::kFloat);
-  AttentionArgs args{.heads = spec.heads,
-                     .nope = spec.qk_nope_head_dim,
-                     .rope = spec.qk_rope_head_dim,
-                     .value = spec.v_head_dim,
-                     .interleaved = spec.rope.interleaved,
-                     .scale = static_cast<float>(spec.softmax_scale),
-                     .cos = rope.cos.data(),
-                     .sin = rope.sin.data(),
-                     .positions = batch.positions.data(),
-                     .starts = batch.sequence_starts.data(),
-                     .sequences = batch.sequence_count(),
-                     .tokens = tokens,
-                     .q = Data(queries),
-                     .kv = Data(kv),
-                     .k_rope = Data(kv_down) + spec.kv_lora_rank,
-                     .k_rope_stride = kv_down.size(1),
-                     .out = MutableData(out),
-                     .score_max = MutableData(softmax),
-                     .inverse_sum = MutableData(softmax) + spec.heads * tokens};
-  for (int64_t s = 0; s < args.sequences; ++s) {
-    args.longest = std::max<int64_t>(args.longest, args.starts[s + 1] - args.starts[s]);
-  }
-  const at::Tensor scratch = EmptyVector(AttentionScratch::Floats(args, false));
-  args.scratch = MutableData(scratch);
-  kernels.attention_forward(args);
-  scope.Record({queries, kv_down, kv}, {out},
-               [&kernels, args, rank = spec.kv_lora_rank, queries, kv_down, kv,
-                kept = Tensors{out.detach(), softmax}](const Tensors& dy) -> Tensors {
-                 const at::Tensor gradient = dy[0].contiguous();
-                 const at::Tensor dqueries = at::empty_like(queries), dkv = at::empty_like(kv);
-                 const at::Tensor dkv_down = at::zeros_like(kv_down);
-                 const at::Tensor scratch = EmptyVector(AttentionScratch::Floats(args, true));
-                 AttentionArgs backward = args;
-                 backward.scratch = MutableData(scratch);
-                 kernels.attention_backward(backward, {.dout = Data(gradient),
-                                                       .dq = MutableData(dqueries),
-                                                       .dkv = MutableData(dkv),
-                                                       .dk_rope = MutableData(dkv_down) + rank,
-                                                       .dk_rope_stride = args.k_rope_stride});
-                 return {dqueries, dkv_down, dkv};
-               });
-  return out;
-}
-
 at::Tensor GatedMlpAdd(const CpuKernels& kernels, const at::Tensor& residual, const at::Tensor& x,
-                       const MlpWeights& weights) {
+                       const MlpWeights& weights, const MlpBiases& biases) {
   DifferentiableScope scope;
-  const at::Tensor gate = Apply(kernels, x, weights.gate), up = Apply(kernels, x, weights.up);
+  const at::Tensor gate = Apply(kernels, x, weights.gate, biases.gate);
+  const at::Tensor up = Apply(kernels, x, weights.up, biases.up);
   const SwiGluArgs args{
       .rows = gate.size(0), .width = gate.size(1), .gate = Data(gate), .up = Data(up)};
   const at::Tensor hidden = at::empty_like(gate);
   kernels.swiglu_forward(args, MutableData(hidden));
   const at::Tensor y = at::empty_like(residual);
   ApplyInto(kernels, hidden, weights.down, Data(residual), MutableData(y));
-  scope.Record({residual, x, weights.gate, weights.up, weights.down}, {y},
-               [&kernels, args, x, weights, gate, up](const Tensors& dy) -> Tensors {
-                 const at::Tensor gradient = dy[0].contiguous();
-                 const at::Tensor dhidden = ApplyTransposed(kernels, gradient, weights.down);
-                 const at::Tensor hidden = at::empty_like(gate);
-                 const at::Tensor dgate = at::empty_like(gate), dup = at::empty_like(gate);
-                 kernels.swiglu_backward(args, {.dout = Data(dhidden),
-                                                .out = MutableData(hidden),
-                                                .dgate = MutableData(dgate),
-                                                .dup = MutableData(dup)});
-                 const at::Tensor dx = ApplyTransposed(kernels, dgate, weights.gate);
-                 ApplyTransposedInto(kernels, dup, weights.up, Data(dx), MutableData(dx));
-                 return {gradient, dx, WeightGradient(kernels, dgate, x),
-                         WeightGradient(kernels, dup, x),
-                         WeightGradient(kernels, gradient, hidden)};
-               });
+  if (biases.down.defined()) y.add_(biases.down);
+  scope.Record(
+      {residual, x, weights.gate, weights.up, weights.down, biases.gate, biases.up, biases.down},
+      {y}, [&kernels, args, x, weights, biases, gate, up](const Tensors& dy) -> Tensors {
+        const at::Tensor gradient = dy[0].contiguous();
+        const at::Tensor dhidden = ApplyTransposed(kernels, gradient, weights.down);
+        const at::Tensor hidden = at::empty_like(gate);
+        const at::Tensor dgate = at::empty_like(gate), dup = at::empty_like(gate);
+        kernels.swiglu_backward(args, {.dout = Data(dhidden),
+                                       .out = MutableData(hidden),
+                                       .dgate = MutableData(dgate),
+                                       .dup = MutableData(dup)});
+        const at::Tensor dx = ApplyTransposed(kernels, dgate, weights.gate);
+        ApplyTransposedInto(kernels, dup, weights.up, Data(dx), MutableData(dx));
+        return {gradient,
+                dx,
+                WeightGradient(kernels, dgate, x),
+                WeightGradient(kernels, dup, x),
+                WeightGradient(kernels, gradient, hidden),
+                BiasGradient(biases.gate, dgate),
+                BiasGradient(biases.up, dup),
+                BiasGradient(biases.down, gradient)};
+      });
   return y;
 }
 

@@ -36,29 +36,46 @@ struct Normed {
 Normed RmsNorm(const CpuKernels& kernels, const at::Tensor& x, const at::Tensor& weight,
                double eps);
 
-// x weight' for each weight, in one node so that their gradients to x are summed by the matrix
-// products.
-Tensors Project(const CpuKernels& kernels, const at::Tensor& x, const Tensors& weights);
+// A linear layer: weight [out, in] and its bias [out], which may be undefined.
+struct Linear {
+  Linear(const at::Tensor& weight, const at::Tensor& bias = at::Tensor())  // NOLINT: mostly that
+      : weight(weight), bias(bias) {}
+  at::Tensor weight, bias;
+};
 
-// residual + x weight'.
+// x weight' + bias for each layer, in one node so that their gradients to x are summed by the
+// matrix products.
+Tensors Project(const CpuKernels& kernels, const at::Tensor& x, const std::vector<Linear>& layers);
+
+// residual + x weight' + bias.
 at::Tensor ProjectAdd(const CpuKernels& kernels, const at::Tensor& residual, const at::Tensor& x,
-                      const at::Tensor& weight);
+                      const Linear& layer);
 
-// Causal attention over packed sequences: queries [T, H * (nope + rope)], kv_down [T, latent +
-// rope] whose last columns are the shared rotary key, kv [T, H * (nope + value)] -> [T, H * value].
-// The batch must outlive the backward pass.
-at::Tensor Attention(const CpuKernels& kernels, const MlaSpec& spec, const RopeTable& rope,
-                     const PackedBatch& batch, const at::Tensor& queries, const at::Tensor& kv_down,
-                     const at::Tensor& kv);
+// Causal latent attention over packed sequences: queries [T, H * (nope + rope)], kv_down [T, latent
+// + rope] whose last columns are the shared rotary key, kv [T, H * (nope + value)] -> [T, H *
+// value]. The batch must outlive the backward pass.
+at::Tensor LatentAttention(const CpuKernels& kernels, const MlaSpec& spec, const RopeTable& rope,
+                           const PackedBatch& batch, const at::Tensor& queries,
+                           const at::Tensor& kv_down, const at::Tensor& kv);
+
+// Causal grouped-query attention, likewise: queries [T, H * head_dim], keys and values [T, kv_heads
+// * head_dim] -> [T, H * head_dim].
+at::Tensor GroupedAttention(const CpuKernels& kernels, const GqaSpec& spec, const RopeTable& rope,
+                            const PackedBatch& batch, const at::Tensor& queries,
+                            const at::Tensor& keys, const at::Tensor& values);
 
 // SwiGLU MLP: gate and up [I, D], down [D, I].
 struct MlpWeights {
   at::Tensor gate, up, down;
 };
+// Undefined where the MLP has none: gate and up [I], down [D].
+struct MlpBiases {
+  at::Tensor gate, up, down;
+};
 
 // residual + down(silu(gate(x)) * up(x)).
 at::Tensor GatedMlpAdd(const CpuKernels& kernels, const at::Tensor& residual, const at::Tensor& x,
-                       const MlpWeights& weights);
+                       const MlpWeights& weights, const MlpBiases& biases = {});
 
 // Which expert each token goes to. A slot is one (token, expert) pair; slots are sorted by expert,
 // then by token, so that each expert's rows are contiguous.
@@ -69,8 +86,8 @@ struct Routing {
   std::vector<int64_t> starts;       // [E + 1], first slot of each expert
 };
 
-// Scores sigmoid(logits) [T, E] -> weights [T, A] of the chosen experts (kernels/moe_router.h). No
-// gradient to the bias [E], which only steers the choice.
+// Logits [T, E] -> weights [T, A] of the chosen experts (kernels/moe_router.h). No gradient to the
+// bias [E] of a sigmoid gate, which only steers the choice.
 at::Tensor Route(const CpuKernels& kernels, const MoeSpec& spec, const at::Tensor& logits,
                  const float* bias, Routing* routing);
 

@@ -9,6 +9,7 @@
 
 #include "common/rng.h"
 #include "kernels/isa.h"
+#include "kernels/moe_router.h"
 #include "learner/policy/forward_pass.h"
 #include "learner/policy/tensor_pool.h"
 
@@ -96,6 +97,16 @@ class TorchPolicy : public Policy {
       const at::Tensor logprobs = pass.Run(stats);
       const float* values = logprobs.const_data_ptr<float>();
       return std::vector<float>(values, values + logprobs.numel());
+    });
+  }
+
+  absl::StatusOr<std::vector<float>> Logits(const PackedBatch& batch) override {
+    R1_RETURN_IF_ERROR(CheckInput(batch, 1));
+    if (batch.target_count() == 0) return std::vector<float>();
+    return CatchTorch([&]() -> absl::StatusOr<std::vector<float>> {
+      const at::Tensor logits = MakePass(batch, {}).Logits();
+      const float* values = logits.const_data_ptr<float>();
+      return std::vector<float>(values, values + logits.numel());
     });
   }
 
@@ -221,20 +232,35 @@ absl::Status TorchPolicy::Load(const WeightsSnapshot& weights) {
   return absl::OkStatus();
 }
 
+// What the kernels' arrays have room for, and the one rotary table that a pass makes.
+absl::Status CheckSpec(const ModelSpec& spec) {
+  if (spec.layers.empty()) {
+    return absl::InvalidArgumentError("policy: the model has no layers");
+  }
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    const LayerSpec& layer = spec.layers[i];
+    if (layer.rope() != spec.layers[0].rope()) {
+      return absl::InvalidArgumentError("policy: layers with different rotary embeddings");
+    }
+    if (!layer.moe.has_value()) continue;
+    if (layer.moe->experts > kernels::kExpertsMax ||
+        layer.moe->experts_per_token > kernels::kActiveExpertsMax) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("policy: layer ", i, ": expected at most ", kernels::kExpertsMax,
+                       " experts and ", kernels::kActiveExpertsMax, " of them a token, found ",
+                       layer.moe->experts, " and ", layer.moe->experts_per_token));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Policy>> Policy::Create(const ModelSpec& spec,
                                                        const PolicyOptions& options,
                                                        uint64_t run_seed) {
   R1_ASSIGN_OR_RETURN(const kernels::IsaName isa, kernels::ParseIsa(options.isa));
-  if (spec.layers.empty()) {
-    return absl::InvalidArgumentError("policy: the model has no layers");
-  }
-  for (const LayerSpec& layer : spec.layers) {
-    if (layer.rope() != spec.layers[0].rope()) {
-      return absl::InvalidArgumentError("policy: layers with different rotary embeddings");
-    }
-  }
+  R1_RETURN_IF_ERROR(CheckSpec(spec));
   UseTensorPool();
   auto policy = std::make_unique<TorchPolicy>(spec, options, CpuKernelsFor(isa));
   policy->Initialize(run_seed);

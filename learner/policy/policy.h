@@ -40,7 +40,8 @@ struct ForwardStats {
 
 class Policy {
  public:
-  // Random initial weights from Rng(run_seed, 0, kInit, weight index, 0).
+  // Random initial weights from Rng(run_seed, 0, kInit, weight index, 0). InvalidArgument: a model
+  // that the kernels cannot compute.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Policy>> Create(const ModelSpec& spec,
                                                                       const PolicyOptions& options,
                                                                       uint64_t run_seed);
@@ -52,6 +53,9 @@ class Policy {
   [[nodiscard]] virtual absl::StatusOr<std::vector<float>> Logprobs(const PackedBatch& batch,
                                                                     double temperature,
                                                                     ForwardStats* stats) = 0;
+
+  // Logits [N, V] at the rows of the targets, row by row; no gradient.
+  [[nodiscard]] virtual absl::StatusOr<std::vector<float>> Logits(const PackedBatch& batch) = 0;
 
   // The loss of a micro-batch as a function of its target logprobs [N] and entropies [N], a scalar
   // with gradient.
@@ -68,7 +72,7 @@ class Policy {
   // (else -1).
   virtual std::span<float> parameters() = 0;
   virtual const std::vector<int64_t>& parameter_offsets() const = 0;
-  // Correction biases [MoE layers * E], fp32 buffers.
+  // Correction biases [MoE layers * E], fp32 buffers; none where the gates are softmaxes.
   virtual std::span<float> router_biases() = 0;
 
   // Copies, so that training may go on while it is read.

@@ -51,7 +51,8 @@ void ForEachExpert(const Routing& routing, F f) {
 }
 
 // Gradient of one token's logits from that of its weights: w = scaling * s / sum(s) gives
-// ds = scaling / sum(s) * (dw - sum(dw s) / sum(s)), and a sigmoid s has the slope s (1 - s).
+// ds = scaling / sum(s) * (dw - sum(dw s) / sum(s)). A sigmoid s has the slope s (1 - s); a softmax
+// passes on s (ds - sum(ds s)), to the logits of all experts.
 void RouteTokenBackward(const MoeSpec& spec, const int32_t* experts, const float* scores,
                         const float* dweights, float* dlogits) {
   float sum = 0, dot = 0;
@@ -62,6 +63,17 @@ void RouteTokenBackward(const MoeSpec& spec, const int32_t* experts, const float
   const float inverse_sum = spec.normalize_weights ? 1 / (sum + 1e-20f) : 1;
   const float mean = spec.normalize_weights ? dot * inverse_sum : 0;
   const float factor = static_cast<float>(spec.routed_scaling_factor) * inverse_sum;
+  if (spec.gate == MoeGate::kSoftmax) {
+    float dscores_dot = 0;
+    for (int a = 0; a < spec.experts_per_token; ++a) {
+      dscores_dot += factor * (dweights[a] - mean) * scores[experts[a]];
+    }
+    for (int e = 0; e < spec.experts; ++e) dlogits[e] = -scores[e] * dscores_dot;
+    for (int a = 0; a < spec.experts_per_token; ++a) {
+      dlogits[experts[a]] += factor * (dweights[a] - mean) * scores[experts[a]];
+    }
+    return;
+  }
   for (int a = 0; a < spec.experts_per_token; ++a) {
     const float s = scores[experts[a]];
     dlogits[experts[a]] = factor * (dweights[a] - mean) * s * (1 - s);
@@ -176,11 +188,17 @@ at::Tensor Route(const CpuKernels& kernels, const MoeSpec& spec, const at::Tenso
   DifferentiableScope scope;
   const int64_t tokens = logits.size(0), E = spec.experts, A = spec.experts_per_token;
   const at::Tensor scores = logits.clone();
-  kernels.sigmoid(scores.numel(), MutableData(scores));
+  const bool softmax = spec.gate == MoeGate::kSoftmax;
+  if (softmax) {
+    kernels.softmax(tokens, E, MutableData(scores));
+  } else {
+    kernels.sigmoid(scores.numel(), MutableData(scores));
+  }
   const at::Tensor weights = EmptyMatrix(tokens, A);
   routing->experts.resize(static_cast<size_t>(tokens * A));
   kernels::MoeRouterArgs args;
   args.router.n = spec.experts;
+  args.gate = softmax ? kernels::RouterGate::kSoftmax : kernels::RouterGate::kSigmoidBias;
   args.bias = bias;
   args.active = spec.experts_per_token;
   args.groups = spec.expert_groups;

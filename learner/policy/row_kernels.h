@@ -96,6 +96,25 @@ inline void SigmoidInPlace(int64_t count, float* values) {
   });
 }
 
+inline void SoftmaxInPlace(int64_t rows, int64_t width, float* values) {
+  for (int64_t row = 0; row < rows; ++row) {
+    float* z = values + row * width;
+    float top = z[0];
+    for (int64_t i = 1; i < width; ++i) top = top < z[i] ? z[i] : top;
+    Vec sum{};  // lanes past the end are cut off
+    ForEachVec(width, [&](int64_t i, int64_t lanes) {
+      Vec power = Exp(Load(z + i, lanes) - Set(top));
+      if (lanes < kLanes) power = LaneIndices() < static_cast<int32_t>(lanes) ? power : Vec{};
+      sum += power;
+      Store(z + i, power, lanes);
+    });
+    const Vec inverse = Set(1.0f / SumLanes(sum));
+    ForEachVec(width, [&](int64_t i, int64_t lanes) {
+      Store(z + i, Load(z + i, lanes) * inverse, lanes);
+    });
+  }
+}
+
 inline void LogSoftmaxForward(const LogSoftmaxArgs& args, const float* logits, float* logprob,
                               float* log_sum_exp, float* entropy) {
   const Vec inverse = Set(args.inverse_temperature);

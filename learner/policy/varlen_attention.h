@@ -3,10 +3,11 @@
 //
 // One head of one sequence at a time is unpacked into small contiguous matrices (queries rotated
 // and scaled, keys rotated, both also transposed where lanes run over tokens), padded to whole
-// blocks of tokens. Then, for every block of query rows, all keys up to the block's last row:
-// scores, softmax and the products, each a small matrix product whose tiles stay in registers. The
-// backward pass computes the probabilities again from the log-sum-exp of each row. Work above the
-// diagonal is at most one block wide; memory is linear in the sequence length.
+// blocks of tokens; keys and values stay for the heads that share them. Then, for every block of
+// query rows, all keys up to the block's last row: scores, softmax and the products, each a small
+// matrix product whose tiles stay in registers. The backward pass computes the probabilities again
+// from the log-sum-exp of each row. Work above the diagonal is at most one block wide; memory is
+// linear in the sequence length.
 //
 // Shape letters: L tokens of the sequence, padded to whole blocks; C query and key channels, U
 // value channels, both padded.
@@ -128,36 +129,27 @@ class HeadAttention {
         C_(s_.channels),
         U_(s_.values) {}
 
-  // The rotary key of every token, shared by the sequence's heads, and the padding, which no head
-  // changes.
+  // The padding, which no head changes.
   void BeginSequence(int64_t sequence) {
     start_ = args_.starts[sequence];
     length_ = args_.starts[sequence + 1] - start_;
     padded_ = AttentionScratch::Round(length_);
-    for (int64_t t = 0; t < length_; ++t) {
-      Rotate(args_, start_ + t, 1, args_.k_rope + (start_ + t) * args_.k_rope_stride,
-             s_.rotary + t * args_.rope);
-    }
     Clear(s_.q, C_, channels_);
     Clear(s_.k, C_, channels_);
     Clear(s_.v, U_, args_.value);
   }
 
-  // Fills q, k and v of one head.
+  // Fills q, k and v of one head. Heads come in order.
   void LoadHead(int head) {
     head_ = head;
+    if (BeginsGroup(args_.heads_per_rotary)) RotateKeys();
+    if (BeginsGroup(args_.heads_per_key)) LoadKeys();
     for (int64_t t = 0; t < length_; ++t) {
       const float* q = args_.q + QOffset(t);
-      const float* kv = args_.kv + KvOffset(t);
       float* q_row = s_.q + t * C_;
-      float* k_row = s_.k + t * C_;
       CopyScaled(args_.nope, args_.scale, q, q_row);
       Rotate(args_, start_ + t, args_.scale, q + args_.nope, q_row + args_.nope);
-      CopyScaled(args_.nope, 1, kv, k_row);
-      CopyScaled(args_.rope, 1, s_.rotary + t * args_.rope, k_row + args_.nope);
-      CopyScaled(args_.value, 1, kv + args_.nope, s_.v + t * U_);
     }
-    Transpose(s_.k, padded_, C_, s_.k_transposed);
   }
 
   void Forward() {
@@ -191,27 +183,22 @@ class HeadAttention {
     }
   }
 
-  // Gradients of this head's q and kv rows; the rotary key's is collected until EndSequence.
+  // The gradient of this head's queries, and at the last head of a group those of its keys.
   void Backward(const AttentionGradient& gradient) {
-    if (head_ == 0) {
-      std::fill_n(s_.drotary, length_ * args_.rope, 0.0f);
-      Clear(s_.dout, U_, args_.value);
+    if (head_ == 0) Clear(s_.dout, U_, args_.value);
+    if (BeginsGroup(args_.heads_per_rotary)) std::fill_n(s_.drotary, length_ * args_.rope, 0.0f);
+    if (BeginsGroup(args_.heads_per_key)) {
+      std::fill_n(s_.dk, padded_ * C_, 0.0f);
+      std::fill_n(s_.dv, padded_ * U_, 0.0f);
+      Transpose(s_.v, padded_, U_, s_.v_transposed);
     }
-    std::fill_n(s_.dk, padded_ * C_, 0.0f);
-    std::fill_n(s_.dv, padded_ * U_, 0.0f);
     for (int64_t t = 0; t < length_; ++t) {
       CopyScaled(args_.value, 1, gradient.dout + OutOffset(t), s_.dout + t * U_);
     }
-    Transpose(s_.v, padded_, U_, s_.v_transposed);
     for (int64_t first = 0; first < length_; first += kBlock) BackwardBlock(first);
-    StoreGradients(gradient);
-  }
-
-  void EndSequence(const AttentionGradient& gradient) {
-    for (int64_t t = 0; t < length_; ++t) {
-      RotateBack(args_, start_ + t, 1, s_.drotary + t * args_.rope,
-                 gradient.dk_rope + (start_ + t) * gradient.dk_rope_stride);
-    }
+    StoreQueryGradient(gradient);
+    if (EndsGroup(args_.heads_per_key)) StoreKeyGradient(gradient);
+    if (EndsGroup(args_.heads_per_rotary)) StoreRotaryGradient(gradient);
   }
 
  private:
@@ -225,8 +212,32 @@ class HeadAttention {
   int64_t RowIndex(int64_t row) const { return head_ * args_.tokens + start_ + row; }
   int64_t QOffset(int64_t t) const { return ((start_ + t) * args_.heads + head_) * channels_; }
   int64_t OutOffset(int64_t t) const { return ((start_ + t) * args_.heads + head_) * args_.value; }
-  int64_t KvOffset(int64_t t) const {
-    return ((start_ + t) * args_.heads + head_) * (args_.nope + args_.value);
+  int64_t KeyOffset(int64_t t) const {
+    return args_.key.Offset(start_ + t, head_ / args_.heads_per_key);
+  }
+  int64_t ValueOffset(int64_t t) const {
+    return args_.value_rows.Offset(start_ + t, head_ / args_.heads_per_key);
+  }
+  int64_t RotaryOffset(int64_t t) const {
+    return args_.rotary.Offset(start_ + t, head_ / args_.heads_per_rotary);
+  }
+  bool BeginsGroup(int heads) const { return head_ % heads == 0; }
+  bool EndsGroup(int heads) const { return (head_ + 1) % heads == 0; }
+
+  void RotateKeys() {
+    for (int64_t t = 0; t < length_; ++t) {
+      Rotate(args_, start_ + t, 1, args_.rotary.data + RotaryOffset(t), s_.rotary + t * args_.rope);
+    }
+  }
+
+  void LoadKeys() {
+    for (int64_t t = 0; t < length_; ++t) {
+      float* k_row = s_.k + t * C_;
+      CopyScaled(args_.nope, 1, args_.key.data + KeyOffset(t), k_row);
+      CopyScaled(args_.rope, 1, s_.rotary + t * args_.rope, k_row + args_.nope);
+      CopyScaled(args_.value, 1, args_.value_rows.data + ValueOffset(t), s_.v + t * U_);
+    }
+    Transpose(s_.k, padded_, C_, s_.k_transposed);
   }
 
   // Scores of query row `row` become e^(score - max), and 0 for keys behind it. Returns 1 / sum.
@@ -320,21 +331,33 @@ class HeadAttention {
     }
   }
 
-  void StoreGradients(const AttentionGradient& gradient) {
+  // q was scaled on loading, so its gradient is scaled here; dk holds the factor already.
+  void StoreQueryGradient(const AttentionGradient& gradient) {
     for (int64_t t = 0; t < length_; ++t) {
       float* dq = gradient.dq + QOffset(t);
-      float* dkv = gradient.dkv + KvOffset(t);
       const float* dq_row = s_.dq + t * C_;
-      const float* dk_row = s_.dk + t * C_;
-      float* drotary = s_.drotary + t * args_.rope;
-      // q was scaled on loading, so its gradient is scaled here; dk holds the factor already.
       CopyScaled(args_.nope, args_.scale, dq_row, dq);
       RotateBack(args_, start_ + t, args_.scale, dq_row + args_.nope, dq + args_.nope);
-      CopyScaled(args_.nope, 1, dk_row, dkv);
-      CopyScaled(args_.value, 1, s_.dv + t * U_, dkv + args_.nope);
+    }
+  }
+
+  // The rotary part is collected for the heads that share it.
+  void StoreKeyGradient(const AttentionGradient& gradient) {
+    for (int64_t t = 0; t < length_; ++t) {
+      const float* dk_row = s_.dk + t * C_;
+      float* drotary = s_.drotary + t * args_.rope;
+      CopyScaled(args_.nope, 1, dk_row, gradient.dkey + KeyOffset(t));
+      CopyScaled(args_.value, 1, s_.dv + t * U_, gradient.dvalue + ValueOffset(t));
       ForEachVec(args_.rope, [&](int64_t i, int64_t lanes) {
         Store(drotary + i, Load(drotary + i, lanes) + Load(dk_row + args_.nope + i, lanes), lanes);
       });
+    }
+  }
+
+  void StoreRotaryGradient(const AttentionGradient& gradient) {
+    for (int64_t t = 0; t < length_; ++t) {
+      RotateBack(args_, start_ + t, 1, s_.drotary + t * args_.rope,
+                 gradient.drotary + RotaryOffset(t));
     }
   }
 
@@ -365,7 +388,6 @@ inline void AttentionBackward(const AttentionArgs& args, const AttentionGradient
       attention.LoadHead(head);
       attention.Backward(gradient);
     }
-    attention.EndSequence(gradient);
   }
 }
 

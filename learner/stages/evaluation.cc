@@ -10,7 +10,7 @@ namespace {
 int GroupsPerPrompt(const EvalPlan& plan) { return plan.greedy ? 2 : 1; }
 
 v1::Lease MakeLease(const EvalPlan& plan, const PromptRow& row,
-                    const std::vector<int32_t>& prompt_ids, int32_t eos_id) {
+                    const std::vector<int32_t>& prompt_ids, const std::vector<int32_t>& stop_ids) {
   v1::Lease lease;
   lease.set_purpose(v1::PURPOSE_EVAL);
   lease.set_prompt_id(row.prompt_id);
@@ -20,7 +20,7 @@ v1::Lease MakeLease(const EvalPlan& plan, const PromptRow& row,
   lease.set_answer(row.answer);
   lease.set_columns_json(row.columns_json);
   lease.mutable_sampling()->set_response_tokens_max(plan.response_tokens_max);
-  lease.mutable_sampling()->add_stop_ids(eos_id);
+  lease.mutable_sampling()->mutable_stop_ids()->Add(stop_ids.begin(), stop_ids.end());
   lease.set_reward_set(plan.textbook ? kTextbookRewardSet : kAnswerRewardSet);
   return lease;
 }
@@ -55,7 +55,7 @@ absl::StatusOr<std::vector<v1::Lease>> MakeEvalLeases(const EvalPlan& plan,
                                         : source.prompts->Prompt(plan.split, 0, 0, i);
     R1_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, EncodePrompt(*source.tokenizer, row));
     for (int kind = 0; kind < GroupsPerPrompt(plan); ++kind) {
-      v1::Lease lease = MakeLease(plan, row, ids, source.tokenizer->eos_id());
+      v1::Lease lease = MakeLease(plan, row, ids, source.stop_ids);
       const bool greedy = kind == 1;
       lease.set_stage_index(stage_index);
       lease.set_group_id(first_group_id + leases.size());

@@ -42,6 +42,7 @@ struct EvalSource {
   const PromptSource* prompts = nullptr;
   const Task* task = nullptr;
   const Tokenizer* tokenizer = nullptr;
+  std::vector<int32_t> stop_ids = {};
 };
 
 // The leases of an evaluation, group ids from `first_group_id` on: each prompt's sampled group,

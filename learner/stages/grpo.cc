@@ -119,7 +119,8 @@ class GrpoStage : public Stage {
     lease.mutable_sampling()->set_temperature(stage_.sampling().temperature());
     lease.mutable_sampling()->set_response_tokens_max(
         static_cast<uint32_t>(stage_.sampling().response_tokens_max()));
-    lease.mutable_sampling()->add_stop_ids(context.tokenizer().eos_id());
+    const std::vector<int32_t> stop_ids = context.stop_ids();
+    lease.mutable_sampling()->mutable_stop_ids()->Add(stop_ids.begin(), stop_ids.end());
     lease.set_policy_version(state_.first_version() + static_cast<uint64_t>(std::max<int64_t>(
                                                           0, step - config_.policy_lag_max())));
     lease.set_learner_rank(static_cast<uint32_t>(index_in_step % context.ranks()));

@@ -124,9 +124,10 @@ EvalPlan StageContext::Plan(const std::string& set, Split split, bool textbook) 
 }
 
 absl::Status StageContext::OfferEvaluation(const PendingEval& pending) {
-  R1_ASSIGN_OR_RETURN(std::vector<v1::Lease> leases,
-                      MakeEvalLeases(pending.plan, {prompts_, task_.get(), &parts_.tokenizer},
-                                     index_, pending.first_group_id, pending.policy_version));
+  R1_ASSIGN_OR_RETURN(
+      std::vector<v1::Lease> leases,
+      MakeEvalLeases(pending.plan, {prompts_, task_.get(), &parts_.tokenizer, stop_ids()}, index_,
+                     pending.first_group_id, pending.policy_version));
   R1_CHECK(leases.size() == pending.groups || pending.groups == 0);
   return pool().Offer(0, std::move(leases));
 }

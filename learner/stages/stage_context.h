@@ -15,6 +15,7 @@
 #include "common/dataset.h"
 #include "common/prompt_source.h"
 #include "common/status.h"
+#include "common/stop_ids.h"
 #include "common/stop_signal.h"
 #include "common/tasks/task.h"
 #include "common/tokenizer.h"
@@ -66,6 +67,7 @@ class StageContext {
   int ranks() const { return parts_.collectives.size(); }
   bool is_main() const { return rank() == 0; }
   const Tokenizer& tokenizer() const { return parts_.tokenizer; }
+  std::vector<int32_t> stop_ids() const { return StopIds(parts_.policy.spec(), tokenizer()); }
   Collectives& collectives() { return parts_.collectives; }
   RolloutPool& pool() { return parts_.pool; }
   Policy& policy() { return parts_.policy; }

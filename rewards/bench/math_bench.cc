@@ -1,6 +1,7 @@
-// r1_bench_rewards FILE.jsonl…: the reward `math` over labelled rows {response or prediction,
-// answer, expected}. Prints the share of verdicts that are as expected, the rows that are not, and
-// how many rows one core judges in a second.
+// r1_bench_rewards [--code] [FILE.jsonl…]: with --code, the rates of the sandbox (code_bench.h).
+// For each file, the reward `math` over labelled rows {response or prediction, answer, expected}:
+// the share of verdicts that are as expected, the rows that are not, and how many rows one core
+// judges in a second.
 
 #include <algorithm>
 #include <iostream>
@@ -13,6 +14,7 @@
 #include "common/json.h"
 #include "common/jsonl.h"
 #include "common/utf8.h"
+#include "rewards/bench/code_bench.h"
 #include "rewards/reward.h"
 
 namespace r1::rewards {
@@ -105,11 +107,15 @@ void PrintRate(std::vector<LabelledRow> rows, const Reward& reward, size_t bytes
 int main(int argc, char** argv) {
   using r1::rewards::LabelledRow;
   if (argc < 2) {
-    std::cerr << "usage: r1_bench_rewards FILE.jsonl…\n";
+    std::cerr << "usage: r1_bench_rewards [--code] [FILE.jsonl…]\n";
     return 2;
   }
   const auto reward = r1::rewards::MakeReward("math");
   for (int i = 1; i < argc; ++i) {
+    if (std::string(argv[i]) == "--code") {
+      if (!r1::rewards::PrintCodeRates()) return 1;
+      continue;
+    }
     const absl::StatusOr<std::vector<LabelledRow>> rows = r1::rewards::ReadRows(argv[i]);
     if (!rows.ok() || rows->empty()) {
       std::cerr << "r1_bench_rewards: " << argv[i] << ": "

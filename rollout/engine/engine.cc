@@ -45,6 +45,22 @@ absl::StatusOr<const RunnerKind*> FindRunnerKind(const std::string& device) {
   return CudaRunnerKindOrNull();
 }
 
+absl::Status CheckFilter(const TokenFilter& filter) {
+  const auto refuse = [](absl::string_view name, absl::string_view expected, double found) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": expected ", expected, ", found ", found));
+  };
+  if (!(std::isfinite(filter.repetition_penalty) && filter.repetition_penalty > 0)) {
+    return refuse("repetition_penalty", "a number above 0", filter.repetition_penalty);
+  }
+  if (filter.top_k < 0) return refuse("top_k", "at least 1, or 0 for all", filter.top_k);
+  if (!(filter.top_p > 0 && filter.top_p <= 1)) {
+    return refuse("top_p", "above 0 and up to 1", filter.top_p);
+  }
+  if (!(filter.min_p >= 0 && filter.min_p <= 1)) return refuse("min_p", "0 to 1", filter.min_p);
+  return absl::OkStatus();
+}
+
 // Blocks that fit into the cache, but no more than all running samples could ever use.
 int BlockCount(const ModelSpec& spec, const EngineOptions& options, int64_t token_bytes) {
   const int64_t block_bytes = token_bytes * options.block_tokens;
@@ -67,6 +83,7 @@ class EngineImpl : public Engine {
                    &blocks_) {}
 
   absl::Status MakeRunner(const RunnerKind& kind) {
+    has_logits_ = kind.has_logits;
     R1_ASSIGN_OR_RETURN(
         runner_, kind.make(spec_, options_,
                            {.block_count = blocks_.block_count(),
@@ -104,9 +121,7 @@ class EngineImpl : public Engine {
       }
       group->samples.push_back({.sample_index = sample_index,
                                 .rng = Rng(shared->run_seed, shared->stage_index, shared->purpose,
-                                           shared->group_id, sample_index),
-                                .token_ids = {},
-                                .logprobs = {}});
+                                           shared->group_id, sample_index)});
       // A group with more samples than may run at a time goes in parts.
       if (static_cast<int>(group->samples.size()) == options_.running_samples_max)
         scheduler_.Add(std::move(group));
@@ -130,6 +145,9 @@ class EngineImpl : public Engine {
     }
     return finished;
   }
+
+  absl::StatusOr<std::vector<float>> Logits(const std::vector<int32_t>& ids,
+                                            int tokens_a_step) override;
 
   void Cancel(uint64_t request_id) override {
     scheduler_.Cancel(request_id);
@@ -167,6 +185,7 @@ class EngineImpl : public Engine {
   BlockManager blocks_;
   Scheduler scheduler_;
   std::unique_ptr<Runner> runner_;
+  bool has_logits_ = false;
   bool loaded_ = false;
   StepPlan plan_;                                    // of the current step; kept for its memory
   StepBatch batch_;                                  // likewise
@@ -202,6 +221,13 @@ absl::Status EngineImpl::CheckRequest(const GroupRequest& request) const {
     return absl::InvalidArgumentError(absl::StrCat(
         "temperature: expected 0 or at least ", kTemperatureMin, ", found ", request.temperature));
   }
+  R1_RETURN_IF_ERROR(CheckFilter(request.filter));
+  if (!has_logits_ && NeedsLogits(request)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("device ", options_.device,
+                     " draws tokens without whole logits: a filter or raw_logprobs "
+                     "need device cpu"));
+  }
   R1_RETURN_IF_ERROR(CheckIds("prompt_ids", request.prompt_ids));
   R1_RETURN_IF_ERROR(CheckIds("stop_ids", request.stop_ids));
   // The last token of a response is never computed, only drawn.
@@ -232,11 +258,11 @@ void EngineImpl::FillBatch() {
 }
 
 absl::Status EngineImpl::CheckDraws() const {
-  size_t draw = 0;
+  DrawReader draws(batch_.draws);
   for (const ScheduledTokens& tokens : plan_.tokens) {
     if (!tokens.draws()) continue;
     for (const Sample& sample : tokens.sequence->samples) {
-      if (std::isfinite(batch_.draws.logprobs[draw++])) continue;
+      if (std::isfinite(draws.Next(*tokens.sequence->request).logprob)) continue;
       return absl::DataLossError(absl::StrCat(
           "policy version ", stats_.policy_version, " gives logits that are not finite: request ",
           tokens.sequence->request->request_id, ", sample ", sample.sample_index,
@@ -248,7 +274,7 @@ absl::Status EngineImpl::CheckDraws() const {
 }
 
 void EngineImpl::AcceptDraws() {
-  size_t draw = 0;
+  DrawReader reader(batch_.draws);
   for (const ScheduledTokens& tokens : plan_.tokens) {
     Sequence& sequence = *tokens.sequence;
     const bool draws = tokens.draws();
@@ -258,12 +284,52 @@ void EngineImpl::AcceptDraws() {
     }
     if (!draws) continue;
     for (Sample& sample : sequence.samples) {
-      AcceptToken(*sequence.request, batch_.draws.tokens[draw], batch_.draws.logprobs[draw],
-                  &sample);
-      ++draw;
+      AcceptToken(*sequence.request, reader.Next(*sequence.request), &sample);
       ++stats_.generated_tokens_total;
     }
   }
+}
+
+absl::StatusOr<std::vector<float>> EngineImpl::Logits(const std::vector<int32_t>& ids,
+                                                      int tokens_a_step) {
+  if (!loaded_ || !idle()) {
+    return absl::FailedPreconditionError(
+        "logits were asked for without weights or while requests "
+        "are unfinished");
+  }
+  const int tokens = static_cast<int>(std::min<size_t>(ids.size(), 1 << 30));
+  if (tokens < 1 || tokens > TokensMax()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("expected 1 to ", TokensMax(), " ids, found ", ids.size()));
+  }
+  const int step_max = options_.running_samples_max + options_.prefill_tokens_max;
+  if (tokens_a_step < 1 || tokens_a_step > step_max) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tokens_a_step: expected 1 to ", step_max, ", found ", tokens_a_step));
+  }
+  R1_RETURN_IF_ERROR(CheckIds("ids", ids));
+  BlockTable blocks = blocks_.Allocate(tokens);
+  std::vector<float> logits(static_cast<size_t>(tokens) * static_cast<size_t>(spec_.vocab));
+  for (int first = 0; first < tokens; first += tokens_a_step) {
+    const int count = std::min(tokens_a_step, tokens - first);
+    batch_.Clear();
+    for (int position = first; position < first + count; ++position) {
+      batch_.token_ids.push_back(ids[position]);
+      batch_.positions.push_back(position);
+      batch_.contexts.push_back(position + 1);
+      batch_.block_tables.push_back(blocks.data());
+    }
+    absl::Status status = runner_->Run(&batch_);
+    if (status.ok()) {
+      status = runner_->Logits(count, &logits[static_cast<size_t>(first) * spec_.vocab]);
+    }
+    if (!status.ok()) {
+      blocks_.Free(&blocks);
+      return status;
+    }
+  }
+  blocks_.Free(&blocks);
+  return logits;
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -39,13 +40,32 @@ struct EngineOptions {
   bool profile = false;  // measure operator_times()
 };
 
+// What reshapes the distribution of a sampled token besides the temperature. Applied in the order
+// of transformers: repetition penalty, temperature, top-k, top-p, min-p; each of the last three
+// works on what the one before has left, with its probabilities renormalised. The defaults change
+// nothing.
+struct TokenFilter {
+  // Logits of tokens that occur in prompt or response are divided by it when positive, multiplied
+  // when negative (1909.05858 §4.1); above 0. Holds for greedy samples too, unlike the others.
+  double repetition_penalty = 1;
+  int top_k = 0;     // the k best and all equal to the last of them; 0 = all
+  double top_p = 1;  // the best ones until their probability reaches p (1904.09751); in (0, 1]
+  double min_p = 0;  // those with at least this part of the best one's probability; in [0, 1]
+  bool operator==(const TokenFilter&) const = default;
+};
+
 struct GroupRequest {
   uint64_t request_id = 0;  // the caller's; unique among unfinished requests
   std::vector<int32_t> prompt_ids;
   std::vector<uint32_t> sample_indices;  // the samples to draw
   double temperature = 1;                // 0 = greedy, or at least 0.001
+  TokenFilter filter;
+  bool raw_logprobs = false;  // fill GeneratedSample::raw_logprobs
   uint32_t response_tokens_max = 0;
   std::vector<int32_t> stop_ids;
+  // Called inside Step() for every token in the order of its sample; true ends the sample as a stop
+  // id does. For stop strings and for showing text while it grows; must not call the engine.
+  std::function<bool(uint32_t sample_index, int32_t token)> stop_when = nullptr;
   // Stream of each sample: Rng(run_seed, stage_index, purpose, group_id, sample_index), position =
   // response token.
   uint64_t run_seed = 0;
@@ -60,7 +80,9 @@ struct GeneratedSample {
   std::vector<int32_t> token_ids;  // stop token included
   // Under the distribution each token was sampled from; greedy tokens: at temperature 1.
   std::vector<float> logprobs;
-  bool stopped = false;  // by a stop id; false: response_tokens_max
+  // At temperature 1, without penalty or filter; empty unless asked for.
+  std::vector<float> raw_logprobs;
+  bool stopped = false;  // by a stop id or stop_when; false: response_tokens_max
 };
 
 struct EngineStats {
@@ -99,6 +121,11 @@ class Engine {
   // what finished. DataLoss: a logit is not finite; no sample has grown, and the message names the
   // request to cancel.
   [[nodiscard]] virtual absl::StatusOr<std::vector<GeneratedSample>> Step() = 0;
+  // Logits [tokens, V] of what follows each of `ids`, computed `tokens_a_step` at a time: 1 is
+  // step-by-step decode, ids.size() one prefill. No bit depends on it. FailedPrecondition unless
+  // idle with weights; InvalidArgument: ids out of range or too many, a step out of range.
+  [[nodiscard]] virtual absl::StatusOr<std::vector<float>> Logits(const std::vector<int32_t>& ids,
+                                                                  int tokens_a_step) = 0;
   // Drops a request and its samples; fine when it is unknown.
   virtual void Cancel(uint64_t request_id) = 0;
   virtual bool idle() const = 0;

@@ -100,6 +100,30 @@ struct Work {
   double multiply_adds = 0;
 };
 
+// Of one token of a layer: its projections, and for each token of its context.
+struct AttentionWork {
+  double projections;
+  double context;
+};
+
+AttentionWork CountAttention(const ModelSpec& spec, const LayerSpec& layer) {
+  if (layer.gqa.has_value()) {
+    const GqaSpec& a = *layer.gqa;
+    const double width = 2.0 * (a.heads + a.kv_heads) * a.head_dim;
+    return {width * spec.hidden, 2.0 * a.heads * a.head_dim};
+  }
+  const MlaSpec& a = *layer.mla;
+  const double width = a.kv_lora_rank + a.qk_rope_head_dim;
+  const double query = a.heads * (a.qk_nope_head_dim + a.qk_rope_head_dim);
+  const double query_work =
+      a.q_lora_rank > 0 ? a.q_lora_rank * (spec.hidden + query) : query * spec.hidden;
+  const double folded = a.kv_lora_rank * spec.hidden;
+  const double separate = a.v_head_dim * (a.kv_lora_rank + spec.hidden);
+  return {query_work + width * spec.hidden +
+              a.heads * (a.qk_nope_head_dim * a.kv_lora_rank + std::min(folded, separate)),
+          a.heads * (width + a.kv_lora_rank)};
+}
+
 std::vector<Work> CountWork(const ModelSpec& spec, const Settings& settings) {
   const double prompt_rows = static_cast<double>(settings.prompts) * settings.prompt_tokens;
   const double samples = static_cast<double>(settings.prompts) * settings.samples;
@@ -110,17 +134,9 @@ std::vector<Work> CountWork(const ModelSpec& spec, const Settings& settings) {
   Work projections{"projections"}, attention{"attention"}, mlp{"mlp"}, router{"router"},
       experts{"experts"}, head{"head"};
   for (const LayerSpec& layer : spec.layers) {
-    const MlaSpec& a = *layer.mla;
-    const double width = a.kv_lora_rank + a.qk_rope_head_dim;
-    const double query = a.heads * (a.qk_nope_head_dim + a.qk_rope_head_dim);
-    const double query_work =
-        a.q_lora_rank > 0 ? a.q_lora_rank * (spec.hidden + query) : query * spec.hidden;
-    const double folded = a.kv_lora_rank * spec.hidden;
-    const double separate = a.v_head_dim * (a.kv_lora_rank + spec.hidden);
-    projections.multiply_adds +=
-        rows * (query_work + width * spec.hidden +
-                a.heads * (a.qk_nope_head_dim * a.kv_lora_rank + std::min(folded, separate)));
-    attention.multiply_adds += contexts * a.heads * (width + a.kv_lora_rank);
+    const AttentionWork work = CountAttention(spec, layer);
+    projections.multiply_adds += rows * work.projections;
+    attention.multiply_adds += contexts * work.context;
     if (layer.dense.has_value()) {
       mlp.multiply_adds += rows * 3 * spec.hidden * layer.dense->intermediate;
     } else {

@@ -4,8 +4,8 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "common/clock.h"
+#include "rollout/engine/layer_sizes.h"
 
 namespace r1::rollout {
 namespace {
@@ -13,23 +13,7 @@ namespace {
 constexpr int kRowBlock = 64;
 constexpr int kGrainRows = 8;  // rows of a register tile: threads get whole tiles
 
-int QueryWidth(const MlaSpec& a) { return a.heads * (a.qk_nope_head_dim + a.qk_rope_head_dim); }
-int CacheWidth(const MlaSpec& a) { return a.kv_lora_rank + a.qk_rope_head_dim; }
-// Columns of the first projection before the latent begins.
-int InputQueryWidth(const MlaSpec& a) { return a.q_lora_rank > 0 ? a.q_lora_rank : QueryWidth(a); }
-
-// The largest of a number over the layers.
-template <class Number>
-int64_t Widest(const ModelSpec& spec, const Number& number) {
-  int64_t widest = 0;
-  for (const LayerSpec& layer : spec.layers) widest = std::max<int64_t>(widest, number(layer));
-  return widest;
-}
-
-int64_t MlpWidth(const LayerSpec& layer) {
-  if (layer.dense.has_value()) return layer.dense->intermediate;
-  return std::max(layer.moe->intermediate, layer.moe->shared_intermediate);
-}
+constexpr int kLogitRows = kGrainRows;  // rows of whole logits at a time
 
 // The rows of a sequence are neighbours and share its table.
 bool IsOneTokenPerSequence(const StepBatch& batch) {
@@ -37,94 +21,37 @@ bool IsOneTokenPerSequence(const StepBatch& batch) {
          batch.block_tables.end();
 }
 
-absl::Status CheckMoe(const MoeSpec& moe, absl::string_view where) {
-  if (moe.experts > kernels::kExpertsMax || moe.experts_per_token > kernels::kActiveExpertsMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(where, ": expected at most ", kernels::kExpertsMax, " experts, ",
-                     kernels::kActiveExpertsMax, " of them active; found ", moe.experts, " and ",
-                     moe.experts_per_token));
-  }
-  if (moe.expert_groups < 1 || moe.experts % moe.expert_groups != 0 || moe.expert_groups_kept < 1 ||
-      moe.expert_groups_kept > moe.expert_groups || moe.experts_per_token < 1 ||
-      moe.experts_per_token > moe.experts / moe.expert_groups * moe.expert_groups_kept) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        where, ": ", moe.expert_groups_kept, " of ", moe.expert_groups, " groups of ", moe.experts,
-        " experts cannot give ", moe.experts_per_token, " experts a token"));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
-// Adds the time of its life to an operator. Only the owner thread is measured.
-class ModelRunner::Timer {
- public:
-  Timer(ModelRunner* runner, Operator operation, int thread)
-      : seconds_(runner->shape_.profile && thread == 0 ? &runner->operator_seconds_[operation]
-                                                       : nullptr) {
-    if (seconds_ != nullptr) start_ = RealClock().MonotonicSeconds();
-  }
-  ~Timer() {
-    if (seconds_ == nullptr) return;
-    *seconds_ += RealClock().MonotonicSeconds() - start_;
-  }
-
- private:
-  double* seconds_;
-  double start_ = 0;
-};
-
-absl::Status ModelRunner::CheckSpec(const ModelSpec& spec) {
-  if (spec.layers.empty() || spec.vocab < 1 || spec.vocab > kernels::kVocabMax) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("expected at least one layer and a vocabulary of 1 to ", kernels::kVocabMax,
-                     ", found ", spec.layers.size(), " layers and ", spec.vocab));
-  }
-  for (size_t i = 0; i < spec.layers.size(); ++i) {
-    const MlaSpec& a = *spec.layers[i].mla;
-    const std::string where = absl::StrCat("layer ", i);
-    if (a.qk_rope_head_dim % 2 != 0 || a.rope.dim != a.qk_rope_head_dim) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": expected qk_rope_head_dim even and equal to rope.dim, found ",
-                       a.qk_rope_head_dim, " and ", a.rope.dim));
-    }
-    if (spec.layers[i].moe.has_value()) R1_RETURN_IF_ERROR(CheckMoe(*spec.layers[i].moe, where));
-  }
-  return absl::OkStatus();
+ModelRunner::Timer::Timer(ModelRunner* runner, Operator operation, int thread)
+    : seconds_(runner->shape_.profile && thread == 0 ? &runner->operator_seconds_[operation]
+                                                     : nullptr) {
+  if (seconds_ != nullptr) start_ = RealClock().MonotonicSeconds();
 }
 
-int64_t ModelRunner::CacheBytesPerToken(const ModelSpec& spec) {
-  int64_t floats = 0;
-  for (const LayerSpec& layer : spec.layers) floats += CacheWidth(*layer.mla);
-  return floats * static_cast<int64_t>(sizeof(float));
+ModelRunner::Timer::~Timer() {
+  if (seconds_ != nullptr) *seconds_ += RealClock().MonotonicSeconds() - start_;
 }
 
 ModelRunner::ModelRunner(const ModelSpec& spec, const kernels::KernelTable& kernels,
                          const Shape& shape)
     : spec_(spec), kernels_(kernels), shape_(shape), pool_(shape.threads), scratch_(shape.threads) {
   using Floats = kernels::AlignedBuffer<float>;
-  const auto attention_widest = [&](auto number) {
-    return Widest(spec, [&](const LayerSpec& layer) { return number(*layer.mla); });
-  };
+  const LayerSizes sizes = LargestSizes(spec);
   for (Scratch& scratch : scratch_) {
     scratch.normed = Floats(int64_t{kRowBlock} * spec.hidden);
-    scratch.input = Floats(kRowBlock * attention_widest([](const MlaSpec& a) {
-                             return InputQueryWidth(a) + CacheWidth(a);
-                           }));
-    scratch.query = Floats(kRowBlock * attention_widest(QueryWidth));
-    scratch.key =
-        Floats(kRowBlock * attention_widest([](const MlaSpec& a) { return a.qk_rope_head_dim; }));
-    scratch.attention = Floats(
-        kRowBlock * attention_widest([](const MlaSpec& a) { return a.heads * a.kv_lora_rank; }));
-    scratch.values = Floats(
-        kRowBlock * attention_widest([](const MlaSpec& a) { return a.heads * a.v_head_dim; }));
-    scratch.hidden = Floats(kRowBlock * Widest(spec, MlpWidth));
+    scratch.input = Floats(kRowBlock * sizes.input);
+    scratch.query = Floats(kRowBlock * sizes.query);
+    scratch.key = Floats(kRowBlock * sizes.key);
+    scratch.attention = Floats(kRowBlock * sizes.attention);
+    scratch.values = Floats(kRowBlock * sizes.values);
+    scratch.hidden = Floats(kRowBlock * sizes.mlp);
   }
 
   int64_t cache_floats = 0;
   for (const LayerSpec& layer : spec.layers) {
     cache_offsets_.push_back(cache_floats);
-    cache_floats += int64_t{shape.block_count} * shape.block_tokens * CacheWidth(*layer.mla);
+    cache_floats += int64_t{shape.block_count} * shape.block_tokens * CacheWidth(layer);
     rope_table_of_layer_.push_back(static_cast<int>(rope_tables_.size()));
     const RopeSpec& rope = layer.rope();
     for (size_t other = 0; other + 1 < rope_table_of_layer_.size(); ++other) {
@@ -139,23 +66,19 @@ ModelRunner::ModelRunner(const ModelSpec& spec, const kernels::KernelTable& kern
   cache_ = Floats(cache_floats);
 
   const int64_t rows = shape.rows_max;
-  const int64_t active = Widest(spec, [](const LayerSpec& layer) {
-    return layer.moe.has_value() ? layer.moe->experts_per_token : 0;
-  });
   residual_ = Floats(rows * spec.hidden);
-  absorbed_ =
-      Floats(rows * attention_widest([](const MlaSpec& a) { return a.heads * CacheWidth(a); }));
+  queries_ = Floats(rows * sizes.attended);
   moe_input_ = Floats(rows * spec.hidden);
-  moe_weights_ = Floats(rows * active);
-  moe_experts_ = kernels::AlignedBuffer<int32_t>(rows * active);
-  moe_results_ = Floats(rows * active * spec.hidden);
+  moe_weights_ = Floats(rows * sizes.active);
+  moe_experts_ = kernels::AlignedBuffer<int32_t>(rows * sizes.active);
+  moe_results_ = Floats(rows * sizes.active * spec.hidden);
 }
 
 template <class Body>
-void ModelRunner::ForRows(int count, const Body& body) {
+void ModelRunner::ForRows(int count, int block, const Body& body) {
   pool_.ParallelFor(count, kGrainRows, [&](int thread, int begin, int end) {
-    for (int first = begin; first < end; first += kRowBlock) {
-      body(Rows{first, std::min(kRowBlock, end - first), thread});
+    for (int first = begin; first < end; first += block) {
+      body(Rows{first, std::min(block, end - first), thread});
     }
   });
 }
@@ -177,37 +100,46 @@ absl::Status ModelRunner::Run(StepBatch* batch) {
   for (int layer = 0; layer < layers; ++layer) {
     const LayerWeights& weights = model_.layers[layer];
     const auto attention_output = [&](const Rows& block) {
-      AttentionOutput(layer, weights.attention, *batch, block);
+      AttentionOutput(layer, weights, *batch, block);
       MlpOrRouter(layer, weights, block);
     };
-    ForRows(rows, [&](const Rows& block) {
+    ForRows(rows, kRowBlock, [&](const Rows& block) {
       if (layer == 0) {
         Embed(model_, *batch, block);
       } else {
         Combine(layer - 1, block);
       }
-      AttentionInput(layer, weights.attention, *batch, block);
+      AttentionInput(layer, weights, *batch, block);
       if (blocks_are_independent) attention_output(block);
     });
-    if (!blocks_are_independent) ForRows(rows, attention_output);
+    if (!blocks_are_independent) ForRows(rows, kRowBlock, attention_output);
     if (spec_.layers[layer].moe.has_value()) RoutedExperts(layer, weights.moe, rows);
   }
-  ForRows(rows, [&](const Rows& block) { Combine(layers - 1, block); });
-  Draw(model_, &batch->draws);
+  ForRows(rows, kRowBlock, [&](const Rows& block) { Combine(layers - 1, block); });
+  DrawFused(model_, &batch->draws.fused);
+  DrawFiltered(model_, &batch->draws.filtered);
   return absl::OkStatus();
 }
 
-kernels::LatentCache ModelRunner::Cache(int layer) {
-  const int width = CacheWidth(*spec_.layers[layer].mla);
+kernels::PagedCache ModelRunner::Cache(int layer) {
+  const int width = CacheWidth(spec_.layers[layer]);
   return {.blocks = cache_.data() + cache_offsets_[layer],
           .block_stride = int64_t{shape_.block_tokens} * width,
           .block_tokens = shape_.block_tokens,
           .width = width};
 }
 
+float* ModelRunner::CacheRow(const kernels::PagedCache& cache, const StepBatch& batch,
+                             int row) const {
+  const int position = batch.positions[row];
+  const int64_t block = batch.block_tables[row][position / shape_.block_tokens];
+  return cache.blocks + block * cache.block_stride +
+         int64_t{position % shape_.block_tokens} * cache.width;
+}
+
 void ModelRunner::CopyBlocks(const std::vector<BlockCopy>& copies) {
   for (int layer = 0; layer < static_cast<int>(spec_.layers.size()); ++layer) {
-    const kernels::LatentCache cache = Cache(layer);
+    const kernels::PagedCache cache = Cache(layer);
     for (const BlockCopy& copy : copies) {
       std::memcpy(cache.blocks + copy.target * cache.block_stride,
                   cache.blocks + copy.source * cache.block_stride,
@@ -225,168 +157,40 @@ void ModelRunner::Embed(const PackedModel& model, const StepBatch& batch, const 
   }
 }
 
-void ModelRunner::AttentionInput(int layer, const AttentionWeights& weights, const StepBatch& batch,
-                                 const Rows& rows) {
-  const MlaSpec& a = *spec_.layers[layer].mla;
-  Scratch& scratch = scratch_[rows.thread];
-  const int width = weights.input.view.n;
-  float* latent = scratch.input.data() + InputQueryWidth(a);
-  {
-    const Timer timer(this, kNorm, rows.thread);
-    kernels_.rms_norm({.x = Residual(rows),
-                       .x_stride = spec_.hidden,
-                       .weight = weights.norm.data(),
-                       .y = scratch.normed.data(),
-                       .y_stride = spec_.hidden,
-                       .row_count = rows.count,
-                       .columns = spec_.hidden,
-                       .eps = static_cast<float>(spec_.rms_norm_eps)});
-  }
-  {
-    const Timer timer(this, kProjections, rows.thread);
-    kernels_.matmul({.x = scratch.normed.data(),
+void ModelRunner::Norm(const float* x, const int32_t* index, const std::vector<float>& weight,
+                       int count, float* y) {
+  kernels_.rms_norm({.x = x,
                      .x_stride = spec_.hidden,
-                     .w = weights.input.view,
-                     .y = scratch.input.data(),
-                     .y_stride = width,
-                     .m = rows.count});
-  }
+                     .rows = index,
+                     .weight = weight.data(),
+                     .y = y,
+                     .y_stride = spec_.hidden,
+                     .row_count = count,
+                     .columns = spec_.hidden,
+                     .eps = static_cast<float>(spec_.rms_norm_eps)});
+}
+
+void ModelRunner::AttentionInput(int layer, const LayerWeights& weights, const StepBatch& batch,
+                                 const Rows& rows) {
   {
     const Timer timer(this, kNorm, rows.thread);
-    kernels_.rms_norm({.x = latent,
-                       .x_stride = width,
-                       .weight = weights.latent_norm.data(),
-                       .y = latent,
-                       .y_stride = width,
-                       .row_count = rows.count,
-                       .columns = a.kv_lora_rank,
-                       .eps = static_cast<float>(a.latent_norm_eps)});
+    Norm(Residual(rows), nullptr, weights.attention_norm, rows.count,
+         scratch_[rows.thread].normed.data());
   }
-  {
-    const Timer timer(this, kRope, rows.thread);
-    kernels_.rope({.table = rope_tables_[rope_table_of_layer_[layer]].data(),
-                   .dim = a.rope.dim,
-                   .interleaved = a.rope.interleaved,
-                   .positions = &batch.positions[rows.first],
-                   .row_count = rows.count,
-                   .heads = 1,
-                   .x = latent + a.kv_lora_rank,
-                   .x_stride = width,
-                   .y = scratch.key.data(),
-                   .y_stride = a.qk_rope_head_dim});
-    const kernels::LatentCache cache = Cache(layer);
-    for (int r = 0; r < rows.count; ++r) {
-      const int position = batch.positions[rows.first + r];
-      const int64_t block = batch.block_tables[rows.first + r][position / shape_.block_tokens];
-      float* row = cache.blocks + block * cache.block_stride +
-                   int64_t{position % shape_.block_tokens} * cache.width;
-      std::memcpy(row, latent + int64_t{r} * width, a.kv_lora_rank * sizeof(float));
-      std::memcpy(row + a.kv_lora_rank, scratch.key.data() + int64_t{r} * a.qk_rope_head_dim,
-                  a.qk_rope_head_dim * sizeof(float));
-    }
+  if (spec_.layers[layer].mla.has_value()) {
+    MlaInput(layer, weights.mla, batch, rows);
+  } else {
+    GqaInput(layer, weights.gqa, batch, rows);
   }
-  AbsorbQuery(layer, weights, batch, rows);
 }
 
-void ModelRunner::AbsorbQuery(int layer, const AttentionWeights& weights, const StepBatch& batch,
-                              const Rows& rows) {
-  const MlaSpec& a = *spec_.layers[layer].mla;
-  Scratch& scratch = scratch_[rows.thread];
-  const float* query = scratch.input.data();
-  int64_t query_stride = weights.input.view.n;
-  if (a.q_lora_rank > 0) {
-    {
-      const Timer timer(this, kNorm, rows.thread);
-      kernels_.rms_norm({.x = query,
-                         .x_stride = query_stride,
-                         .weight = weights.query_norm.data(),
-                         .y = scratch.input.data(),
-                         .y_stride = query_stride,
-                         .row_count = rows.count,
-                         .columns = a.q_lora_rank,
-                         .eps = static_cast<float>(a.latent_norm_eps)});
-    }
-    const Timer timer(this, kProjections, rows.thread);
-    kernels_.matmul({.x = query,
-                     .x_stride = query_stride,
-                     .w = weights.query_up.view,
-                     .y = scratch.query.data(),
-                     .y_stride = QueryWidth(a),
-                     .m = rows.count});
-    query = scratch.query.data();
-    query_stride = QueryWidth(a);
+void ModelRunner::AttentionOutput(int layer, const LayerWeights& weights, const StepBatch& batch,
+                                  const Rows& rows) {
+  if (spec_.layers[layer].mla.has_value()) {
+    MlaOutput(layer, weights.mla, batch, rows);
+  } else {
+    GqaOutput(layer, weights.gqa, batch, rows);
   }
-  const int head_width = a.qk_nope_head_dim + a.qk_rope_head_dim;
-  const int absorbed_stride = a.heads * CacheWidth(a);
-  float* absorbed = absorbed_.data() + int64_t{rows.first} * absorbed_stride;
-  {
-    const Timer timer(this, kProjections, rows.thread);
-    for (int head = 0; head < a.heads; ++head) {
-      kernels_.matmul({.x = query + head * head_width,
-                       .x_stride = query_stride,
-                       .w = weights.key_absorb[head].view,
-                       .y = absorbed + head * CacheWidth(a),
-                       .y_stride = absorbed_stride,
-                       .m = rows.count});
-    }
-  }
-  const Timer timer(this, kRope, rows.thread);
-  kernels_.rope({.table = rope_tables_[rope_table_of_layer_[layer]].data(),
-                 .dim = a.rope.dim,
-                 .interleaved = a.rope.interleaved,
-                 .positions = &batch.positions[rows.first],
-                 .row_count = rows.count,
-                 .heads = a.heads,
-                 .x = query + a.qk_nope_head_dim,
-                 .x_stride = query_stride,
-                 .x_head_stride = head_width,
-                 .y = absorbed + a.kv_lora_rank,
-                 .y_stride = absorbed_stride,
-                 .y_head_stride = CacheWidth(a)});
-}
-
-void ModelRunner::AttentionOutput(int layer, const AttentionWeights& weights,
-                                  const StepBatch& batch, const Rows& rows) {
-  const MlaSpec& a = *spec_.layers[layer].mla;
-  Scratch& scratch = scratch_[rows.thread];
-  const int absorbed_stride = a.heads * CacheWidth(a);
-  const int attention_stride = a.heads * a.kv_lora_rank;
-  {
-    const Timer timer(this, kAttention, rows.thread);
-    kernels_.mla_decode({.q = absorbed_.data() + int64_t{rows.first} * absorbed_stride,
-                         .q_stride = absorbed_stride,
-                         .cache = Cache(layer),
-                         .block_tables = &batch.block_tables[rows.first],
-                         .contexts = &batch.contexts[rows.first],
-                         .row_count = rows.count,
-                         .heads = a.heads,
-                         .latent = a.kv_lora_rank,
-                         .scale = static_cast<float>(a.softmax_scale),
-                         .out = scratch.attention.data(),
-                         .out_stride = attention_stride});
-  }
-  const Timer timer(this, kProjections, rows.thread);
-  const float* values = scratch.attention.data();
-  int values_stride = attention_stride;
-  if (!weights.value_up.empty()) {
-    values_stride = a.heads * a.v_head_dim;
-    for (int head = 0; head < a.heads; ++head) {
-      kernels_.matmul({.x = scratch.attention.data() + head * a.kv_lora_rank,
-                       .x_stride = attention_stride,
-                       .w = weights.value_up[head].view,
-                       .y = scratch.values.data() + head * a.v_head_dim,
-                       .y_stride = values_stride,
-                       .m = rows.count});
-    }
-    values = scratch.values.data();
-  }
-  kernels_.matmul({.x = values,
-                   .x_stride = values_stride,
-                   .w = weights.output.view,
-                   .y = Residual(rows),
-                   .y_stride = spec_.hidden,
-                   .m = rows.count,
-                   .accumulate = true});
 }
 
 void ModelRunner::MlpOrRouter(int layer, const LayerWeights& weights, const Rows& rows) {
@@ -396,14 +200,7 @@ void ModelRunner::MlpOrRouter(int layer, const LayerWeights& weights, const Rows
                                        : scratch_[rows.thread].normed.data();
   {
     const Timer timer(this, kNorm, rows.thread);
-    kernels_.rms_norm({.x = Residual(rows),
-                       .x_stride = spec_.hidden,
-                       .weight = weights.mlp_norm.data(),
-                       .y = normed,
-                       .y_stride = spec_.hidden,
-                       .row_count = rows.count,
-                       .columns = spec_.hidden,
-                       .eps = static_cast<float>(spec_.rms_norm_eps)});
+    Norm(Residual(rows), nullptr, weights.mlp_norm, rows.count, normed);
   }
   if (weights.mlp.gate_up.intermediate > 0) Mlp(weights.mlp, normed, rows);
   if (!spec.moe.has_value()) return;
@@ -413,7 +210,9 @@ void ModelRunner::MlpOrRouter(int layer, const LayerWeights& weights, const Rows
   kernels_.moe_router({.x = normed,
                        .x_stride = spec_.hidden,
                        .router = weights.moe.router.view,
-                       .bias = weights.moe.router_bias.data(),
+                       .gate = moe.gate == MoeGate::kSoftmax ? kernels::RouterGate::kSoftmax
+                                                             : kernels::RouterGate::kSigmoidBias,
+                       .bias = DataOrNull(weights.moe.router_bias),
                        .token_count = rows.count,
                        .active = moe.experts_per_token,
                        .groups = moe.expert_groups,
@@ -431,12 +230,15 @@ void ModelRunner::Mlp(const MlpWeights& weights, const float* x, const Rows& row
   kernels_.swiglu({.x = x,
                    .x_stride = spec_.hidden,
                    .w = weights.gate_up,
+                   .gate_bias = DataOrNull(weights.gate_bias),
+                   .up_bias = DataOrNull(weights.up_bias),
                    .y = scratch.hidden.data(),
                    .y_stride = width,
                    .m = rows.count});
   kernels_.matmul({.x = scratch.hidden.data(),
                    .x_stride = width,
                    .w = weights.down.view,
+                   .bias = DataOrNull(weights.down_bias),
                    .y = Residual(rows),
                    .y_stride = spec_.hidden,
                    .m = rows.count,
@@ -482,22 +284,14 @@ void ModelRunner::Combine(int layer, const Rows& rows) {
                         .y_stride = spec_.hidden});
 }
 
-void ModelRunner::Draw(const PackedModel& model, Draws* draws) {
+void ModelRunner::DrawFused(const PackedModel& model, FusedDraws* draws) {
   const int count = static_cast<int>(draws->rows.size());
   draws->tokens.resize(count);
   draws->logprobs.resize(count);
-  ForRows(count, [&](const Rows& block) {
+  ForRows(count, kRowBlock, [&](const Rows& block) {
     const Timer timer(this, kHead, block.thread);
     float* normed = scratch_[block.thread].normed.data();
-    kernels_.rms_norm({.x = residual_.data(),
-                       .x_stride = spec_.hidden,
-                       .rows = &draws->rows[block.first],
-                       .weight = model.final_norm.data(),
-                       .y = normed,
-                       .y_stride = spec_.hidden,
-                       .row_count = block.count,
-                       .columns = spec_.hidden,
-                       .eps = static_cast<float>(spec_.rms_norm_eps)});
+    Norm(residual_.data(), &draws->rows[block.first], model.final_norm, block.count, normed);
     double uniforms[kRowBlock];
     for (int i = 0; i < block.count; ++i) {
       const int draw = block.first + i;
@@ -514,6 +308,47 @@ void ModelRunner::Draw(const PackedModel& model, Draws* draws) {
   });
 }
 
+void ModelRunner::DrawFiltered(const PackedModel& model, std::vector<FilteredDraw>* draws) {
+  ForRows(static_cast<int>(draws->size()), kLogitRows, [&](const Rows& block) {
+    const Timer timer(this, kHead, block.thread);
+    Scratch& scratch = scratch_[block.thread];
+    if (scratch.logits.empty()) {
+      scratch.logits = kernels::AlignedBuffer<float>(int64_t{kLogitRows} * spec_.vocab);
+    }
+    int32_t rows[kLogitRows];
+    for (int r = 0; r < block.count; ++r) rows[r] = (*draws)[block.first + r].row;
+    Norm(residual_.data(), rows, model.final_norm, block.count, scratch.normed.data());
+    kernels_.matmul({.x = scratch.normed.data(),
+                     .x_stride = spec_.hidden,
+                     .w = model.head.view,
+                     .y = scratch.logits.data(),
+                     .y_stride = spec_.vocab,
+                     .m = block.count});
+    for (int r = 0; r < block.count; ++r) {
+      FilteredDraw& draw = (*draws)[block.first + r];
+      draw.drawn = scratch.sampler.Draw(
+          draw.rule,
+          {scratch.logits.data() + int64_t{r} * spec_.vocab, static_cast<size_t>(spec_.vocab)});
+    }
+  });
+}
+
+absl::Status ModelRunner::Logits(int count, float* logits) {
+  R1_CHECK(count <= shape_.rows_max);
+  ForRows(count, kRowBlock, [&](const Rows& block) {
+    const Timer timer(this, kHead, block.thread);
+    float* normed = scratch_[block.thread].normed.data();
+    Norm(Residual(block), nullptr, model_.final_norm, block.count, normed);
+    kernels_.matmul({.x = normed,
+                     .x_stride = spec_.hidden,
+                     .w = model_.head.view,
+                     .y = logits + int64_t{block.first} * spec_.vocab,
+                     .y_stride = spec_.vocab,
+                     .m = block.count});
+  });
+  return absl::OkStatus();
+}
+
 std::vector<OperatorTime> ModelRunner::operator_times() const {
   constexpr const char* kNames[kOperatorCount] = {"embed",     "norm", "projections", "rope",
                                                   "attention", "mlp",  "router",      "experts",
@@ -526,12 +361,13 @@ std::vector<OperatorTime> ModelRunner::operator_times() const {
 const RunnerKind& CpuRunnerKind() {
   static constexpr RunnerKind kKind = {
       .default_block_tokens = 16,
+      .has_logits = true,
       .check =
           [](const ModelSpec& spec, const EngineOptions& options) {
-            R1_RETURN_IF_ERROR(ModelRunner::CheckSpec(spec));
+            R1_RETURN_IF_ERROR(CheckSpec(spec));
             return kernels::ParseIsa(options.isa).status();
           },
-      .cache_bytes_per_token = ModelRunner::CacheBytesPerToken,
+      .cache_bytes_per_token = CacheBytesPerToken,
       .make = [](const ModelSpec& spec, const EngineOptions& options,
                  const RunnerShape& shape) -> absl::StatusOr<std::unique_ptr<Runner>> {
         R1_ASSIGN_OR_RETURN(const kernels::IsaName isa, kernels::ParseIsa(options.isa));

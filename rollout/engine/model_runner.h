@@ -1,6 +1,7 @@
 // The forward pass of one step on the CPU: a ragged batch of tokens, prompts and single continuing
 // tokens alike, through all layers, and the draws at the end. Interprets the ModelSpec; holds the
-// KV cache and all activations; knows nothing of requests.
+// KV cache and all activations; knows nothing of requests. The attention blocks are in
+// mla_attention.cc and gqa_attention.cc.
 //
 // A layer is at most three parallel stages, each a loop over blocks of rows that stay in the
 // processor's caches from operator to operator: attention input (after which the batch's keys are
@@ -19,6 +20,7 @@
 #include "kernels/thread_pool.h"
 #include "rollout/engine/block_manager.h"
 #include "rollout/engine/engine.h"
+#include "rollout/engine/filtered_sampler.h"
 #include "rollout/engine/runner.h"
 #include "rollout/engine/sampler.h"
 #include "rollout/engine/weight_store.h"
@@ -37,16 +39,12 @@ class ModelRunner : public Runner {
     bool profile;
   };
 
-  // `spec` outlives the runner. CheckSpec has accepted it.
+  // `spec` outlives the runner. CheckSpec (layer_sizes.h) has accepted it.
   ModelRunner(const ModelSpec& spec, const kernels::KernelTable& kernels, const Shape& shape);
-
-  // InvalidArgument: sizes that the kernels do not support.
-  [[nodiscard]] static absl::Status CheckSpec(const ModelSpec& spec);
-  // Bytes of the KV cache that one token takes, all layers together.
-  static int64_t CacheBytesPerToken(const ModelSpec& spec);
 
   absl::Status LoadWeights(const WeightsSnapshot& weights) override;
   absl::Status Run(StepBatch* batch) override;
+  absl::Status Logits(int count, float* logits) override;
   // Seconds that the owner thread spent in each operator; zeros unless Shape::profile.
   std::vector<OperatorTime> operator_times() const override;
 
@@ -64,17 +62,28 @@ class ModelRunner : public Runner {
     kHead,
     kOperatorCount
   };
-  class Timer;
+  // Adds the time of its life to an operator. Only the owner thread is measured.
+  class Timer {
+   public:
+    Timer(ModelRunner* runner, Operator operation, int thread);
+    ~Timer();
 
-  // Activations of a block of rows; one set a thread.
+   private:
+    double* seconds_;  // null when nothing is measured
+    double start_ = 0;
+  };
+
+  // Activations of a block of rows; one set a thread. Widths are those of LayerSizes.
   struct Scratch {
-    kernels::AlignedBuffer<float> normed;     // [kRowBlock, D]
-    kernels::AlignedBuffer<float> input;      // [kRowBlock, query or query_down | kv_down]
-    kernels::AlignedBuffer<float> query;      // [kRowBlock, H * (nope + R)]
-    kernels::AlignedBuffer<float> key;        // [kRowBlock, R]
-    kernels::AlignedBuffer<float> attention;  // [kRowBlock, H * L]
-    kernels::AlignedBuffer<float> values;     // [kRowBlock, H * v]
-    kernels::AlignedBuffer<float> hidden;     // [kRowBlock, widest MLP]
+    kernels::AlignedBuffer<float> normed;  // [kRowBlock, D]
+    kernels::AlignedBuffer<float> input;   // [kRowBlock, …], and so on
+    kernels::AlignedBuffer<float> query;
+    kernels::AlignedBuffer<float> key;
+    kernels::AlignedBuffer<float> attention;
+    kernels::AlignedBuffer<float> values;
+    kernels::AlignedBuffer<float> hidden;  // of an MLP
+    kernels::AlignedBuffer<float> logits;  // [kLogitRows, V], of filtered draws; made when needed
+    FilteredSampler sampler;
   };
   // Rows [first, first + count) of the batch, count <= kRowBlock.
   struct Rows {
@@ -83,24 +92,40 @@ class ModelRunner : public Runner {
     int thread;
   };
 
+  // Calls body for all rows, at most `block` of them at a time.
   template <class Body>
-  void ForRows(int count, const Body& body);
+  void ForRows(int count, int block, const Body& body);
 
   void CopyBlocks(const std::vector<BlockCopy>& copies);
   void Embed(const PackedModel& model, const StepBatch& batch, const Rows& rows);
-  void AttentionInput(int layer, const AttentionWeights& weights, const StepBatch& batch,
+  // Input: until the batch's keys are in the KV cache. Output: attention, added to the residual.
+  void AttentionInput(int layer, const LayerWeights& weights, const StepBatch& batch,
                       const Rows& rows);
-  void AbsorbQuery(int layer, const AttentionWeights& weights, const StepBatch& batch,
-                   const Rows& rows);
-  void AttentionOutput(int layer, const AttentionWeights& weights, const StepBatch& batch,
+  void AttentionOutput(int layer, const LayerWeights& weights, const StepBatch& batch,
                        const Rows& rows);
+  void MlaInput(int layer, const MlaWeights& weights, const StepBatch& batch, const Rows& rows);
+  void MlaAbsorbQuery(int layer, const MlaWeights& weights, const StepBatch& batch,
+                      const Rows& rows);
+  void MlaOutput(int layer, const MlaWeights& weights, const StepBatch& batch, const Rows& rows);
+  void GqaInput(int layer, const GqaWeights& weights, const StepBatch& batch, const Rows& rows);
+  void GqaNormHeads(const GqaSpec& spec, const GqaWeights& weights, const Rows& rows);
+  void GqaOutput(int layer, const GqaWeights& weights, const StepBatch& batch, const Rows& rows);
   void MlpOrRouter(int layer, const LayerWeights& weights, const Rows& rows);
   void Mlp(const MlpWeights& weights, const float* x, const Rows& rows);
   void RoutedExperts(int layer, const MoeWeights& weights, int row_count);
   void Combine(int layer, const Rows& rows);
-  void Draw(const PackedModel& model, Draws* draws);
+  void DrawFused(const PackedModel& model, FusedDraws* draws);
+  void DrawFiltered(const PackedModel& model, std::vector<FilteredDraw>* draws);
+  // RMSNorm over D of `count` rows of x, or of those that `index` names.
+  void Norm(const float* x, const int32_t* index, const std::vector<float>& weight, int count,
+            float* y);
 
-  kernels::LatentCache Cache(int layer);
+  kernels::PagedCache Cache(int layer);
+  // The place of a token of the batch in a layer's cache.
+  float* CacheRow(const kernels::PagedCache& cache, const StepBatch& batch, int row) const;
+  const float* RopeTable(int layer) const {
+    return rope_tables_[rope_table_of_layer_[layer]].data();
+  }
   float* Residual(const Rows& rows) {
     return residual_.data() + int64_t{rows.first} * spec_.hidden;
   }
@@ -117,7 +142,7 @@ class ModelRunner : public Runner {
   std::vector<int> rope_table_of_layer_;
   // Of the whole batch, [rows_max, …].
   kernels::AlignedBuffer<float> residual_;       // D
-  kernels::AlignedBuffer<float> absorbed_;       // H * (L + R)
+  kernels::AlignedBuffer<float> queries_;        // as attention reads them
   kernels::AlignedBuffer<float> moe_input_;      // D
   kernels::AlignedBuffer<float> moe_weights_;    // A
   kernels::AlignedBuffer<int32_t> moe_experts_;  // A

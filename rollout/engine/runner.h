@@ -38,8 +38,12 @@ class Runner {
 
   // InvalidArgument when the snapshot does not fit the spec; the old weights stay.
   [[nodiscard]] virtual absl::Status LoadWeights(const WeightsSnapshot& weights) = 0;
-  // Fills draws.tokens and draws.logprobs. An error means that the device failed.
+  // Fills the results of the draws, filtered ones only where RunnerKind::has_logits. An error means
+  // that the device failed.
   [[nodiscard]] virtual absl::Status Run(StepBatch* batch) = 0;
+  // Logits [count, V] of the rows [0, count) of the last Run; InvalidArgument unless
+  // RunnerKind::has_logits.
+  [[nodiscard]] virtual absl::Status Logits(int count, float* logits) = 0;
   // Empty numbers unless EngineOptions::profile.
   virtual std::vector<OperatorTime> operator_times() const = 0;
 };
@@ -55,6 +59,7 @@ struct RunnerShape {
 // What the engine must know of a device before there is a runner.
 struct RunnerKind {
   int default_block_tokens;
+  bool has_logits;
   // InvalidArgument: sizes that the kernels do not support, or options that the device cannot have.
   absl::Status (*check)(const ModelSpec& spec, const EngineOptions& options);
   // Of the KV cache, all layers together.

@@ -13,6 +13,7 @@ GeneratedSample MoveOut(const Sequence& sequence, Sample* sample) {
           .sample_index = sample->sample_index,
           .token_ids = std::move(sample->token_ids),
           .logprobs = std::move(sample->logprobs),
+          .raw_logprobs = std::move(sample->raw_logprobs),
           .stopped = sample->stopped};
 }
 

@@ -14,8 +14,9 @@ namespace r1::rollout {
 struct Sample {
   uint32_t sample_index;
   Rng rng;
-  std::vector<int32_t> token_ids;  // the response so far
-  std::vector<float> logprobs;
+  std::vector<int32_t> token_ids = {};  // the response so far
+  std::vector<float> logprobs = {};
+  std::vector<float> raw_logprobs = {};
   bool finished = false;
   bool stopped = false;
 };

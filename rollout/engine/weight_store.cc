@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "rollout/engine/layer_sizes.h"
+
 namespace r1::rollout {
 namespace {
 
@@ -75,11 +77,21 @@ class Packer {
 
   LayerWeights Layer(const LayerSpec& layer) const {
     LayerWeights packed;
-    packed.attention = Attention(*layer.mla);
+    packed.attention_norm = Vector(WeightRole::kAttentionNorm);
+    if (layer.mla.has_value()) {
+      packed.mla = Mla(*layer.mla);
+    } else {
+      packed.gqa = Gqa(*layer.gqa);
+    }
     packed.mlp_norm = Vector(WeightRole::kMlpNorm);
     if (layer.dense.has_value()) {
       packed.mlp =
           PackMlp(Matrix(WeightRole::kGate), Matrix(WeightRole::kUp), Matrix(WeightRole::kDown));
+      if (layer.dense->bias) {
+        packed.mlp.gate_bias = Vector(WeightRole::kGateBias);
+        packed.mlp.up_bias = Vector(WeightRole::kUpBias);
+        packed.mlp.down_bias = Vector(WeightRole::kDownBias);
+      }
       return packed;
     }
     if (layer.moe->shared_intermediate > 0) {
@@ -87,7 +99,9 @@ class Packer {
                            Matrix(WeightRole::kSharedDown));
     }
     packed.moe.router = Pack(Matrix(WeightRole::kRouter));
-    packed.moe.router_bias = Vector(WeightRole::kRouterBias);
+    if (layer.moe->gate == MoeGate::kSigmoidBias) {
+      packed.moe.router_bias = Vector(WeightRole::kRouterBias);
+    }
     for (int e = 0; e < layer.moe->experts; ++e) {
       packed.moe.experts.push_back(PackMlp(Matrix(WeightRole::kExpertGate, e),
                                            Matrix(WeightRole::kExpertUp, e),
@@ -98,9 +112,54 @@ class Packer {
     return packed;
   }
 
-  AttentionWeights Attention(const MlaSpec& a) const {
-    AttentionWeights packed;
-    packed.norm = Vector(WeightRole::kAttentionNorm);
+  GqaWeights Gqa(const GqaSpec& a) const {
+    GqaWeights packed;
+    packed.input =
+        Pack(QueriesKeysValues(a, WeightRole::kQuery, WeightRole::kKey, WeightRole::kValue).data(),
+             (a.heads + 2 * a.kv_heads) * a.head_dim, spec_.hidden);
+    if (a.qkv_bias) {
+      packed.input_bias = QueriesKeysValues(a, WeightRole::kQueryBias, WeightRole::kKeyBias,
+                                            WeightRole::kValueBias);
+    }
+    if (a.qk_norm) {
+      packed.query_head_norm = Vector(WeightRole::kQueryHeadNorm);
+      packed.key_head_norm = Vector(WeightRole::kKeyHeadNorm);
+    }
+    packed.output = Pack(Matrix(WeightRole::kOutput));
+    if (a.output_bias) packed.output_bias = Vector(WeightRole::kOutputBias);
+    return packed;
+  }
+
+  // Rows of queries, then for each key head those of its keys and values. A bias is one column.
+  std::vector<float> QueriesKeysValues(const GqaSpec& a, WeightRole query, WeightRole key,
+                                       WeightRole value) const {
+    std::vector<float> rows = Vector(query);
+    const Plain keys = Matrix(key);
+    const Plain values = Matrix(value);
+    const int64_t head_floats = int64_t{a.head_dim} * keys.columns;
+    for (int head = 0; head < a.kv_heads; ++head) {
+      for (const float* data : {keys.data, values.data}) {
+        rows.insert(rows.end(), data + head * head_floats, data + (head + 1) * head_floats);
+      }
+    }
+    return rows;
+  }
+
+  // Zeros where a projection without a bias stands beside one with.
+  std::vector<float> MlaInputBias(const MlaSpec& a) const {
+    std::vector<float> bias = a.q_lora_rank > 0 ? Vector(WeightRole::kQueryDownBias)
+                                                : std::vector<float>(QueryWidth(a), 0.0f);
+    const std::vector<float> kv_down = Vector(WeightRole::kKvDownBias);
+    bias.insert(bias.end(), kv_down.begin(), kv_down.end());
+    return bias;
+  }
+
+  MlaWeights Mla(const MlaSpec& a) const {
+    MlaWeights packed;
+    if (a.projection_bias) {
+      packed.input_bias = MlaInputBias(a);
+      packed.output_bias = Vector(WeightRole::kOutputBias);
+    }
     const Plain kv_down = Matrix(WeightRole::kKvDown);
     if (a.q_lora_rank > 0) {
       packed.input = PackStacked(Matrix(WeightRole::kQueryDown), kv_down);

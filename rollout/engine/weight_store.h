@@ -6,7 +6,7 @@
 // directly; and W_O Σ p (W_UV c) = (W_O W_UV) Σ p c. W_O W_UV is multiplied out in float64 when
 // that saves work for a token (L * D <= v * (L + D)), which it does in small models.
 //
-// Shape letters: D model, H heads, L latent channels, R rotary channels.
+// Shape letters: D model, H heads, K channels of a head, L latent channels, R rotary channels.
 #pragma once
 
 #include <cstdint>
@@ -26,26 +26,40 @@ struct OwnedMatrix {
   kernels::PackedMatrix view;
 };
 
+// Biases are empty where the model has none.
 struct MlpWeights {
   kernels::AlignedBuffer<float> gate_up_floats;
   kernels::PackedGateUp gate_up;
+  std::vector<float> gate_bias;
+  std::vector<float> up_bias;
   OwnedMatrix down;
+  std::vector<float> down_bias;
 };
 
-struct AttentionWeights {
-  std::vector<float> norm;              // [D]
-  OwnedMatrix input;                    // D -> [query or query_down | kv_down]
+struct MlaWeights {
+  OwnedMatrix input;  // D -> [query or query_down | kv_down]
+  std::vector<float> input_bias;
   std::vector<float> query_norm;        // only with query compression
   OwnedMatrix query_up;                 // only with query compression
   std::vector<float> latent_norm;       // [L]
   std::vector<OwnedMatrix> key_absorb;  // [H], each nope -> L
   std::vector<OwnedMatrix> value_up;    // [H], each L -> v; empty when it is part of `output`
   OwnedMatrix output;                   // H * v -> D, or H * L -> D
+  std::vector<float> output_bias;
+};
+
+struct GqaWeights {
+  OwnedMatrix input;  // D -> [queries | for each key head: key, value]
+  std::vector<float> input_bias;
+  std::vector<float> query_head_norm;  // [K], or empty
+  std::vector<float> key_head_norm;    // likewise
+  OwnedMatrix output;                  // H * K -> D
+  std::vector<float> output_bias;
 };
 
 struct MoeWeights {
   OwnedMatrix router;
-  std::vector<float> router_bias;
+  std::vector<float> router_bias;  // empty under a softmax gate
   std::vector<MlpWeights> experts;
   // Views of `experts` side by side, as kernels/moe_experts.h wants them.
   std::vector<kernels::PackedGateUp> gate_up;
@@ -53,7 +67,9 @@ struct MoeWeights {
 };
 
 struct LayerWeights {
-  AttentionWeights attention;
+  std::vector<float> attention_norm;  // [D]
+  MlaWeights mla;                     // one of the two is empty
+  GqaWeights gqa;
   std::vector<float> mlp_norm;  // [D]
   MlpWeights mlp;               // the dense MLP, or the shared experts; empty when there is neither
   MoeWeights moe;               // empty in a dense layer
@@ -66,6 +82,11 @@ struct PackedModel {
   std::vector<float> final_norm;
   OwnedMatrix head;
 };
+
+// For optional operands of kernels.
+inline const float* DataOrNull(const std::vector<float>& values) {
+  return values.empty() ? nullptr : values.data();
+}
 
 // InvalidArgument when the snapshot does not fit the spec (CheckWeights).
 [[nodiscard]] absl::StatusOr<PackedModel> PackModel(const ModelSpec& spec,

@@ -116,6 +116,21 @@ def undisturbed(r1, folder, name, workers):
     return final_weights_digest(folder / name)
 
 
+def only_worker_stopped_for_good(r1, folder, name, after_seconds):
+    """The run must replace a worker that lives but never answers again."""
+    run = Run(r1, folder / name, 1)
+    while not (pids := child_pids(run.process.pid, "worker")):
+        assert not run.ended(), f"no worker was started, see {folder / name}.log"
+        time.sleep(0.001)
+    time.sleep(after_seconds)
+    os.kill(pids[0], signal.SIGSTOP)
+    code = run.wait()
+    assert code == 0, f"{name} ended with {code}, see {folder / name}.log"
+    assert b"killing it" in pathlib.Path(f"{folder / name}.log").read_bytes(), \
+        "the worker was stopped too late to matter: a test of nothing"
+    return final_weights_digest(folder / name)
+
+
 def run_schedule(r1, folder, number, typical_seconds):
     """Returns (digest, the faults that came before the run's end)."""
     rng = random.Random(number)
@@ -167,6 +182,11 @@ def main():
         began = time.monotonic()
         digest = undisturbed(r1, folder, name, workers)
         typical_seconds = min(typical_seconds, time.monotonic() - began)
+        assert digest == reference, f"{name}: {digest[:16]} differs, see {folder}"
+        print(f"{name}: same weights", flush=True)
+    for name, after_seconds in (("stopped_at_work", typical_seconds / 2),
+                                ("stopped_at_birth", 0)):
+        digest = only_worker_stopped_for_good(r1, folder, name, after_seconds)
         assert digest == reference, f"{name}: {digest[:16]} differs, see {folder}"
         print(f"{name}: same weights", flush=True)
 

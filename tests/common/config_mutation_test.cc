@@ -28,7 +28,9 @@ using google::protobuf::FieldDescriptor;
 constexpr char kBase[] =
     "[[stage]]\nname = \"base\"\nkind = \"pretrain\"\n"
     "[[stage]]\nname = \"cold\"\nkind = \"sft\"\n"
-    "[[stage]]\nname = \"rl\"\nkind = \"grpo\"\n[[stage.reward]]\nname = \"format\"\n";
+    "[[stage]]\nname = \"rl\"\nkind = \"grpo\"\n[[stage.reward]]\nname = \"format\"\n"
+    "[[stage.reward]]\nname = \"repetition\"\n[[stage.reward]]\nname = \"length\"\n"
+    "[[stage.reward]]\nname = \"judge\"\nplugin.python = \"judge.py:score\"\n";
 
 // A line `key = value` of that config.
 struct KeyLine {

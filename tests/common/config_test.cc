@@ -311,6 +311,18 @@ TEST(ConfigProblemTest, NamesAndRequiredFields) {
       {absl::StrCat(kShort, kShort),
        "c.toml:5:8: stage.s.name: expected a name of its own, found that of the [[stage]] at "
        "c.toml:1:1"},
+      {absl::StrCat(kShortGrpo,
+                    "[[stage.reward]]\nname = \"overlong\"\nformat.partial_credit = "
+                    "true\n"),
+       "c.toml:8:1: stage.s.reward.overlong.format: expected no format settings in the reward "
+       "\"overlong\", found a section; move them to the reward \"format\""},
+      {absl::StrCat(kShortGrpo,
+                    "[[stage.reward]]\nname = \"overlong\"\n"
+                    "overlong.max_completion_len = 100\n"
+                    "overlong.soft_punish_cach = 20\n"),
+       "c.toml:9:10: stage.s.reward.overlong.overlong.soft_punish_cach: expected a key of "
+       "stage.s.reward.overlong.overlong, found unknown \"soft_punish_cach\"; did you mean "
+       "\"soft_punish_cache\"?"},
       {absl::StrCat(kShortGrpo, "[[stage.reward]]\nname = \"r\"\n"),
        "c.toml:7:8: stage.s.reward.r.name: expected a name of its own, found that of the "
        "[[stage.s.reward]] at c.toml:4:1"},
@@ -394,6 +406,19 @@ TEST(ConfigProblemTest, Contradictions) {
        "c.toml:1:1: stage.rl: expected at least one [[stage.reward]] in a grpo stage, found none"},
       {absl::StrCat(kShortGrpo, "weight = 0\n"),
        "c.toml:4:9: stage.s.reward: expected a reward with a weight other than 0, found none"},
+      {absl::StrCat(kShortGrpo,
+                    "[[stage.reward]]\nname = \"overlong\"\n"
+                    "overlong.max_completion_len = 100\n"),
+       "c.toml:8:1: stage.s.reward.overlong.overlong.soft_punish_cache: expected at most "
+       "max_completion_len = 100, found 4096"},
+      {absl::StrCat(kShortGrpo, "[[stage.reward]]\nname = \"j\"\nplugin.attempts = 3\n"),
+       "c.toml:8:1: stage.s.reward.j.plugin: expected one of python, command, library and address, "
+       "found 0 of them"},
+      {absl::StrCat(kShortGrpo,
+                    "[[stage.reward]]\nname = \"j\"\nplugin.python = \"a.py:f\"\n"
+                    "plugin.config_json = \"[1]\"\n"),
+       "c.toml:9:8: stage.s.reward.j.plugin.config_json: expected a JSON object, found an array of "
+       "1 elements"},
       {absl::StrCat(kShort, "[[stage.reward]]\nname = \"r\"\n"),
        "c.toml:4:9: stage.s.reward: expected rewards in stages of kind \"grpo\" only, found 1 in "
        "one of kind \"sft\""},
@@ -605,9 +630,10 @@ TEST(ConfigTextTest, OrderAndNumberOfNamedElementsAreFields) {
   EXPECT_THAT(ChangedFields(config, swapped, false), ElementsAre("stage"));
   v1::Config fewer = config;
   fewer.mutable_stage(2)->mutable_reward()->RemoveLast();
-  EXPECT_THAT(ChangedFields(config, fewer, false),
-              ElementsAre("stage.rl.reward", "stage.rl.reward.format.name",
-                          "stage.rl.reward.format.weight"));
+  EXPECT_THAT(
+      ChangedFields(config, fewer, false),
+      ElementsAre("stage.rl.reward", "stage.rl.reward.format.name", "stage.rl.reward.format.weight",
+                  "stage.rl.reward.format.format.partial_credit"));
   EXPECT_NE(ConfigDigest(config), ConfigDigest(swapped));
   EXPECT_NE(ConfigDigest(config), ConfigDigest(fewer));
 }

@@ -162,6 +162,51 @@ TEST_F(ModelFolderTest, HalfPrecisionIsWidenedExactly) {
               testing::ElementsAre(1.f, -2.f, 0x1p-133f, 0x1.fep127f));
 }
 
+TEST_F(ModelFolderTest, BlockScaledWeightsAreMultipliedByTheirScales) {
+  // lm_head [32, 32] in blocks of 12 x 20: a grid of 3 x 2 with ragged edges.
+  OwnedTensor& head = tensors_.back();
+  const OwnedTensor plain = head;
+  ASSERT_EQ(head.name, "lm_head.weight");
+  head.dtype = DType::kF8E4M3;
+  head.bytes.assign(32 * 32, 0);
+  std::vector<float> expected(32 * 32);
+  const std::vector<float> scales = {1, -2, 0.5, 3, 1e-3f, 7};
+  for (size_t i = 0; i < expected.size(); ++i) {
+    head.bytes[i] = static_cast<char>(i % 120);
+    expected[i] =
+        F8E4M3ToFloat(static_cast<uint8_t>(i % 120)) * scales[i / 32 / 12 * 2 + i % 32 / 20];
+  }
+  const auto config = [](const std::string& quantization) {
+    return "{\"quantization_config\":" + quantization + "}";
+  };
+  WriteSingle();
+  EXPECT_THAT(ErrorMessage(), HasSubstr("\"lm_head.weight\": expected its scales in tensor "
+                                        "lm_head.weight_scale_inv, found no such tensor"));
+  tensors_.push_back({"lm_head.weight_scale_inv", DType::kF32, {3, 2}, FloatBytes(scales)});
+  WriteSingle();
+  EXPECT_THAT(ErrorMessage(), HasSubstr("config.json has no quantization_config"));
+  WriteText("config.json", config("{\"quant_method\":\"gptq\"}"));
+  EXPECT_THAT(ErrorMessage(), HasSubstr("quant_method: expected \"fp8\", the only one supported, "
+                                        "found \"gptq\""));
+  WriteText("config.json", config("{\"quant_method\":\"fp8\",\"weight_block_size\":[0,1]}"));
+  EXPECT_THAT(ErrorMessage(), HasSubstr("weight_block_size: expected two sizes"));
+  WriteText("config.json", config("{\"quant_method\":\"fp8\",\"weight_block_size\":[12,12]}"));
+  EXPECT_THAT(ErrorMessage(), HasSubstr("lm_head.weight_scale_inv: expected shape [3, 3] for a "
+                                        "weight of [32, 32] in blocks of 12 x 12, found [3, 2]"));
+  WriteText("config.json", config("{\"quant_method\":\"fp8\",\"weight_block_size\":[12,20]}"));
+  const auto snapshot = ReadModelFolder(folder_, spec_);
+  ASSERT_TRUE(snapshot.ok()) << snapshot.status();
+  const auto values = snapshot->tensors.back().f32();
+  EXPECT_EQ(std::vector<float>(values.begin(), values.end()), expected);
+
+  tensors_[tensors_.size() - 2].bytes[40] = 0x7F;
+  WriteSingle();
+  EXPECT_THAT(ErrorMessage(), HasSubstr("lm_head.weight: expected finite values, found NaN at"));
+  tensors_[tensors_.size() - 2] = plain;  // scales of a weight that is none of F8_E4M3
+  WriteSingle();
+  EXPECT_THAT(ErrorMessage(), HasSubstr("\"lm_head.weight_scale_inv\" of shape [3, 2] is not"));
+}
+
 TEST_F(ModelFolderTest, MultiTokenPredictionLayersAreSkipped) {
   const auto add = [this](const std::string& name) {
     tensors_.push_back({name, DType::kF32, {1}, FloatBytes({1})});
@@ -171,7 +216,7 @@ TEST_F(ModelFolderTest, MultiTokenPredictionLayersAreSkipped) {
   WriteSingle();
   EXPECT_THAT(
       ErrorMessage(),
-      HasSubstr("tensor \"model.layers.2.embed_tokens.weight\" of shape [1] is not a weight"));
+      HasSubstr("tensor \"model.layers.2.enorm.weight\" of shape [1] is not a weight"));
   spec_.mtp_layers = 1;  // announced by config.json
   EXPECT_TRUE(ReadModelFolder(folder_, spec_).ok());
   spec_.mtp_layers = 0;
@@ -205,7 +250,7 @@ TEST_F(ModelFolderTest, MissingExtraAndMisshapenTensorsAreNamedWithTheirFile) {
   tensors_.back().dtype = DType::kI32;
   WriteSingle();
   EXPECT_THAT(ErrorMessage(),
-              HasSubstr("lm_head.weight: expected dtype F32, BF16 or F16, found I32"));
+              HasSubstr("\"lm_head.weight\": expected dtype F32, BF16, F16 or F8_E4M3, found I32"));
 }
 
 TEST_F(ModelFolderTest, ValuesThatAreNotFiniteAreNamed) {
@@ -282,19 +327,6 @@ TEST_F(ModelFolderTest, TheDigestSeesEveryPart) {
   other = good;
   other.tensors[4].bytes = bytes;
   EXPECT_NE(other.Digest(), good.Digest());
-}
-
-TEST(DTypeTest, NamesAndSizesAreThoseOfTheFormat) {
-  const std::pair<const char*, int64_t> kExpected[] = {
-      {"F32", 4}, {"BF16", 2}, {"F16", 2}, {"F8_E4M3", 1}, {"I32", 4}, {"I64", 8}, {"U8", 1}};
-  for (const auto& [name, bytes] : kExpected) {
-    const auto dtype = ParseDType(name);
-    ASSERT_TRUE(dtype.ok());
-    EXPECT_EQ(DTypeName(*dtype), name);
-    EXPECT_EQ(DTypeBytes(*dtype), bytes);
-  }
-  EXPECT_THAT(std::string(ParseDType("f32").status().message()),
-              HasSubstr("expected one of F32, BF16"));
 }
 
 }  // namespace

@@ -72,10 +72,13 @@ TEST(PresetTest, MoeTinyIsSmallAndUnknownNamesAreRefused) {
   const ModelSpec tiny = *ParseModelSpec(*PresetConfigJson("moe_tiny", 32, 1, 2));
   EXPECT_LT(tiny.parameters(), 25000);
   EXPECT_EQ(tiny.layers.size(), 2u);
+  EXPECT_EQ(MustParse(json::parse(*PresetConfigJson("qwen_tiny", 32, 1, 2))).parameters(), 76352);
+  EXPECT_EQ(MustParse(json::parse(*PresetConfigJson("llama_tiny", 32, 1, 2))).parameters(), 78144);
   const absl::Status status = PresetConfigJson("moe_mimi", 32, 1, 2).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr("expected one of moe_mini, moe_tiny, found \"moe_mimi\"; did you mean"));
+              HasSubstr("expected one of moe_mini, moe_tiny, qwen_tiny, llama_tiny, found "
+                        "\"moe_mimi\"; did you mean"));
 }
 
 TEST(DeepseekV3Test, WeightsComeInForwardOrderUnderTheirHuggingFaceNames) {
@@ -218,7 +221,7 @@ TEST(DeepseekV3Test, TheRealModelHasItsPublishedSize) {
   EXPECT_EQ(spec.layers[3].moe->expert_groups_kept, 4);
 }
 
-// What is not supported yet is refused by name, never approximated.
+// What asks for other mathematics is refused by name, never approximated.
 TEST(DeepseekV3Test, UnsupportedFeaturesAreRefusedByName) {
   const struct {
     const char* key;
@@ -226,23 +229,38 @@ TEST(DeepseekV3Test, UnsupportedFeaturesAreRefusedByName) {
     const char* message;
   } kCases[] = {
       {"rope_scaling",
-       {{"type", "yarn"}, {"factor", 40}},
-       "rope_scaling: type: expected \"default\""},
-      {"rope_scaling", {{"rope_type", "yarn"}}, "rope_scaling: rope_type: expected \"default\""},
-      {"rope_parameters", {{"rope_type", "yarn"}}, "rope_parameters: rope_type"},
+       {{"type", "longrope"}, {"factor", 40}},
+       "rope_scaling: type: expected \"default\", \"linear\", \"yarn\" or \"llama3\""},
+      {"rope_scaling", {{"rope_type", "dynamic"}}, "rope_scaling: rope_type: expected \"default\""},
+      {"rope_scaling",
+       {{"rope_type", "yarn"}, {"type", "linear"}},
+       "type: expected the value of rope_type, \"yarn\", found \"linear\""},
+      {"rope_scaling",
+       {{"type", "yarn"}, {"factor", 4}, {"mrope_section", {1}}},
+       "rope_scaling: mrope_section: expected no such key"},
+      {"rope_scaling",
+       {{"type", "default"}, {"partial_rotary_factor", 0.5}},
+       "rope_scaling: partial_rotary_factor: expected 1"},
+      {"rope_scaling", {{"type", "yarn"}}, "factor: expected a number above 0, found no such key"},
+      {"rope_scaling", {{"type", "linear"}, {"factor", 1e9}}, "factor: expected a number in 1e-06"},
+      {"rope_scaling",
+       {{"type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 1}},
+       "high_freq_factor: expected more than low_freq_factor, found 1"},
+      {"rope_theta", 0.5, "rope_theta: expected a number in 1..1e+30, found 0.5"},
       {"rope_parameters",
        {{"rope_theta", 7.0}},
        "rope_theta: expected the rope_theta outside of it"},
       {"rope_parameters", 3, "rope_parameters: expected an object or null, found 3"},
-      {"quantization_config",
-       {{"quant_method", "fp8"}},
-       "quantization_config: expected no such key"},
-      {"attention_bias", true, "attention_bias: expected false"},
+      {"quantization_config", {{"quant_method", "awq"}}, "quant_method"},
       {"scoring_func", "softmax", "scoring_func: expected \"sigmoid\""},
       {"topk_method", "greedy", "topk_method: expected \"noaux_tc\""},
       {"hidden_act", "gelu", "hidden_act: expected \"silu\""},
-      {"moe_layer_freq", 2, "moe_layer_freq: expected 1"},
+      {"index_topk", 2048, "index_topk: expected no such key"},
+      {"logit_scale", 2.0, "logit_scale: expected no such key or 1"},
+      {"num_local_experts", 4, "num_local_experts: expected the value of n_routed_experts, 8"},
       {"num_key_value_heads", 2, "num_key_value_heads: expected num_attention_heads, 4, found 2"},
+      {"eos_token_id", "x", "eos_token_id: expected a token id or a list"},
+      {"eos_token_id", {1, 2.5}, "eos_token_id: expected a token id or a list"},
       {"architectures", {"LlamaForCausalLM", "x"}, "architectures: expected [\"DeepseekV3"},
   };
   for (const auto& c : kCases) {
@@ -280,7 +298,9 @@ TEST(DeepseekV3Test, WrongValuesNameKeyExpectationAndFinding) {
       {"vocab_size", json::array({1}),
        "vocab_size: expected an integer in 1..16777216, found an array"},
       {"model_type", "deepseek_v4",
-       "model_type: expected one of deepseek_v3, found \"deepseek_v4\""},
+       "model_type: expected one of deepseek_v2, deepseek_v3, llama, qwen2, qwen3, qwen3_moe, "
+       "found "
+       "\"deepseek_v4\""},
       {"model_type", 3, "model_type: expected a string, found 3"},
   };
   for (const auto& c : kCases) {

@@ -2,8 +2,10 @@
 """What a person at the terminal meets: help, errors and their exit codes, signals, resume, status."""
 
 import json
+import pathlib
 import shutil
 import signal
+import struct
 import sys
 import time
 import urllib.error
@@ -11,7 +13,8 @@ import urllib.request
 
 import r1_process
 
-COMMANDS = ["run", "learner", "worker", "eval", "score", "tokenize", "status", "version"]
+COMMANDS = ["run", "learner", "worker", "eval", "score", "tokenize", "logits",
+            "status", "version"]
 CHAOS = "tests/chaos/chaos.toml"
 
 
@@ -43,6 +46,11 @@ def check_usage_errors(r1, folder):
         (["tokenize", "--input", "in"], "--tokenizer"),
         (["tokenize", "--tokenizer", str(folder), "--input", "in", "--output", "out"],
          "tokenizer.json"),
+        (["logits", "--model", str(folder), "--input", "in", "--output", "out"], "config.json"),
+        (["logits", "--model", "m", "--input", "in", "--output", "out", "--engine", "x"],
+         "expected rollout or learner, found x"),
+        (["logits", "--model", "m", "--input", "in", "--output", "out", "--grad-norms", "g"],
+         "add --engine learner"),
         (["version", "--x"], "unknown flag"),
     ]
     for arguments, text in cases:
@@ -110,6 +118,72 @@ def check_tokenize(r1, folder):
     assert [row.get("decoded") for row in found] == ["a", None, None, "b"], found
     assert [row.get("line") for row in found] == [None, 3, 4, None], found
     assert "text: expected a string, found 3" in found[1]["error"], found
+
+
+def read_tensors(path):
+    """The fp32 tensors of a safetensors file, flat, with their shapes."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    tensors = {}
+    for name, entry in json.loads(data[8:8 + length]).items():
+        if name != "__metadata__" and entry["dtype"] == "F32":
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            values = struct.unpack(f"<{(end - begin) // 4}f", data[begin:end])
+            tensors[name] = (entry["shape"], values)
+    return tensors
+
+
+def difference(a, b):
+    return max(abs(x - y) for x, y in zip(a, b))
+
+
+def check_logits(r1, folder):
+    """Both engines on a golden checkpoint, which says what transformers computes."""
+    model = pathlib.Path("tests/golden/models/qwen3_moe_normed")
+    golden = read_tensors(model / "expected.safetensors")
+    raw = (model / "expected.safetensors").read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    begin, end = json.loads(raw[8:8 + length])["ids"]["data_offsets"]
+    ids = list(struct.unpack(f"<{(end - begin) // 4}i", raw[8 + length + begin:8 + length + end]))
+    source, target, norms = folder / "ids.jsonl", folder / "out.safetensors", folder / "norms.json"
+    source.write_text(json.dumps({"ids": ids}) + "\n" + json.dumps({"ids": [3]}) + "\n")
+    arguments = ["logits", "--model", str(model), "--input", str(source), "--output", str(target)]
+    for more in ([], ["--engine", "learner", "--grad-norms", str(norms)]):
+        result = r1_process.call(r1, arguments + more)
+        assert result.returncode == 0, result
+        tensors = read_tensors(target)
+        assert tensors["logits.0"][0] == golden["logits"][0], tensors["logits.0"][0]
+        assert tensors["logprobs.0"][0] == golden["logprobs"][0]
+        scale = max(map(abs, golden["logits"][1]))
+        assert difference(tensors["logits.0"][1], golden["logits"][1]) < 1e-4 * scale, more
+        assert difference(tensors["logprobs.0"][1], golden["logprobs"][1]) < 1e-5, more
+        assert tensors["logits.1"][0] == [1, 64] and tensors["logprobs.1"][0] == [0]
+    found = json.loads(norms.read_text())
+    expected = {name[len("grad_norm."):]: values[0] for name, (_, values) in golden.items()
+                if name.startswith("grad_norm.")}
+    assert found.keys() == expected.keys()
+    for name, norm in found.items():
+        assert abs(norm - expected[name]) <= 1e-4 * expected[name] + 1e-7, (name, norm)
+
+    source.write_text('{"ids": [64]}\n{"ids": []}\n{"ids": [1, 2]}\n')
+    result = r1_process.call(r1, arguments + ["--dtype", "bf16"])
+    assert result.returncode == 3, result
+    assert "ids[0]: expected a token id below 64" in result.stderr, result.stderr
+    assert f"{source}:2: ids: expected a list of token ids" in result.stderr, result.stderr
+    assert read_tensors(target).keys() == {"logits.2", "logprobs.2"}
+
+
+def check_dense_presets(r1, folder):
+    """Dense models go through pretrain, sft and grpo too."""
+    for preset in ("qwen_tiny", "llama_tiny"):
+        run_dir = folder / preset
+        overrides = [f"model.preset={preset}", "stage.rl.grpo.steps=3",
+                     "stage.rl.grpo.policy_lag_max=0"]
+        result = r1_process.call(r1, r1_process.arguments_of(CHAOS, run_dir, overrides))
+        assert result.returncode == 0, result
+        gap = "mismatch/logprob_abs_mean"  # between engine and learner
+        gaps = [row[gap] for row in r1_process.metrics_rows(run_dir) if gap in row]
+        assert len(gaps) == 3 and max(gaps) < 1e-5, gaps
 
 
 def wait_for_step(run_dir, stage, process):
@@ -257,6 +331,8 @@ def main():
     check_dry_run(r1, folder)
     check_score(r1, folder)
     check_tokenize(r1, folder)
+    check_logits(r1, folder)
+    check_dense_presets(r1, folder)
     check_signals_and_resume(r1, folder)
     check_second_start(r1, folder)
     check_damaged_checkpoint(r1, folder)

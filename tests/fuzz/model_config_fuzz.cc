@@ -1,6 +1,7 @@
 // config.json of a model: an error that can be printed, or a spec whose weights are named once,
-// found again, of positive and bounded size. Input: the file's text.
+// found again, of positive and bounded size, and whose angles are numbers. Input: the file's text.
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -27,7 +28,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   for (const r1::LayerSpec& layer : spec->layers) {
     R1_CHECK(layer.dense.has_value() != layer.moe.has_value());
-    R1_CHECK(layer.mla->softmax_scale > 0);
+    R1_CHECK(layer.mla.has_value() != layer.gqa.has_value());
+    const double scale = layer.mla ? layer.mla->softmax_scale : layer.gqa->softmax_scale;
+    R1_CHECK(std::isfinite(scale));
+    R1_CHECK(scale > 0);
+    R1_CHECK(std::isfinite(layer.rope().magnitude));
+    R1_CHECK(layer.rope().inverse_frequencies.size() * 2 == static_cast<size_t>(layer.rope().dim));
+  }
+  for (const float frequency : spec->layers[0].rope().inverse_frequencies) {
+    R1_CHECK(std::isfinite(frequency));
   }
   return 0;
 }

@@ -95,6 +95,22 @@ class RolloutPoolTest : public testing::Test {
   StopSignal stop_;
 };
 
+TEST_F(RolloutPoolTest, ARewardThatFailedForGoodStopsTheRunAndItsGroupIsNotTaken) {
+  v1::Group group = GoodGroup();
+  v1::RewardPart& part = *group.mutable_samples(0)->add_parts();
+  part.set_name("judge");
+  part.set_reason("reward_error");
+  part.set_error("reward plugin judge, after 2 attempts: no reply within 1 s");
+  part.set_stops_run(true);
+  group.mutable_samples(0)->set_masked(true);
+  const absl::StatusOr<v1::GroupAck> ack = pool_.AcceptGroup(group);
+  ASSERT_TRUE(ack.ok()) << ack.status();
+  EXPECT_EQ(ack->outcome(), v1::GroupAck::OUTCOME_REFUSED);
+  const absl::Status status = pool_.AwaitTrainStep(1, stop_).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kAborted);
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("no reply within 1 s"));
+}
+
 TEST_F(RolloutPoolTest, MalformedGroupsAreInvalidWithTheFieldsPath) {
   struct Case {
     std::function<void(v1::Group&)> damage;
@@ -221,7 +237,7 @@ TEST_F(RolloutPoolTest, AnotherProtocolVersionIsRefusedNamingBoth) {
   v1::JoinRequest request = JoinRequest();
   request.set_protocol_version(static_cast<v1::ProtocolVersion>(9));
   EXPECT_THAT(std::string(pool_.Join(request).status().message()),
-              HasSubstr("it speaks protocol version 9, this learner speaks 1"));
+              HasSubstr("it speaks protocol version 9, this learner speaks 2"));
 }
 
 TEST_F(RolloutPoolTest, OffersThatCannotWorkAreRefusedAsAWhole) {

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -106,6 +107,9 @@ class ToyEngine : public Engine {
     std::erase_if(running_, [](const Running& r) { return r.done == r.tokens.size(); });
     return finished;
   }
+  absl::StatusOr<std::vector<float>> Logits(const std::vector<int32_t>&, int) override {
+    return absl::UnimplementedError("the toy engine has no logits");
+  }
   void Cancel(uint64_t request_id) override {
     std::erase_if(running_, [&](const Running& r) { return r.request_id == request_id; });
   }
@@ -138,6 +142,10 @@ class ToyTokenizer : public Tokenizer {
     std::vector<int32_t> ids;
     for (const char c : text) ids.push_back(1 + (c - 'a'));
     return ids;
+  }
+  absl::StatusOr<std::vector<int32_t>> EncodeWithContent(
+      absl::string_view text, std::span<const TextRange>) const override {
+    return Encode(text, true);
   }
   std::string Decode(const std::vector<int32_t>& ids, bool) const override {
     std::string text;
@@ -187,7 +195,7 @@ inline v1::StageSpec ToyStage(uint32_t stage_index) {
   for (const char* name : {"train", "held_out"}) {
     v1::RewardSet& set = *spec.add_reward_sets();
     set.set_name(name);
-    v1::RewardSpec& reward = *set.add_rewards();
+    v1::RewardConfig& reward = *set.add_rewards();
     reward.set_name("vowels");
     reward.set_weight(2);
   }
@@ -230,7 +238,7 @@ inline StageTools ToyTools(const v1::StageSpec& spec, double step_seconds) {
   Scorer::RewardSets sets;
   for (const v1::RewardSet& set : spec.reward_sets()) {
     std::vector<Scorer::WeightedReward>& rewards = sets[set.name()];
-    for (const v1::RewardSpec& reward : set.rewards()) {
+    for (const v1::RewardConfig& reward : set.rewards()) {
       rewards.push_back({.name = reward.name(),
                          .weight = reward.weight(),
                          .reward = std::make_unique<ToyReward>()});

@@ -66,6 +66,36 @@ TEST(MatmulTest, AccumulateAddsOnceAtTheEnd) {
   }
 }
 
+TEST(MatmulTest, ABiasIsAddedOnceBeforeWhatIsThere) {
+  Rng rng = TestRng(8);
+  for (const int n : {1, 16, 41, 48, 100}) {
+    const std::vector<float> x = RandomFloats(rng, 11 * 24);
+    const std::vector<float> before = RandomFloats(rng, 11 * n);
+    const std::vector<float> bias = RandomFloats(rng, n);
+    const TestMatrix w(rng, n, 24, 1.0);
+    for (const KernelTable* kernels : AllKernels()) {
+      const std::vector<float> product = Multiply(*kernels, x, 11, w);
+      for (const bool accumulate : {false, true}) {
+        std::vector<float> y = before;
+        kernels->matmul({.x = x.data(),
+                         .x_stride = 24,
+                         .w = w.view(),
+                         .bias = bias.data(),
+                         .y = y.data(),
+                         .y_stride = n,
+                         .m = 11,
+                         .accumulate = accumulate});
+        std::vector<float> expected = product;
+        for (size_t i = 0; i < y.size(); ++i) {
+          expected[i] += bias[i % n];
+          if (accumulate) expected[i] = before[i] + expected[i];
+        }
+        EXPECT_TRUE(SameBits(y, expected)) << IsaText(kernels->isa) << " n " << n;
+      }
+    }
+  }
+}
+
 TEST(MatmulTest, RowIndexGathersAndStridesLeaveGapsAlone) {
   Rng rng = TestRng(3);
   const int k = 20;
@@ -153,6 +183,41 @@ TEST(SwigluTest, AgreesWithFloat64) {
               << IsaText(kernels->isa);
         }
       }
+    }
+  }
+}
+
+TEST(SwigluTest, BiasesAreAddedToBothProducts) {
+  constexpr int kRows = 9;
+  for (const int n : {1, 16, 31, 56}) {
+    Rng rng = TestRng(9);
+    const int k = 20;
+    const std::vector<float> x = RandomFloats(rng, kRows * k);
+    const TestGateUp w(rng, n, k, 0.3);
+    const std::vector<float> gate_bias = RandomFloats(rng, n);
+    const std::vector<float> up_bias = RandomFloats(rng, n);
+    std::vector<float> first;
+    for (const KernelTable* kernels : AllKernels()) {
+      std::vector<float> y(kRows * n);
+      kernels->swiglu({.x = x.data(),
+                       .x_stride = k,
+                       .w = w.view(),
+                       .gate_bias = gate_bias.data(),
+                       .up_bias = up_bias.data(),
+                       .y = y.data(),
+                       .y_stride = n,
+                       .m = kRows});
+      for (int m = 0; m < kRows; ++m) {
+        for (int i = 0; i < n; ++i) {
+          const double gate = Dot(&x[m * k], &w.gate.plain[i * k], k) + gate_bias[i];
+          const double up = Dot(&x[m * k], &w.up.plain[i * k], k) + up_bias[i];
+          ASSERT_NEAR(y[m * n + i], NaiveSilu(gate) * up,
+                      2e-6 * (1 + std::abs(gate)) * (1 + std::abs(up)))
+              << IsaText(kernels->isa);
+        }
+      }
+      if (first.empty()) first = y;
+      EXPECT_TRUE(kernels->isa == IsaName::kReference || SameBits(y, first));
     }
   }
 }

@@ -14,14 +14,16 @@ struct Routing {
 constexpr Routing kRoutings[] = {{8, 2, 1, 1}, {8, 3, 4, 2},   {32, 4, 8, 3},
                                  {5, 5, 1, 1}, {20, 1, 20, 7}, {256, 8, 8, 4}};
 
-// The published procedure, on float64 choices: ids in ascending order.
-std::vector<int32_t> NaiveChoice(std::vector<double> choice, const Routing& routing) {
+// The published procedures, on float64 choices: ids in ascending order.
+std::vector<int32_t> NaiveChoice(const std::vector<double>& choice, const Routing& routing,
+                                 RouterGate gate) {
   const int size = routing.experts / routing.groups;
   std::vector<std::pair<double, int>> groups;
   for (int g = 0; g < routing.groups; ++g) {
     std::vector<double> members(choice.begin() + g * size, choice.begin() + (g + 1) * size);
     std::sort(members.rbegin(), members.rend());
-    groups.emplace_back(-(members[0] + (size > 1 ? members[1] : 0)), g);
+    const bool two = gate == RouterGate::kSigmoidBias && size > 1;
+    groups.emplace_back(-(members[0] + (two ? members[1] : 0)), g);
   }
   std::sort(groups.begin(), groups.end());
   std::set<int> kept;
@@ -37,6 +39,18 @@ std::vector<int32_t> NaiveChoice(std::vector<double> choice, const Routing& rout
   return ids;
 }
 
+// Scores of a token's logits.
+std::vector<double> NaiveScores(std::vector<double> logits, RouterGate gate) {
+  double sum = 0;
+  for (double& logit : logits) {
+    logit = gate == RouterGate::kSoftmax ? std::exp(logit) : 1 / (1 + std::exp(-logit));
+    sum += logit;
+  }
+  if (gate == RouterGate::kSigmoidBias) return logits;
+  for (double& score : logits) score /= sum;
+  return logits;
+}
+
 MoeRouterArgs RouterArgs(const Routing& routing, const float* bias) {
   MoeRouterArgs args;
   args.router.n = routing.experts;
@@ -48,49 +62,81 @@ MoeRouterArgs RouterArgs(const Routing& routing, const float* bias) {
   return args;
 }
 
-// Weights: sigmoid of a logit that is within 32 * 2^-24 * Σ|x w|, about 1e-5, times at most 2.5.
-TEST(MoeRouterTest, AgreesWithFloat64) {
-  constexpr int kTokens = 40;
-  constexpr int kHidden = 32;
-  for (const Routing& routing : kRoutings) {
-    Rng rng = TestRng(1);
-    const std::vector<float> x = RandomFloats(rng, kTokens * kHidden);
-    const TestMatrix router(rng, routing.experts, kHidden, 0.3);
-    const std::vector<float> bias =
-        RandomFloats(rng, routing.experts, 0.5);  // some choices become negative
-    std::vector<float> first_weights;
-    for (const KernelTable* kernels : AllKernels()) {
-      std::vector<int32_t> experts(kTokens * routing.active);
-      std::vector<float> weights(kTokens * routing.active);
-      MoeRouterArgs args = RouterArgs(routing, bias.data());
-      args.x = x.data();
-      args.x_stride = kHidden;
-      args.router = router.view();
-      args.token_count = kTokens;
-      args.experts = experts.data();
-      args.weights = weights.data();
-      kernels->moe_router(args);
-      for (int t = 0; t < kTokens; ++t) {
-        std::vector<double> scores;
-        std::vector<double> choices;
-        for (int e = 0; e < routing.experts; ++e) {
-          scores.push_back(
-              1 / (1 + std::exp(-Dot(&x[t * kHidden], &router.plain[e * kHidden], kHidden))));
-          choices.push_back(scores[e] + bias[e]);
-        }
-        const std::vector<int32_t> expected = NaiveChoice(choices, routing);
-        double sum = 0;
-        for (const int32_t e : expected) sum += scores[e];
-        for (int a = 0; a < routing.active; ++a) {
-          ASSERT_EQ(experts[t * routing.active + a], expected[a])
-              << IsaText(kernels->isa) << " token " << t;
-          ASSERT_NEAR(weights[t * routing.active + a], 2.5 * scores[expected[a]] / sum, 1e-5);
-        }
+constexpr int kRoutedTokens = 40;
+constexpr int kRoutedHidden = 32;
+
+// Checks one routing of random tokens under a gate. Weights: a score of a logit that is within
+// 32 * 2^-24 * Σ|x w|, about 1e-5, times at most 2.5.
+void ExpectRoutesAsFloat64(const Routing& routing, RouterGate gate, bool normalize) {
+  Rng rng = TestRng(1);
+  const std::vector<float> x = RandomFloats(rng, kRoutedTokens * kRoutedHidden);
+  const TestMatrix router(rng, routing.experts, kRoutedHidden, 0.3);
+  const std::vector<float> bias =
+      RandomFloats(rng, routing.experts, 0.5);  // some choices become negative
+  std::vector<float> first_weights;
+  for (const KernelTable* kernels : AllKernels()) {
+    std::vector<int32_t> experts(kRoutedTokens * routing.active);
+    std::vector<float> weights(kRoutedTokens * routing.active);
+    MoeRouterArgs args =
+        RouterArgs(routing, gate == RouterGate::kSigmoidBias ? bias.data() : nullptr);
+    args.gate = gate;
+    args.normalize = normalize;
+    args.x = x.data();
+    args.x_stride = kRoutedHidden;
+    args.router = router.view();
+    args.token_count = kRoutedTokens;
+    args.experts = experts.data();
+    args.weights = weights.data();
+    kernels->moe_router(args);
+    for (int t = 0; t < kRoutedTokens; ++t) {
+      std::vector<double> logits;
+      for (int e = 0; e < routing.experts; ++e) {
+        logits.push_back(
+            Dot(&x[t * kRoutedHidden], &router.plain[e * kRoutedHidden], kRoutedHidden));
       }
-      if (first_weights.empty()) first_weights = weights;
-      EXPECT_TRUE(kernels->isa == IsaName::kReference || SameBits(weights, first_weights));
+      const std::vector<double> scores = NaiveScores(logits, gate);
+      std::vector<double> choices = scores;
+      for (int e = 0; args.bias != nullptr && e < routing.experts; ++e) choices[e] += bias[e];
+      const std::vector<int32_t> expected = NaiveChoice(choices, routing, gate);
+      double sum = 0;
+      for (const int32_t e : expected) sum += scores[e];
+      for (int a = 0; a < routing.active; ++a) {
+        ASSERT_EQ(experts[t * routing.active + a], expected[a])
+            << IsaText(kernels->isa) << " token " << t;
+        ASSERT_NEAR(weights[t * routing.active + a],
+                    2.5 * scores[expected[a]] / (normalize ? sum : 1), 1e-5);
+      }
+    }
+    if (first_weights.empty()) first_weights = weights;
+    EXPECT_TRUE(kernels->isa == IsaName::kReference || SameBits(weights, first_weights));
+  }
+}
+
+TEST(MoeRouterTest, SigmoidGateAgreesWithFloat64) {
+  for (const Routing& routing : kRoutings) {
+    for (const bool normalize : {true, false}) {
+      ExpectRoutesAsFloat64(routing, RouterGate::kSigmoidBias, normalize);
     }
   }
+}
+
+TEST(MoeRouterTest, SoftmaxGateAgreesWithFloat64) {
+  for (const Routing& routing : kRoutings) {
+    for (const bool normalize : {true, false}) {
+      ExpectRoutesAsFloat64(routing, RouterGate::kSoftmax, normalize);
+    }
+  }
+}
+
+TEST(MoeRouterTest, UnderSoftmaxTheBestChoiceOfAGroupCounts) {
+  const std::vector<float> scores = {0.3f, 0.3f, 0.4f, 0.0f};  // the sums would keep group 0
+  MoeRouterArgs args = RouterArgs({4, 1, 2, 1}, nullptr);
+  args.gate = RouterGate::kSoftmax;
+  int32_t expert = -1;
+  float weight = 0;
+  ChooseExperts(args, scores.data(), &expert, &weight);
+  EXPECT_EQ(expert, 2);
+  EXPECT_FLOAT_EQ(weight, 2.5f);
 }
 
 TEST(MoeRouterTest, TiesGoToTheLowestId) {

@@ -71,6 +71,8 @@ def test_header(browser):
         check(f"header shows {wanted!r}", wanted in text)
     check("title", re.match(r"rl 212 · reward 0\.\d+ · r1_mini-s1", browser.js("document.title")),
           browser.js("document.title"))
+    shown = browser.js("document.getElementById('eval-more').textContent")
+    check("the accuracy is of the set that was evaluated last", shown.startswith("chain"), shown)
 
 
 def test_curves(browser, demo):

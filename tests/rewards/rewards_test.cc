@@ -46,15 +46,20 @@ TEST(FormatTest, OnlyTheWholeFormScores) {
       {"a</think><answer>b</answer>", "0 no_think_open"},
       {"<think>a<answer>b</answer>", "0 no_think_close"},
       {"<think>a", "0 no_think_close"},
-      {"<think>a < b</think><answer>b</answer>", "0 no_think_close"},
+      {"<think>a < b</think><answer>b</answer>", "1 match"},
+      {"<think>a</thin</think><answer><b></answer>", "1 match"},
+      {"<think>a</think> \t\r\n<answer>b</answer>\n\n", "1 match"},
       {"<think><think>a</think><answer>b</answer>", "0 no_think_close"},
       {"<think>a</think>b", "0 no_answer_open"},
-      {"<think>a</think>\n<answer>b</answer>", "0 no_answer_open"},
+      {"<think>a</think>\n<answer>b</answer>", "1 match"},
+      {"<think>a</think>\u00a0<answer>b</answer>", "0 no_answer_open"},
+      {"<think>a</think>so <answer>b</answer>", "0 no_answer_open"},
       {"<think>a</think></think><answer>b</answer>", "0 no_answer_open"},
       {"<think>a</think><answer>b", "0 no_answer_close"},
       {"<think>a</think><answer>b</answe", "0 no_answer_close"},
       {"<think>a</think><answer><answer>b</answer>", "0 no_answer_close"},
-      {"<think>a</think><answer>b</answer>\n", "0 text_after_answer"},
+      {"<think>a</think><answer>b<think></answer>", "0 no_answer_close"},
+      {"<think>a</think><answer>b</answer>.", "0 text_after_answer"},
       {"<think>a</think><answer>b</answer><answer>b</answer>", "0 text_after_answer"},
   };
   for (const auto& [response, expected] : kCases)
@@ -74,6 +79,33 @@ TEST(FormatTest, APrefilledThinkIsNotRepeated) {
   EXPECT_EQ(score("a</think><answer>b</answer>"), "1 match");
   EXPECT_EQ(score("</think><answer>b</answer>"), "1 match");
   EXPECT_EQ(score("<think>a</think><answer>b</answer>"), "0 no_think_close");
+}
+
+TEST(FormatTest, PartialCreditCountsTheTagsThatOccurOnce) {
+  v1::RewardConfig config;
+  config.set_name("format");
+  config.mutable_format()->set_partial_credit(true);
+  const auto reward = *MakeReward(config);
+  const auto score = [&reward](const std::string& response, bool think_prefilled = false,
+                               bool finished = true) {
+    RewardInput input;
+    input.response = response;
+    input.think_prefilled = think_prefilled;
+    input.finished = finished;
+    return reward->ScoreSample(input).value;
+  };
+  EXPECT_EQ(score("<think>a</think><answer>b</answer>"), 1);
+  EXPECT_EQ(score("17"), 0);
+  EXPECT_EQ(score("<think>a"), 0.25);
+  EXPECT_EQ(score("<think>a</think>17"), 0.5);
+  EXPECT_EQ(score("<think>a</think><answer>17"), 0.75);
+  EXPECT_EQ(score("<think>a</think><answer>17</answer>."), 0.75);  // the form is missed
+  EXPECT_EQ(score("</answer><answer></think><think>"), 0.75);
+  EXPECT_EQ(score("<think><think>a</think><answer>b</answer>"), 0.75);
+  EXPECT_EQ(score("<think>a</think><answer>b</answer><answer>b</answer>"), 0.5);
+  EXPECT_EQ(score("a", true), 0.25);
+  EXPECT_EQ(score("<think>a</think><answer>b</answer>", true), 0.75);
+  EXPECT_EQ(score("<think>a</think><answer>17", false, false), 0);
 }
 
 TEST(ExactMatchTest, TheAnswerMustBeTheGoldOne) {
@@ -205,9 +237,8 @@ TEST(MakeRewardTest, AnUnknownNameGetsTheNearestAndAllKnown) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(
       std::string(status.message()),
-      HasSubstr(
-          "expected one of coin_flip, exact_match, format, math, textbook, found \"exactmatch\"; "
-          "did you mean \"exact_match\"?"));
+      HasSubstr("length, math, multiple_choice, overlong, repetition, tag_count, textbook, found "
+                "\"exactmatch\"; did you mean \"exact_match\"?"));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <numbers>
 
 #include "absl/strings/str_cat.h"
@@ -81,6 +82,80 @@ ModelSpec RandomSpec(uint64_t seed) {
   return MakeSpec(s);
 }
 
+ModelSpec RandomFamilySpec(const std::string& family, uint64_t seed) {
+  Rng rng(seed, 0, RngPurpose::kTest, 4, 0);
+  const auto pick = [&](std::initializer_list<int> choices) {
+    return choices.begin()[rng.NextBelow(choices.size())];
+  };
+  const int kv_heads = pick({1, 2, 3});
+  const int heads = kv_heads * pick({1, 2, 5});
+  nlohmann::json config = {{"model_type", family},
+                           {"vocab_size", 32},
+                           {"bos_token_id", 1},
+                           {"eos_token_id", 2},
+                           {"hidden_size", pick({20, 32, 48})},
+                           {"num_hidden_layers", pick({1, 2, 3})},
+                           {"intermediate_size", pick({24, 50})},
+                           {"num_attention_heads", heads},
+                           {"num_key_value_heads", kv_heads},
+                           {"head_dim", pick({4, 10, 16, 20})},
+                           {"hidden_act", "silu"},
+                           {"max_position_embeddings", 600},
+                           {"rms_norm_eps", 1e-6},
+                           {"rope_theta", 1000.0},
+                           {"tie_word_embeddings", pick({0, 1}) == 1}};
+  if (family != "qwen2") config["attention_bias"] = pick({0, 1}) == 1;
+  if (family == "llama") {
+    config["mlp_bias"] = pick({0, 1}) == 1;
+    if (pick({0, 1}) == 1) {
+      config["rope_scaling"] = {{"rope_type", "llama3"},
+                                {"factor", 8.0},
+                                {"low_freq_factor", 1.0},
+                                {"high_freq_factor", 4.0},
+                                {"original_max_position_embeddings", 64}};
+    }
+  }
+  const int groups = pick({1, 2, 4});
+  const int experts = groups * pick({2, 4});
+  if (family == "qwen3_moe") {
+    config.update({{"num_experts", experts},
+                   {"num_experts_per_tok", pick({1, 2})},
+                   {"moe_intermediate_size", pick({8, 20})},
+                   {"norm_topk_prob", pick({0, 1}) == 1},
+                   {"decoder_sparse_step", pick({1, 2})}});
+  }
+  if (family == "deepseek_v2") {
+    config.erase("head_dim");
+    config.update({{"num_key_value_heads", heads},
+                   {"q_lora_rank", pick({0, 1}) == 1 ? nlohmann::json(12) : nlohmann::json()},
+                   {"kv_lora_rank", pick({7, 32})},
+                   {"qk_nope_head_dim", pick({4, 10})},
+                   {"qk_rope_head_dim", pick({2, 8})},
+                   {"v_head_dim", pick({4, 20})},
+                   {"first_k_dense_replace", pick({0, 1})},
+                   {"n_routed_experts", experts},
+                   {"num_experts_per_tok", pick({1, 2})},
+                   {"n_shared_experts", pick({0, 2})},
+                   {"moe_intermediate_size", pick({8, 20})},
+                   {"topk_method", groups == 1 ? "greedy" : "group_limited_greedy"},
+                   {"n_group", groups},
+                   {"topk_group", 1 + pick({0, groups - 1})},
+                   {"routed_scaling_factor", pick({1, 2}) * 1.25}});
+    if (pick({0, 1}) == 1) {
+      config["rope_scaling"] = {{"type", "yarn"},
+                                {"factor", 4.0},
+                                {"beta_fast", 32},
+                                {"beta_slow", 1},
+                                {"mscale", 0.7},
+                                {"mscale_all_dim", 0.9},
+                                {"original_max_position_embeddings", 128}};
+    }
+  }
+  absl::StatusOr<ModelSpec> spec = ParseModelSpec(config.dump());
+  EXPECT_TRUE(spec.ok()) << spec.status();
+  return *std::move(spec);
+}
+
 ModelSpec SmallSpec() {
   return MakeSpec({.hidden = 32,
                    .layers = 2,
@@ -115,10 +190,10 @@ WeightsSnapshot RandomWeights(const ModelSpec& spec, uint64_t seed, uint64_t pol
     float* const first = next;
     for (int64_t i = 0; i < weight.elements(); ++i) {
       const double normal = Normal(rng);
-      const double matrix = weight.init_std * normal;
-      *next++ = static_cast<float>(weight.is_norm()     ? 1 + 0.1 * normal
-                                   : weight.trainable() ? matrix
-                                                        : 0.1 * normal);
+      const bool is_bias = weight.init_std == 0;
+      *next++ = static_cast<float>(weight.is_norm() ? 1 + 0.1 * normal
+                                   : is_bias        ? 0.1 * normal
+                                                    : weight.init_std * normal);
     }
     weights.tensors.push_back({.name = weight.name,
                                .dtype = DType::kF32,

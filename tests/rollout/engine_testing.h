@@ -22,7 +22,14 @@ ModelSpec RandomSpec(uint64_t seed);
 // One fixed small architecture with two layers, dense and experts, and a vocabulary of 32.
 ModelSpec SmallSpec();
 
-// Random weights: matrices normal with the spec's init_std, norms around 1, router biases around 0.
+// The families other than DeepSeek-V3.
+inline constexpr const char* kOtherFamilies[] = {"deepseek_v2", "llama", "qwen2", "qwen3",
+                                                 "qwen3_moe"};
+// A small random architecture of one of them: heads shared or not, biases where the family may have
+// them, scaled rotations, dense and expert layers, tied embeddings.
+ModelSpec RandomFamilySpec(const std::string& family, uint64_t seed);
+
+// Random weights: matrices normal with the spec's init_std, norms around 1, biases around 0.
 WeightsSnapshot RandomWeights(const ModelSpec& spec, uint64_t seed, uint64_t policy_version = 1);
 
 // A prompt of random tokens for a group; the group's id also picks its random streams.

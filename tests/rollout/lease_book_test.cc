@@ -159,5 +159,29 @@ TEST_F(LeaseBookTest, GivingUpSendsFinishedSamplesOfIncompleteGroups) {
   EXPECT_EQ(group->samples(0).sample_index(), 1u);
 }
 
+TEST_F(LeaseBookTest, AGroupLeavesWithoutTheSamplesWhoseRewardFailed) {
+  book_.Add({MakeLease(1, 0, {0, 1, 2})}, 0);
+  const uint64_t request = book_.TakeQueued({0, 0}, 0)[0].request_id;
+  EXPECT_FALSE(book_.AddScored(request, MakeSample(2), 0));
+  EXPECT_FALSE(book_.AddFailed(request));
+  EXPECT_TRUE(book_.AddScored(request, MakeSample(0), 0));
+  const auto group = book_.NextUnsentOrNull("a", 0);
+  ASSERT_TRUE(group != nullptr);
+  ASSERT_EQ(group->samples_size(), 2);
+  EXPECT_EQ(group->samples(1).sample_index(), 2u);
+  EXPECT_TRUE(book_.Acknowledge(AckOf(*group)));
+  EXPECT_TRUE(book_.Held().empty());
+}
+
+TEST_F(LeaseBookTest, AGroupOfWhichNothingIsScoredIsHandedBack) {
+  book_.Add({MakeLease(1, 0, {0, 1})}, 0);
+  const uint64_t request = book_.TakeQueued({0, 0}, 0)[0].request_id;
+  EXPECT_FALSE(book_.AddFailed(request));
+  EXPECT_FALSE(book_.AddFailed(request));
+  EXPECT_TRUE(book_.Held().empty());
+  EXPECT_EQ(book_.running(), 0u);
+  EXPECT_EQ(book_.outgoing(), 0u);
+}
+
 }  // namespace
 }  // namespace r1::rollout

@@ -44,6 +44,16 @@ Vector LogSoftmax(Vector x) {
   return x;
 }
 
+Vector Attend(const Vector& query, const std::vector<Vector>& keys,
+              const std::vector<Vector>& values, double scale) {
+  Vector scores;
+  for (const Vector& key : keys) scores.push_back(Dot(query, key) * scale);
+  scores = LogSoftmax(scores);
+  Vector output(values[0].size(), 0.0);
+  for (size_t t = 0; t < scores.size(); ++t) AddTo(output, values[t], std::exp(scores[t]));
+  return output;
+}
+
 }  // namespace
 
 const TensorView& NaiveModel::Tensor(WeightRole role, int layer, int expert) const {
@@ -69,16 +79,57 @@ Vector NaiveModel::Norm(WeightRole role, int layer, const Vector& x, double eps)
   return y;
 }
 
+Vector NaiveModel::TimesPlus(WeightRole role, WeightRole bias, int layer, const Vector& x) const {
+  Vector y = Times(role, layer, x);
+  if (!spec_.FindWeight(bias, layer).ok()) return y;
+  const std::span<const float> values = Tensor(bias, layer).f32();
+  for (size_t i = 0; i < y.size(); ++i) y[i] += values[i];
+  return y;
+}
+
 Vector NaiveModel::Attention(int layer, const Vector& x, int position,
                              std::vector<Head>* heads) const {
+  return spec_.layers[layer].mla.has_value() ? LatentAttention(layer, x, position, heads)
+                                             : GroupedAttention(layer, x, position, heads);
+}
+
+Vector NaiveModel::GroupedAttention(int layer, const Vector& x, int position,
+                                    std::vector<Head>* heads) const {
+  const GqaSpec& a = *spec_.layers[layer].gqa;
+  const Vector queries = TimesPlus(WeightRole::kQuery, WeightRole::kQueryBias, layer, x);
+  const Vector keys = TimesPlus(WeightRole::kKey, WeightRole::kKeyBias, layer, x);
+  const Vector values = TimesPlus(WeightRole::kValue, WeightRole::kValueBias, layer, x);
+  const auto rotated_head = [&](const Vector& all, int head, WeightRole norm) {
+    Vector part = Slice(all, head * a.head_dim, a.head_dim);
+    if (a.qk_norm) part = Norm(norm, layer, part, a.qk_norm_eps);
+    return Rotate(a.rope, part, position);
+  };
+  heads->resize(a.kv_heads);
+  for (int h = 0; h < a.kv_heads; ++h) {
+    (*heads)[h].keys.push_back(rotated_head(keys, h, WeightRole::kKeyHeadNorm));
+    (*heads)[h].values.push_back(Slice(values, h * a.head_dim, a.head_dim));
+  }
+  Vector outputs;
+  for (int h = 0; h < a.heads; ++h) {
+    const Vector query = rotated_head(queries, h, WeightRole::kQueryHeadNorm);
+    const Head& head = (*heads)[h / (a.heads / a.kv_heads)];
+    const Vector output = Attend(query, head.keys, head.values, a.softmax_scale);
+    outputs.insert(outputs.end(), output.begin(), output.end());
+  }
+  return TimesPlus(WeightRole::kOutput, WeightRole::kOutputBias, layer, outputs);
+}
+
+Vector NaiveModel::LatentAttention(int layer, const Vector& x, int position,
+                                   std::vector<Head>* heads) const {
   const MlaSpec& a = *spec_.layers[layer].mla;
   Vector query_input = x;
   if (a.q_lora_rank > 0) {
-    query_input = Norm(WeightRole::kQueryNorm, layer, Times(WeightRole::kQueryDown, layer, x),
+    query_input = Norm(WeightRole::kQueryNorm, layer,
+                       TimesPlus(WeightRole::kQueryDown, WeightRole::kQueryDownBias, layer, x),
                        a.latent_norm_eps);
   }
   const Vector queries = Times(WeightRole::kQuery, layer, query_input);
-  const Vector down = Times(WeightRole::kKvDown, layer, x);
+  const Vector down = TimesPlus(WeightRole::kKvDown, WeightRole::kKvDownBias, layer, x);
   const Vector latent =
       Norm(WeightRole::kKvNorm, layer, Slice(down, 0, a.kv_lora_rank), a.latent_norm_eps);
   const Vector shared_key =
@@ -99,15 +150,18 @@ Vector NaiveModel::Attention(int layer, const Vector& x, int position,
     key.insert(key.end(), shared_key.begin(), shared_key.end());
     head.keys.push_back(key);
     head.values.push_back(Slice(up, h * up_width + a.qk_nope_head_dim, a.v_head_dim));
-
-    Vector scores;
-    for (const Vector& past : head.keys) scores.push_back(Dot(query, past) * a.softmax_scale);
-    scores = LogSoftmax(scores);
-    Vector output(a.v_head_dim, 0.0);
-    for (size_t t = 0; t < scores.size(); ++t) AddTo(output, head.values[t], std::exp(scores[t]));
+    const Vector output = Attend(query, head.keys, head.values, a.softmax_scale);
     outputs.insert(outputs.end(), output.begin(), output.end());
   }
-  return Times(WeightRole::kOutput, layer, outputs);
+  return TimesPlus(WeightRole::kOutput, WeightRole::kOutputBias, layer, outputs);
+}
+
+Vector NaiveModel::DenseMlp(int layer, const Vector& x) const {
+  Vector hidden = TimesPlus(WeightRole::kGate, WeightRole::kGateBias, layer, x);
+  const Vector ups = TimesPlus(WeightRole::kUp, WeightRole::kUpBias, layer, x);
+  for (size_t i = 0; i < hidden.size(); ++i)
+    hidden[i] = hidden[i] / (1 + std::exp(-hidden[i])) * ups[i];
+  return TimesPlus(WeightRole::kDown, WeightRole::kDownBias, layer, hidden);
 }
 
 Vector NaiveModel::SwiGlu(WeightRole gate, WeightRole up, WeightRole down, int layer,
@@ -121,10 +175,12 @@ Vector NaiveModel::SwiGlu(WeightRole gate, WeightRole up, WeightRole down, int l
 
 Vector NaiveModel::Moe(int layer, const Vector& x) const {
   const MoeSpec& moe = *spec_.layers[layer].moe;
+  const bool softmax = moe.gate == MoeGate::kSoftmax;
   Vector scores = Times(WeightRole::kRouter, layer, x);
-  for (double& score : scores) score = 1 / (1 + std::exp(-score));
+  if (softmax) scores = LogSoftmax(scores);
+  for (double& score : scores) score = softmax ? std::exp(score) : 1 / (1 + std::exp(-score));
   Vector choices = scores;
-  for (int e = 0; e < moe.experts; ++e)
+  for (int e = 0; !softmax && e < moe.experts; ++e)
     choices[e] += Tensor(WeightRole::kRouterBias, layer).f32()[e];
 
   const int group_size = moe.experts / moe.expert_groups;
@@ -132,7 +188,7 @@ Vector NaiveModel::Moe(int layer, const Vector& x) const {
   for (int g = 0; g < moe.expert_groups; ++g) {
     Vector members = Slice(choices, g * group_size, group_size);
     std::sort(members.rbegin(), members.rend());
-    group_scores.push_back(members[0] + (group_size > 1 ? members[1] : 0));
+    group_scores.push_back(members[0] + (!softmax && group_size > 1 ? members[1] : 0));
   }
   std::vector<int> groups(moe.expert_groups);
   std::iota(groups.begin(), groups.end(), 0);
@@ -176,9 +232,8 @@ std::vector<Vector> NaiveModel::Logprobs(const std::vector<int32_t>& ids,
       AddTo(x, Attention(layer, Norm(WeightRole::kAttentionNorm, layer, x, spec_.rms_norm_eps),
                          position, &caches[layer]));
       const Vector normed = Norm(WeightRole::kMlpNorm, layer, x, spec_.rms_norm_eps);
-      AddTo(x, spec_.layers[layer].dense.has_value()
-                   ? SwiGlu(WeightRole::kGate, WeightRole::kUp, WeightRole::kDown, layer, normed)
-                   : Moe(layer, normed));
+      AddTo(x,
+            spec_.layers[layer].dense.has_value() ? DenseMlp(layer, normed) : Moe(layer, normed));
     }
     const Vector normed = Norm(WeightRole::kFinalNorm, -1, x, spec_.rms_norm_eps);
     Vector logits =

@@ -31,7 +31,12 @@ class NaiveModel {
   // W x, with W the weight of a role in a layer.
   Vector Times(WeightRole role, int layer, const Vector& x, int expert = -1) const;
   Vector Norm(WeightRole role, int layer, const Vector& x, double eps) const;
+  // Likewise with a bias when the model has one.
+  Vector TimesPlus(WeightRole role, WeightRole bias, int layer, const Vector& x) const;
   Vector Attention(int layer, const Vector& x, int position, std::vector<Head>* heads) const;
+  Vector LatentAttention(int layer, const Vector& x, int position, std::vector<Head>* heads) const;
+  Vector GroupedAttention(int layer, const Vector& x, int position, std::vector<Head>* heads) const;
+  Vector DenseMlp(int layer, const Vector& x) const;
   Vector SwiGlu(WeightRole gate, WeightRole up, WeightRole down, int layer, const Vector& x,
                 int expert = -1) const;
   Vector Moe(int layer, const Vector& x) const;

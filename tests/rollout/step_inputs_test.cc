@@ -23,10 +23,10 @@ StepBatch DecodeBatch(const BlockTable& first, const BlockTable& second) {
   batch.positions = {70, 5};
   batch.contexts = {71, 6};
   batch.block_tables = {first.data(), second.data()};
-  batch.draws.rows = {0, 1};
-  batch.draws.temperatures = {1, 0.5f};
-  batch.draws.rngs = {Rng(1, 0, RngPurpose::kTest, 7, 0), Rng(1, 0, RngPurpose::kTest, 7, 1)};
-  batch.draws.positions = {3, 4};
+  batch.draws.fused.rows = {0, 1};
+  batch.draws.fused.temperatures = {1, 0.5f};
+  batch.draws.fused.rngs = {Rng(1, 0, RngPurpose::kTest, 7, 0), Rng(1, 0, RngPurpose::kTest, 7, 1)};
+  batch.draws.fused.positions = {3, 4};
   return batch;
 }
 
@@ -51,7 +51,7 @@ TEST(StepInputsTest, PaddingRepeatsTheFirstRowAndWritesNothing) {
   for (const int draw : {0, 1, 3}) {
     const int source = draw == 3 ? 0 : draw;
     EXPECT_EQ(inputs.rngs[draw].UniformAt(inputs.draw_positions[draw]),
-              batch.draws.rngs[source].UniformAt(batch.draws.positions[source]));
+              batch.draws.fused.rngs[source].UniformAt(batch.draws.fused.positions[source]));
   }
 }
 
@@ -59,10 +59,10 @@ TEST(StepInputsTest, OnlyOneTokenAndOneDrawASequenceIsADecodeStep) {
   const BlockTable first = {9, 4}, second = {2};
   EXPECT_TRUE(IsDecodeStep(DecodeBatch(first, second)));
   StepBatch two_draws_of_a_row = DecodeBatch(first, second);
-  two_draws_of_a_row.draws.rows = {1, 1};
+  two_draws_of_a_row.draws.fused.rows = {1, 1};
   EXPECT_FALSE(IsDecodeStep(two_draws_of_a_row));
   StepBatch no_draw = DecodeBatch(first, second);
-  no_draw.draws.rows = {0};
+  no_draw.draws.fused.rows = {0};
   EXPECT_FALSE(IsDecodeStep(no_draw));
   StepBatch one_sequence = DecodeBatch(first, second);
   one_sequence.block_tables[1] = first.data();

@@ -133,7 +133,7 @@ void Breakdown(const ModelSpec& spec, const PackedBatch& batch) {
   const at::Tensor q = leaf({T, q_width}), kv_down = leaf({T, down_width}),
                    kv = leaf({T, kv_width});
   Report("attention", layers, {q, kv_down, kv},
-         [&] { return Tensors{Attention(kernels, mla, rope, batch, q, kv_down, kv)}; });
+         [&] { return Tensors{LatentAttention(kernels, mla, rope, batch, q, kv_down, kv)}; });
   const at::Tensor values = leaf({T, v_width}), wo = leaf({D, v_width});
   Report("output", layers, {residual, values, wo},
          [&] { return Tensors{ProjectAdd(kernels, residual, values, wo)}; });

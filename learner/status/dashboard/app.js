@@ -2,7 +2,7 @@
 // samples and events when the status says that there are new ones. Survives a learner that goes
 // away and comes back, resumed or not.
 
-import {addMetrics, keys, lastValue, longestSeries, recent, startCharts, timeOrder}
+import {addMetrics, keys, lastRow, lastValue, longestSeries, recent, startCharts, timeOrder}
   from "/charts.js";
 import {following, loadSamples, startSamples} from "/samples.js";
 import {$, Unreachable, clock, duration, el, getJson, number, put, seriesColor}
@@ -99,8 +99,9 @@ function showNumbers(status) {
     $("reward-more").append(el("span", {class: change >= 0 ? "up" : "down"},
       (change >= 0 ? "+" : "−") + number(Math.abs(change))), ` over ${half} steps`);
   }
-  const sets = keys().filter((key) => /^eval\/.+\/pass@1$/.test(key));
-  const set = sets[0];
+  // Of several sets the one that was evaluated last.
+  const [set] = keys().filter((key) => /^eval\/.+\/pass@1$/.test(key))
+    .sort((a, b) => lastRow(b) - lastRow(a));
   $("eval").replaceChildren(set ? number(lastValue(set)) : "–");
   if (set) {
     const [low, high] = [lastValue(set + "_low"), lastValue(set + "_high")];

@@ -604,6 +604,9 @@ export function lastValue(key) {
   return series ? series.value[series.value.length - 1] : undefined;
 }
 
+// The row of metrics that a key was last in.
+export const lastRow = (key) => store.get(key).row.at(-1);
+
 export function startCharts() {
   const slider = $("smooth");
   slider.addEventListener("input", () => {

@@ -98,7 +98,8 @@ absl::Status CudaRunner::LoadWeights(const WeightsSnapshot& weights) {
 absl::Status CudaRunner::Run(StepBatch* batch) {
   R1_CHECK(batch->rows() > 0);
   R1_CHECK(batch->rows() <= shape_.rows_max);
-  const int draws = static_cast<int>(batch->draws.rows.size());
+  R1_CHECK(batch->draws.filtered.empty());
+  const int draws = static_cast<int>(batch->draws.fused.rows.size());
   const bool is_decode = IsDecodeStep(*batch) && batch->rows() <= kGraphRowsMax;
   const int contexts_max =
       std::min(GraphContext(*std::max_element(batch->contexts.begin(), batch->contexts.end())),
@@ -130,9 +131,13 @@ absl::Status CudaRunner::Run(StepBatch* batch) {
   step_seconds_ += 1e-3 * milliseconds;
   if (timer_ != nullptr) R1_RETURN_IF_ERROR(timer_->Collect());
   const StepResults results = PlaceStepResults(step.shape.draws, host_results_.get());
-  batch->draws.tokens.assign(results.tokens, results.tokens + draws);
-  batch->draws.logprobs.assign(results.logprobs, results.logprobs + draws);
+  batch->draws.fused.tokens.assign(results.tokens, results.tokens + draws);
+  batch->draws.fused.logprobs.assign(results.logprobs, results.logprobs + draws);
   return absl::OkStatus();
+}
+
+absl::Status CudaRunner::Logits(int, float*) {
+  return absl::InvalidArgumentError("whole logits need device cpu");
 }
 
 absl::Status CudaRunner::CopyBlocks(const std::vector<BlockCopy>& copies) {
@@ -194,6 +199,7 @@ std::vector<OperatorTime> CudaRunner::operator_times() const {
 
 const RunnerKind* CudaRunnerKindOrNull() {
   static constexpr RunnerKind kKind = {.default_block_tokens = kernels::kLatentBlockTokens,
+                                       .has_logits = false,
                                        .check = CheckCudaOptions,
                                        .cache_bytes_per_token = CacheBytesPerToken,
                                        .make = CudaRunner::Make};

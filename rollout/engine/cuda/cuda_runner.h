@@ -28,6 +28,8 @@ class CudaRunner : public Runner {
 
   absl::Status LoadWeights(const WeightsSnapshot& weights) override;
   absl::Status Run(StepBatch* batch) override;
+  // Logits are never whole on the GPU.
+  absl::Status Logits(int count, float* logits) override;
   // "step" is the whole of a step on the GPU, copies included, always measured; the operators only
   // with EngineOptions::profile, and no graphs are used then.
   std::vector<OperatorTime> operator_times() const override;

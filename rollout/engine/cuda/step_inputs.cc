@@ -36,7 +36,7 @@ StepResults PlaceStepResults(int draws, uint8_t* base) {
 void FillStepInputs(const StepBatch& batch, int block_tokens, const StepShape& shape,
                     const StepInputs& inputs) {
   R1_CHECK(batch.rows() <= shape.rows);
-  R1_CHECK(static_cast<int>(batch.draws.rows.size()) <= shape.draws);
+  R1_CHECK(static_cast<int>(batch.draws.fused.rows.size()) <= shape.draws);
   for (int row = 0; row < shape.rows; ++row) {
     const bool pads = row >= batch.rows();
     const int source = pads ? 0 : row;
@@ -53,7 +53,7 @@ void FillStepInputs(const StepBatch& batch, int block_tokens, const StepShape& s
     std::copy_n(table, blocks, own_table);
     std::fill(own_table + blocks, own_table + shape.blocks, 0);
   }
-  const Draws& draws = batch.draws;
+  const FusedDraws& draws = batch.draws.fused;
   for (int draw = 0; draw < shape.draws; ++draw) {
     const int source = draw < static_cast<int>(draws.rows.size()) ? draw : 0;
     inputs.draw_rows[draw] = draws.rows[source];
@@ -64,9 +64,9 @@ void FillStepInputs(const StepBatch& batch, int block_tokens, const StepShape& s
 }
 
 bool IsDecodeStep(const StepBatch& batch) {
-  if (static_cast<int>(batch.draws.rows.size()) != batch.rows()) return false;
+  if (static_cast<int>(batch.draws.fused.rows.size()) != batch.rows()) return false;
   for (int row = 0; row < batch.rows(); ++row) {
-    if (batch.draws.rows[row] != row) return false;
+    if (batch.draws.fused.rows[row] != row) return false;
   }
   // Rows of one sequence are neighbours.
   return std::adjacent_find(batch.block_tables.begin(), batch.block_tables.end()) ==

@@ -1,0 +1,13 @@
+# No device but the harmless ones.
+# verdict: any
+import ctypes, json, os, sys, time
+host = json.loads(sys.stdin.readline())
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def escaped():
+    print("ESCAPED")
+    sys.exit(0)
+
+
+if set(os.listdir("/dev")) - {"null", "zero", "full", "random", "urandom", "shm"}: escaped()

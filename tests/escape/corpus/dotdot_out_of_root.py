@@ -1,0 +1,14 @@
+# Climbs out of the root by relative paths.
+# verdict: any
+import ctypes, json, os, sys, time
+host = json.loads(sys.stdin.readline())
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def escaped():
+    print("ESCAPED")
+    sys.exit(0)
+
+
+path = "../" * 40 + host["canary"].lstrip("/")
+if open(path).read(): escaped()

@@ -1,0 +1,14 @@
+# A child keeps the pipes after the job has ended.
+# verdict: any
+import ctypes, json, os, sys, time
+host = json.loads(sys.stdin.readline())
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def escaped():
+    print("ESCAPED")
+    sys.exit(0)
+
+
+if os.fork() == 0: time.sleep(1000)
+os._exit(0)

@@ -1,0 +1,5 @@
+// verdict: any
+// The assembler reads files.
+#include <cstdio>
+asm("data: .incbin \"/etc/shadow\"");
+int main() { puts("ESCAPED"); }

@@ -1,0 +1,12 @@
+# verdict: any
+import ctypes, json, os, sys, time
+host = json.loads(sys.stdin.readline())
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def escaped():
+    print("ESCAPED")
+    sys.exit(0)
+
+
+if open("/proc/1/root" + host["canary"]).read(): escaped()

@@ -1,0 +1,13 @@
+# Reads a file of the host by its path.
+# verdict: any
+import ctypes, json, os, sys, time
+host = json.loads(sys.stdin.readline())
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def escaped():
+    print("ESCAPED")
+    sys.exit(0)
+
+
+if open(host["canary"]).read() == host["secret"]: escaped()

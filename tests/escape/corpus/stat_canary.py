@@ -1,0 +1,13 @@
+# Asks whether a file of the host is there.
+# verdict: any
+import ctypes, json, os, sys, time
+host = json.loads(sys.stdin.readline())
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def escaped():
+    print("ESCAPED")
+    sys.exit(0)
+
+
+os.stat(host["canary"]); escaped()

@@ -1,0 +1,12 @@
+# verdict: security_violation
+import ctypes, json, os, sys, time
+host = json.loads(sys.stdin.readline())
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def escaped():
+    print("ESCAPED")
+    sys.exit(0)
+
+
+libc.swapon(b"/box/w/swap", 0); escaped()

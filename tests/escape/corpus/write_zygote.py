@@ -1,0 +1,13 @@
+# Poisons the interpreter of later jobs.
+# verdict: any
+import ctypes, json, os, sys, time
+host = json.loads(sys.stdin.readline())
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def escaped():
+    print("ESCAPED")
+    sys.exit(0)
+
+
+open("/r1/zygote.py", "a").write("print('x')"); escaped()

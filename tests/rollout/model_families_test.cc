@@ -1,0 +1,151 @@
+// The engine on every family of models: against a float64 forward, and against itself under what
+// must not matter. engine_test.cc does the same at length for DeepSeek-V3.
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "kernels/isa.h"
+#include "rollout/engine/engine.h"
+#include "tests/rollout/engine_testing.h"
+#include "tests/rollout/naive_model.h"
+
+namespace r1::rollout {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr uint64_t kSpecs = 8;  // of each family
+
+class ModelFamilyTest : public testing::TestWithParam<const char*> {};
+
+INSTANTIATE_TEST_SUITE_P(All, ModelFamilyTest, testing::ValuesIn(kOtherFamilies),
+                         [](const auto& info) { return std::string(info.param); });
+
+// Largest difference of log-softmaxes of the rows of `logits` from the exact ones; relative for
+// those beyond -1, of tokens that hardly occur.
+double WorstLogprob(const std::vector<float>& logits,
+                    const std::vector<std::vector<double>>& exact) {
+  double worst = 0;
+  const size_t vocab = exact[0].size();
+  for (size_t t = 0; t < exact.size(); ++t) {
+    double sum = 0;
+    for (size_t v = 0; v < vocab; ++v) sum += std::exp(double{logits[t * vocab + v]});
+    for (size_t v = 0; v < vocab; ++v) {
+      const double difference = std::abs(logits[t * vocab + v] - std::log(sum) - exact[t][v]);
+      worst = std::max(worst, difference / std::max(1.0, -exact[t][v]));
+    }
+  }
+  return worst;
+}
+
+TEST_P(ModelFamilyTest, LogitsAgreeWithANaiveFloat64ForwardHoweverTheyAreComputed) {
+  for (uint64_t seed = 1; seed <= kSpecs; ++seed) {
+    const ModelSpec spec = RandomFamilySpec(GetParam(), seed);
+    const WeightsSnapshot weights = RandomWeights(spec, seed);
+    const std::vector<int32_t> ids = RandomRequest(spec, seed, 50, 1, 1).prompt_ids;
+    const auto exact = NaiveModel(spec, weights).Logprobs(ids, 1);
+    std::vector<float> first;
+    for (const kernels::IsaName isa : kernels::DetectIsas()) {
+      const std::string name(kernels::IsaText(isa));
+      const std::unique_ptr<Engine> engine =
+          MakeEngine(spec, weights, {.kv_cache_mib = 4, .block_tokens = 7, .isa = name});
+      for (const int tokens_a_step : {50, 13, 1}) {
+        const absl::StatusOr<std::vector<float>> logits = engine->Logits(ids, tokens_a_step);
+        ASSERT_TRUE(logits.ok()) << logits.status();
+        ASSERT_EQ(logits->size(), ids.size() * 32);
+        EXPECT_LE(WorstLogprob(*logits, exact), 1e-5) << "seed " << seed << " isa " << name;
+        if (isa == kernels::IsaName::kReference) continue;
+        if (first.empty()) first = *logits;
+        EXPECT_EQ(0, std::memcmp(first.data(), logits->data(), first.size() * sizeof(float)))
+            << "seed " << seed << " isa " << name << " step " << tokens_a_step;
+      }
+      EXPECT_EQ(engine->stats().kv_used_frac, 0);
+    }
+  }
+}
+
+TEST_P(ModelFamilyTest, SampledLogprobsAreThoseOfTheLogits) {
+  const ModelSpec spec = RandomFamilySpec(GetParam(), 1);
+  const WeightsSnapshot weights = RandomWeights(spec, 1);
+  const std::unique_ptr<Engine> engine = MakeEngine(spec, weights);
+  const GroupRequest request = RandomRequest(spec, 1, 9, 3, 20);
+  const Results results = RunAll(*engine, {request});
+  for (const auto& [key, sample] : results) {
+    std::vector<int32_t> ids = request.prompt_ids;
+    ids.insert(ids.end(), sample.token_ids.begin(), sample.token_ids.end());
+    const std::vector<float> logits = *engine->Logits(ids, static_cast<int>(ids.size()));
+    for (size_t t = 0; t < sample.token_ids.size(); ++t) {
+      const float* row = &logits[(request.prompt_ids.size() + t - 1) * 32];
+      double sum = 0;
+      for (int v = 0; v < 32; ++v) sum += std::exp(double{row[v]});
+      EXPECT_NEAR(sample.logprobs[t], row[sample.token_ids[t]] - std::log(sum), 1e-6);
+    }
+  }
+}
+
+TEST_P(ModelFamilyTest, NeighboursBlocksThreadsAndPreemptionChangeNoBit) {
+  uint64_t preemptions = 0;
+  for (uint64_t seed = 1; seed <= 2; ++seed) {
+    const ModelSpec spec = RandomFamilySpec(GetParam(), seed);
+    const WeightsSnapshot weights = RandomWeights(spec, seed);
+    std::vector<GroupRequest> requests;
+    for (uint64_t group = 0; group < 8; ++group) {
+      requests.push_back(RandomRequest(spec, group, 1 + static_cast<int>(group * 11), 4, 40));
+    }
+    const Results expected = RunAll(*MakeEngine(spec, weights), requests);
+    for (const EngineOptions& options :
+         {EngineOptions{.threads = 3, .block_tokens = 5}, EngineOptions{.running_samples_max = 1},
+          EngineOptions{.prefill_tokens_max = 3}}) {
+      EXPECT_TRUE(SameResults(RunAll(*MakeEngine(spec, weights, options), requests), expected));
+    }
+    // More than one MiB of cache holds, so that samples lose their blocks and are computed again.
+    for (GroupRequest& request : requests) request.response_tokens_max = 200;
+    const Results longer = RunAll(
+        *MakeEngine(spec, weights, {.running_samples_max = 48, .kv_cache_mib = 64}), requests);
+    const std::unique_ptr<Engine> small =
+        MakeEngine(spec, weights, {.running_samples_max = 48, .kv_cache_mib = 1});
+    EXPECT_TRUE(SameResults(RunAll(*small, requests), longer));
+    preemptions += small->stats().preemptions_total;
+  }
+  EXPECT_GT(preemptions, 0u);
+}
+
+TEST(EngineLogitsTest, WhatDoesNotFitIsRefused) {
+  const ModelSpec spec = RandomFamilySpec("qwen2", 1);
+  const std::unique_ptr<Engine> engine = MakeEngine(spec, RandomWeights(spec, 1));
+  const std::vector<int32_t> ids = {1, 2, 3};
+  EXPECT_THAT(std::string(engine->Logits({}, 1).status().message()), HasSubstr("found 0"));
+  EXPECT_THAT(std::string(engine->Logits({1, 32}, 1).status().message()), HasSubstr("ids[1]"));
+  EXPECT_THAT(std::string(engine->Logits(ids, 0).status().message()), HasSubstr("tokens_a_step"));
+  EXPECT_THAT(std::string(engine->Logits(std::vector<int32_t>(601, 1), 1).status().message()),
+              HasSubstr("1 to 600 ids"));
+  ASSERT_TRUE(engine->Submit(RandomRequest(spec, 1, 5, 1, 4)).ok());
+  EXPECT_EQ(engine->Logits(ids, 1).status().code(), absl::StatusCode::kFailedPrecondition);
+  engine->Cancel(1);
+  EXPECT_TRUE(engine->Logits(ids, 1).ok());
+  EXPECT_EQ((*Engine::Create(spec, {}))->Logits(ids, 1).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
+TEST(EngineSpecTest, AttentionThatTheKernelsLackIsRefusedByLayer) {
+  const auto refused = [](const std::function<void(LayerSpec&)>& change) {
+    ModelSpec spec = RandomFamilySpec("qwen2", 2);
+    change(spec.layers[0]);
+    const absl::Status status = Engine::Create(spec, {}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("layer 0"));
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refused([](LayerSpec& layer) { layer.gqa->kv_heads = layer.gqa->heads + 1; }),
+              HasSubstr("multiple of kv_heads"));
+  EXPECT_THAT(refused([](LayerSpec& layer) { layer.gqa->rope.dim += 2; }), HasSubstr("rope.dim"));
+  EXPECT_THAT(refused([](LayerSpec& layer) { layer.gqa.reset(); }), HasSubstr("grouped-query"));
+  EXPECT_THAT(refused([](LayerSpec& layer) { layer.dense.reset(); }), HasSubstr("dense"));
+}
+
+}  // namespace
+}  // namespace r1::rollout
