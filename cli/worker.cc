@@ -17,6 +17,7 @@ absl::StatusOr<rollout::WorkerOptions> ReadOptions(const ParsedCommand& parsed) 
   rollout::WorkerOptions options{.learner = parsed.Value("learner"), .build = BuildLine()};
   if (options.learner.empty())
     return absl::InvalidArgumentError("--learner is missing: HOST:PORT of a learner");
+  options.device = parsed.Value("device", "cpu");
   R1_ASSIGN_OR_RETURN(const int64_t threads, parsed.IntegerValue("threads", 0, 0, 512));
   options.threads = static_cast<int>(threads);
   const std::string retry = parsed.Value("retry-seconds", "30");
@@ -43,21 +44,24 @@ int Worker(const ParsedCommand& parsed) {
 }  // namespace
 
 const Command& WorkerCommand() {
-  static const auto* command =
-      new Command{{.name = "worker",
-                   .summary = "Generates and scores samples for a learner; workers may come and go "
-                              "while a run goes on.",
-                   .flags = {{.name = "learner",
-                              .value = "HOST:PORT",
-                              .help = "the learner's gRPC address (endpoint.json)"},
-                             {.name = "threads",
-                              .value = "N",
-                              .help = "engine threads (default: the config's)"},
-                             {.name = "retry-seconds",
-                              .value = "S",
-                              .help = "how long the learner may be gone (default 30)"},
-                             {.name = "name", .value = "TEXT", .help = "in log lines"}}},
-                  &Worker};
+  static const auto* command = new Command{
+      {.name = "worker",
+       .summary = "Generates and scores samples for a learner; workers may come and go "
+                  "while a run goes on.",
+       .flags = {{.name = "learner",
+                  .value = "HOST:PORT",
+                  .help = "the learner's gRPC address (endpoint.json)"},
+                 {.name = "device",
+                  .value = "NAME",
+                  .help = "where to generate: cpu, or cuda, a Hopper GPU (default cpu)"},
+                 {.name = "threads",
+                  .value = "N",
+                  .help = "engine threads (default: the config's)"},
+                 {.name = "retry-seconds",
+                  .value = "S",
+                  .help = "how long the learner may be gone (default 30)"},
+                 {.name = "name", .value = "TEXT", .help = "in log lines"}}},
+      &Worker};
   return *command;
 }
 

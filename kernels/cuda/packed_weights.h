@@ -28,4 +28,20 @@ namespace r1::kernels {
                                              int matrices, int intermediate, int columns,
                                              uint8_t* packed, cudaStream_t stream);
 
+// Matrices that are parts of others, or transposed: row r, column c of matrix m is
+// data[m * matrix_stride + r * row_stride + c * column_stride].
+struct StridedMatrices {
+  const __nv_bfloat16* data = nullptr;
+  int64_t matrix_stride = 0;
+  int64_t row_stride = 0;
+  int64_t column_stride = 1;
+};
+[[nodiscard]] cudaError_t PackStridedBf16Sm90(const StridedMatrices& weights, int matrices,
+                                              int rows, int columns, uint8_t* packed,
+                                              cudaStream_t stream);
+
+// bf16[i] = floats[i], rounded to nearest.
+[[nodiscard]] cudaError_t RoundToBf16Sm90(const float* floats, int64_t count, __nv_bfloat16* bf16,
+                                          cudaStream_t stream);
+
 }  // namespace r1::kernels

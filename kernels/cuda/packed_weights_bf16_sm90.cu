@@ -43,11 +43,42 @@ __global__ void __launch_bounds__(kThreads) PackKernel(PackArgs args) {
   reinterpret_cast<uint4*>(args.packed + matrix * args.packed_bytes)[piece] = value;
 }
 
+struct PackStridedArgs {
+  StridedMatrices weights;
+  uint8_t* packed;
+  int rows;
+  int columns;
+  int64_t packed_bytes;  // of one packed matrix
+};
+
+// One thread an element.
+__global__ void __launch_bounds__(kThreads) PackStridedKernel(PackStridedArgs args) {
+  const int64_t element = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int row = static_cast<int>(element / args.columns);
+  const int column = static_cast<int>(element % args.columns);
+  if (row * int64_t{args.columns} * 2 >= args.packed_bytes) return;
+  __nv_bfloat16 value = __ushort_as_bfloat16(0);
+  if (row < args.rows) {
+    value = args.weights.data[blockIdx.y * args.weights.matrix_stride +
+                              row * args.weights.row_stride + column * args.weights.column_stride];
+  }
+  *reinterpret_cast<__nv_bfloat16*>(args.packed + blockIdx.y * args.packed_bytes +
+                                    PackedOffset(row, column, args.columns)) = value;
+}
+
+__global__ void __launch_bounds__(kThreads)
+    RoundToBf16Kernel(const float* floats, int64_t count, __nv_bfloat16* bf16) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i < count) bf16[i] = __float2bfloat16_rn(floats[i]);
+}
+
+unsigned BlocksOf(int64_t threads) {
+  return static_cast<unsigned>((threads + kThreads - 1) / kThreads);
+}
+
 cudaError_t Launch(const PackArgs& args, int matrices, cudaStream_t stream) {
   if (args.columns % kPackedBlockColumns != 0) return cudaErrorInvalidValue;
-  const int64_t pieces = args.packed_bytes / 16;
-  const dim3 grid(static_cast<unsigned>((pieces + kThreads - 1) / kThreads),
-                  static_cast<unsigned>(matrices));
+  const dim3 grid(BlocksOf(args.packed_bytes / 16), static_cast<unsigned>(matrices));
   PackKernel<<<grid, kThreads, 0, stream>>>(args);
   return cudaGetLastError();
 }
@@ -76,6 +107,25 @@ cudaError_t PackGateUpBf16Sm90(const __nv_bfloat16* gate, const __nv_bfloat16* u
                  .columns = columns,
                  .packed_bytes = PackedBytes(2 * intermediate, columns)},
                 matrices, stream);
+}
+
+cudaError_t PackStridedBf16Sm90(const StridedMatrices& weights, int matrices, int rows, int columns,
+                                uint8_t* packed, cudaStream_t stream) {
+  if (columns % kPackedBlockColumns != 0) return cudaErrorInvalidValue;
+  const PackStridedArgs args = {.weights = weights,
+                                .packed = packed,
+                                .rows = rows,
+                                .columns = columns,
+                                .packed_bytes = PackedBytes(rows, columns)};
+  const dim3 grid(BlocksOf(args.packed_bytes / 2), static_cast<unsigned>(matrices));
+  PackStridedKernel<<<grid, kThreads, 0, stream>>>(args);
+  return cudaGetLastError();
+}
+
+cudaError_t RoundToBf16Sm90(const float* floats, int64_t count, __nv_bfloat16* bf16,
+                            cudaStream_t stream) {
+  RoundToBf16Kernel<<<BlocksOf(count), kThreads, 0, stream>>>(floats, count, bf16);
+  return cudaGetLastError();
 }
 
 }  // namespace r1::kernels

@@ -76,12 +76,13 @@ class HeadCursor {
   int next_;
 };
 
-// Of the two, in either order with the same bits.
+// Of the two, in either order with the same bits: products are rounded before they are added, so
+// that no template fuses one of them into the sum and another template the other.
 __device__ __forceinline__ Mass Merge(Mass a, Mass b) {
   const float high = fmaxf(a.x, b.x);
-  const float scaled_a = a.y * exp2f(a.x - high);
-  const float scaled_b = b.y * exp2f(b.x - high);
-  return make_float2(high, scaled_a + scaled_b);
+  const float scaled_a = __fmul_rn(a.y, exp2f(a.x - high));
+  const float scaled_b = __fmul_rn(b.y, exp2f(b.x - high));
+  return make_float2(high, __fadd_rn(scaled_a, scaled_b));
 }
 
 // One step of a reduction over the lanes that differ in bit `distance`: with more than one mass,
@@ -122,8 +123,8 @@ __device__ __forceinline__ void StoreMasses(const KernelArgs& args, const float*
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
     const float scale = scales[row + i / 2 * 8 + lane % 4 * 2 + i % 2];
-    const float first = sums[i / 2 * 4 + i % 2] * scale;
-    const float second = sums[i / 2 * 4 + 2 + i % 2] * scale;
+    const float first = __fmul_rn(sums[i / 2 * 4 + i % 2], scale);
+    const float second = __fmul_rn(sums[i / 2 * 4 + 2 + i % 2], scale);
     const float low = second_exists ? exp2f(-fabsf(first - second)) : 0;
     const float high = second_exists ? fmaxf(first, second) : first;
     masses[i] = first_exists ? make_float2(high, 1 + low) : make_float2(kLowest, 0);

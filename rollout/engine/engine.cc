@@ -8,11 +8,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "rollout/engine/layer_sizes.h"
-#include "rollout/engine/model_runner.h"
+#include "rollout/engine/runner.h"
 #include "rollout/engine/sampler.h"
 #include "rollout/engine/scheduler.h"
-#include "rollout/engine/weight_store.h"
 
 namespace r1::rollout {
 namespace {
@@ -31,7 +29,20 @@ absl::Status CheckOptions(const EngineOptions& options) {
   R1_RETURN_IF_ERROR(CheckRange("running_samples_max", options.running_samples_max, 1, kMany));
   R1_RETURN_IF_ERROR(CheckRange("kv_cache_mib", options.kv_cache_mib, 1, kMany));
   R1_RETURN_IF_ERROR(CheckRange("prefill_tokens_max", options.prefill_tokens_max, 1, kMany));
-  return CheckRange("block_tokens", options.block_tokens, 1, 4096);
+  return CheckRange("block_tokens", options.block_tokens, 0, 4096);
+}
+
+absl::StatusOr<const RunnerKind*> FindRunnerKind(const std::string& device) {
+  if (device == "cpu") return &CpuRunnerKind();
+  if (device != "cuda") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("engine option device: expected cpu or cuda, found ", device));
+  }
+  if (CudaRunnerKindOrNull() == nullptr) {
+    return absl::FailedPreconditionError(
+        "engine option device: cuda needs a build with a CUDA toolkit, and this one has none");
+  }
+  return CudaRunnerKindOrNull();
 }
 
 absl::Status CheckFilter(const TokenFilter& filter) {
@@ -51,8 +62,8 @@ absl::Status CheckFilter(const TokenFilter& filter) {
 }
 
 // Blocks that fit into the cache, but no more than all running samples could ever use.
-int BlockCount(const ModelSpec& spec, const EngineOptions& options) {
-  const int64_t block_bytes = CacheBytesPerToken(spec) * options.block_tokens;
+int BlockCount(const ModelSpec& spec, const EngineOptions& options, int64_t token_bytes) {
+  const int64_t block_bytes = token_bytes * options.block_tokens;
   const int64_t fitting = (int64_t{options.kv_cache_mib} << 20) / block_bytes;
   const int64_t longest =
       (int64_t{spec.positions_max} + options.block_tokens - 1) / options.block_tokens;
@@ -63,21 +74,25 @@ int BlockCount(const ModelSpec& spec, const EngineOptions& options) {
 
 class EngineImpl : public Engine {
  public:
-  EngineImpl(const ModelSpec& spec, const EngineOptions& options, kernels::IsaName isa,
-             int block_count)
+  EngineImpl(const ModelSpec& spec, const EngineOptions& options, int block_count)
       : spec_(spec),
         options_(options),
         blocks_(block_count, options.block_tokens),
         scheduler_({.running_samples_max = options.running_samples_max,
                     .prefill_tokens_max = options.prefill_tokens_max},
-                   &blocks_),
-        runner_(spec_, kernels::KernelsFor(isa),
-                {.threads = options.threads,
-                 .block_count = block_count,
-                 .block_tokens = options.block_tokens,
-                 .rows_max = options.running_samples_max + options.prefill_tokens_max,
-                 .positions_max = TokensMax(),
-                 .profile = options.profile}) {}
+                   &blocks_) {}
+
+  absl::Status MakeRunner(const RunnerKind& kind) {
+    has_logits_ = kind.has_logits;
+    R1_ASSIGN_OR_RETURN(
+        runner_, kind.make(spec_, options_,
+                           {.block_count = blocks_.block_count(),
+                            .block_tokens = options_.block_tokens,
+                            .rows_max = options_.running_samples_max + options_.prefill_tokens_max,
+                            .draws_max = options_.running_samples_max,
+                            .positions_max = TokensMax()}));
+    return absl::OkStatus();
+  }
 
   absl::Status LoadWeights(const WeightsSnapshot& weights) override {
     if (!idle()) {
@@ -85,7 +100,7 @@ class EngineImpl : public Engine {
                                                         weights.policy_version,
                                                         " arrived while requests are unfinished"));
     }
-    R1_ASSIGN_OR_RETURN(model_, PackModel(spec_, weights));
+    R1_RETURN_IF_ERROR(runner_->LoadWeights(weights));
     stats_.policy_version = weights.policy_version;
     loaded_ = true;
     return absl::OkStatus();
@@ -120,7 +135,7 @@ class EngineImpl : public Engine {
     if (idle()) return finished;
     scheduler_.Schedule(&plan_);
     FillBatch();
-    runner_.Run(model_, &batch_);
+    R1_RETURN_IF_ERROR(runner_->Run(&batch_));
     R1_RETURN_IF_ERROR(CheckDraws());
     AcceptDraws();
     scheduler_.Settle(&finished);
@@ -150,7 +165,7 @@ class EngineImpl : public Engine {
     return stats;
   }
 
-  std::vector<OperatorTime> operator_times() const override { return runner_.operator_times(); }
+  std::vector<OperatorTime> operator_times() const override { return runner_->operator_times(); }
 
  private:
   // The longest sequence, prompt and response, that can ever be computed.
@@ -169,8 +184,8 @@ class EngineImpl : public Engine {
   const EngineOptions options_;
   BlockManager blocks_;
   Scheduler scheduler_;
-  ModelRunner runner_;
-  PackedModel model_;
+  std::unique_ptr<Runner> runner_;
+  bool has_logits_ = false;
   bool loaded_ = false;
   StepPlan plan_;                                    // of the current step; kept for its memory
   StepBatch batch_;                                  // likewise
@@ -207,6 +222,12 @@ absl::Status EngineImpl::CheckRequest(const GroupRequest& request) const {
         "temperature: expected 0 or at least ", kTemperatureMin, ", found ", request.temperature));
   }
   R1_RETURN_IF_ERROR(CheckFilter(request.filter));
+  if (!has_logits_ && NeedsLogits(request)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("device ", options_.device,
+                     " draws tokens without whole logits: a filter or raw_logprobs "
+                     "need device cpu"));
+  }
   R1_RETURN_IF_ERROR(CheckIds("prompt_ids", request.prompt_ids));
   R1_RETURN_IF_ERROR(CheckIds("stop_ids", request.stop_ids));
   // The last token of a response is never computed, only drawn.
@@ -298,8 +319,14 @@ absl::StatusOr<std::vector<float>> EngineImpl::Logits(const std::vector<int32_t>
       batch_.contexts.push_back(position + 1);
       batch_.block_tables.push_back(blocks.data());
     }
-    runner_.Run(model_, &batch_);
-    runner_.Logits(model_, count, &logits[static_cast<size_t>(first) * spec_.vocab]);
+    absl::Status status = runner_->Run(&batch_);
+    if (status.ok()) {
+      status = runner_->Logits(count, &logits[static_cast<size_t>(first) * spec_.vocab]);
+    }
+    if (!status.ok()) {
+      blocks_.Free(&blocks);
+      return status;
+    }
   }
   blocks_.Free(&blocks);
   return logits;
@@ -308,17 +335,22 @@ absl::StatusOr<std::vector<float>> EngineImpl::Logits(const std::vector<int32_t>
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const ModelSpec& spec,
-                                                       const EngineOptions& options) {
-  R1_RETURN_IF_ERROR(CheckOptions(options));
-  R1_RETURN_IF_ERROR(Annotate(CheckSpec(spec), "engine"));
-  R1_ASSIGN_OR_RETURN(const kernels::IsaName isa, kernels::ParseIsa(options.isa));
-  const int block_count = BlockCount(spec, options);
+                                                       const EngineOptions& asked) {
+  R1_RETURN_IF_ERROR(CheckOptions(asked));
+  R1_ASSIGN_OR_RETURN(const RunnerKind* const kind, FindRunnerKind(asked.device));
+  EngineOptions options = asked;
+  if (options.block_tokens == 0) options.block_tokens = kind->default_block_tokens;
+  R1_RETURN_IF_ERROR(Annotate(kind->check(spec, options), "engine"));
+  const int64_t token_bytes = kind->cache_bytes_per_token(spec);
+  const int block_count = BlockCount(spec, options, token_bytes);
   if (block_count < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("engine option kv_cache_mib: ", options.kv_cache_mib, " MiB hold no block of ",
-                     options.block_tokens, " tokens of ", CacheBytesPerToken(spec), " bytes each"));
+                     options.block_tokens, " tokens of ", token_bytes, " bytes each"));
   }
-  return std::make_unique<EngineImpl>(spec, options, isa, block_count);
+  auto engine = std::make_unique<EngineImpl>(spec, options, block_count);
+  R1_RETURN_IF_ERROR(engine->MakeRunner(*kind));
+  return engine;
 }
 
 }  // namespace r1::rollout

@@ -1,7 +1,7 @@
 // The generation engine: prompts in, sampled tokens with their logprobs out, continuously batched
 // over a paged KV cache. The G samples of a group share their prompt's blocks (one prefill, G
 // forks, copy on write). Results of a sample do not depend on its neighbours, the batch size,
-// chunking, admission order or the number of threads.
+// chunking, admission order or the number of threads (but see EngineOptions::batch_invariant).
 //
 // One owner thread calls everything; the engine has worker threads of its own inside Step().
 //
@@ -25,15 +25,19 @@
 namespace r1::rollout {
 
 struct EngineOptions {
-  int threads = 1;
+  std::string device = "cpu";  // or "cuda": the first GPU, in bf16
+  int threads = 1;             // of the CPU's kernels
   // Samples generated at a time. More rows a step do not speed up the matrix products of a small
   // model beyond some 64, but push its KV cache out of the processor's caches.
   int running_samples_max = 96;
   int kv_cache_mib = 512;
-  int block_tokens = 16;          // tokens a KV block
+  int block_tokens = 0;           // tokens a KV block; 0 = the device's own: 16, or 64 on a GPU
   int prefill_tokens_max = 2048;  // prompt tokens computed in one step, at most
-  std::string isa = "auto";       // or a kernels::IsaName
-  bool profile = false;           // measure operator_times()
+  std::string isa = "auto";       // of the CPU's kernels, or a kernels::IsaName
+  // A sample's bits depend on nothing but itself. Always so on the CPU; on a GPU, false lets the
+  // attention's splits follow the batch, which is faster for few samples.
+  bool batch_invariant = true;
+  bool profile = false;  // measure operator_times()
 };
 
 // What reshapes the distribution of a sampled token besides the temperature. Applied in the order
@@ -126,7 +130,7 @@ class Engine {
   virtual void Cancel(uint64_t request_id) = 0;
   virtual bool idle() const = 0;
   virtual EngineStats stats() const = 0;
-  // Empty numbers unless EngineOptions::profile.
+  // Empty numbers unless EngineOptions::profile; a GPU's "step", the whole of its steps, always.
   virtual std::vector<OperatorTime> operator_times() const = 0;
 };
 

@@ -33,15 +33,6 @@ ModelRunner::Timer::~Timer() {
   if (seconds_ != nullptr) *seconds_ += RealClock().MonotonicSeconds() - start_;
 }
 
-void StepBatch::Clear() {
-  copies.clear();
-  token_ids.clear();
-  positions.clear();
-  contexts.clear();
-  block_tables.clear();
-  draws.Clear();
-}
-
 ModelRunner::ModelRunner(const ModelSpec& spec, const kernels::KernelTable& kernels,
                          const Shape& shape)
     : spec_(spec), kernels_(kernels), shape_(shape), pool_(shape.threads), scratch_(shape.threads) {
@@ -92,7 +83,12 @@ void ModelRunner::ForRows(int count, int block, const Body& body) {
   });
 }
 
-void ModelRunner::Run(const PackedModel& model, StepBatch* batch) {
+absl::Status ModelRunner::LoadWeights(const WeightsSnapshot& weights) {
+  R1_ASSIGN_OR_RETURN(model_, PackModel(spec_, weights));
+  return absl::OkStatus();
+}
+
+absl::Status ModelRunner::Run(StepBatch* batch) {
   R1_CHECK(batch->rows() > 0);
   R1_CHECK(batch->rows() <= shape_.rows_max);
   CopyBlocks(batch->copies);
@@ -102,14 +98,14 @@ void ModelRunner::Run(const PackedModel& model, StepBatch* batch) {
   // processor's caches, unless another thread computes an earlier token of the same sequence.
   const bool blocks_are_independent = pool_.threads() == 1 || IsOneTokenPerSequence(*batch);
   for (int layer = 0; layer < layers; ++layer) {
-    const LayerWeights& weights = model.layers[layer];
+    const LayerWeights& weights = model_.layers[layer];
     const auto attention_output = [&](const Rows& block) {
       AttentionOutput(layer, weights, *batch, block);
       MlpOrRouter(layer, weights, block);
     };
     ForRows(rows, kRowBlock, [&](const Rows& block) {
       if (layer == 0) {
-        Embed(model, *batch, block);
+        Embed(model_, *batch, block);
       } else {
         Combine(layer - 1, block);
       }
@@ -120,8 +116,9 @@ void ModelRunner::Run(const PackedModel& model, StepBatch* batch) {
     if (spec_.layers[layer].moe.has_value()) RoutedExperts(layer, weights.moe, rows);
   }
   ForRows(rows, kRowBlock, [&](const Rows& block) { Combine(layers - 1, block); });
-  DrawFused(model, &batch->draws.fused);
-  DrawFiltered(model, &batch->draws.filtered);
+  DrawFused(model_, &batch->draws.fused);
+  DrawFiltered(model_, &batch->draws.filtered);
+  return absl::OkStatus();
 }
 
 kernels::PagedCache ModelRunner::Cache(int layer) {
@@ -295,12 +292,17 @@ void ModelRunner::DrawFused(const PackedModel& model, FusedDraws* draws) {
     const Timer timer(this, kHead, block.thread);
     float* normed = scratch_[block.thread].normed.data();
     Norm(residual_.data(), &draws->rows[block.first], model.final_norm, block.count, normed);
+    double uniforms[kRowBlock];
+    for (int i = 0; i < block.count; ++i) {
+      const int draw = block.first + i;
+      uniforms[i] = draws->rngs[draw].UniformAt(draws->positions[draw]);
+    }
     kernels_.sample_head({.x = normed,
                           .x_stride = spec_.hidden,
                           .head = model.head.view,
                           .m = block.count,
                           .temperatures = &draws->temperatures[block.first],
-                          .uniforms = &draws->uniforms[block.first],
+                          .uniforms = uniforms,
                           .tokens = &draws->tokens[block.first],
                           .logprobs = &draws->logprobs[block.first]});
   });
@@ -331,19 +333,20 @@ void ModelRunner::DrawFiltered(const PackedModel& model, std::vector<FilteredDra
   });
 }
 
-void ModelRunner::Logits(const PackedModel& model, int count, float* logits) {
+absl::Status ModelRunner::Logits(int count, float* logits) {
   R1_CHECK(count <= shape_.rows_max);
   ForRows(count, kRowBlock, [&](const Rows& block) {
     const Timer timer(this, kHead, block.thread);
     float* normed = scratch_[block.thread].normed.data();
-    Norm(Residual(block), nullptr, model.final_norm, block.count, normed);
+    Norm(Residual(block), nullptr, model_.final_norm, block.count, normed);
     kernels_.matmul({.x = normed,
                      .x_stride = spec_.hidden,
-                     .w = model.head.view,
+                     .w = model_.head.view,
                      .y = logits + int64_t{block.first} * spec_.vocab,
                      .y_stride = spec_.vocab,
                      .m = block.count});
   });
+  return absl::OkStatus();
 }
 
 std::vector<OperatorTime> ModelRunner::operator_times() const {
@@ -353,6 +356,31 @@ std::vector<OperatorTime> ModelRunner::operator_times() const {
   std::vector<OperatorTime> times;
   for (int i = 0; i < kOperatorCount; ++i) times.push_back({kNames[i], operator_seconds_[i]});
   return times;
+}
+
+const RunnerKind& CpuRunnerKind() {
+  static constexpr RunnerKind kKind = {
+      .default_block_tokens = 16,
+      .has_logits = true,
+      .check =
+          [](const ModelSpec& spec, const EngineOptions& options) {
+            R1_RETURN_IF_ERROR(CheckSpec(spec));
+            return kernels::ParseIsa(options.isa).status();
+          },
+      .cache_bytes_per_token = CacheBytesPerToken,
+      .make = [](const ModelSpec& spec, const EngineOptions& options,
+                 const RunnerShape& shape) -> absl::StatusOr<std::unique_ptr<Runner>> {
+        R1_ASSIGN_OR_RETURN(const kernels::IsaName isa, kernels::ParseIsa(options.isa));
+        return std::make_unique<ModelRunner>(
+            spec, kernels::KernelsFor(isa),
+            ModelRunner::Shape{.threads = options.threads,
+                               .block_count = shape.block_count,
+                               .block_tokens = shape.block_tokens,
+                               .rows_max = shape.rows_max,
+                               .positions_max = shape.positions_max,
+                               .profile = options.profile});
+      }};
+  return kKind;
 }
 
 }  // namespace r1::rollout

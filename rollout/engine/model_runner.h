@@ -1,7 +1,7 @@
-// The forward pass of one step: a ragged batch of tokens, prompts and single continuing tokens
-// alike, through all layers, and the draws at the end. Interprets the ModelSpec; holds the KV cache
-// and all activations; knows nothing of requests. The attention blocks are in mla_attention.cc and
-// gqa_attention.cc.
+// The forward pass of one step on the CPU: a ragged batch of tokens, prompts and single continuing
+// tokens alike, through all layers, and the draws at the end. Interprets the ModelSpec; holds the
+// KV cache and all activations; knows nothing of requests. The attention blocks are in
+// mla_attention.cc and gqa_attention.cc.
 //
 // A layer is at most three parallel stages, each a loop over blocks of rows that stay in the
 // processor's caches from operator to operator: attention input (after which the batch's keys are
@@ -21,26 +21,14 @@
 #include "rollout/engine/block_manager.h"
 #include "rollout/engine/engine.h"
 #include "rollout/engine/filtered_sampler.h"
+#include "rollout/engine/runner.h"
 #include "rollout/engine/sampler.h"
 #include "rollout/engine/weight_store.h"
 
 namespace r1::rollout {
 
-// One step's work. Vectors of one element a token, plus copies and draws; reused from step to step.
-struct StepBatch {
-  std::vector<BlockCopy> copies;
-  std::vector<int32_t> token_ids;
-  std::vector<int32_t> positions;
-  std::vector<int32_t> contexts;             // tokens to attend: position + 1
-  std::vector<const int32_t*> block_tables;  // of each token's sequence
-  Draws draws;
-
-  void Clear();
-  int rows() const { return static_cast<int>(token_ids.size()); }
-};
-
 // One owner thread calls Run; the stages run on a pool of its own.
-class ModelRunner {
+class ModelRunner : public Runner {
  public:
   struct Shape {
     int threads;
@@ -54,13 +42,11 @@ class ModelRunner {
   // `spec` outlives the runner. CheckSpec (layer_sizes.h) has accepted it.
   ModelRunner(const ModelSpec& spec, const kernels::KernelTable& kernels, const Shape& shape);
 
-  // Fills the results of the draws.
-  void Run(const PackedModel& model, StepBatch* batch);
-  // Logits [count, V] of the rows [0, count) of the last Run.
-  void Logits(const PackedModel& model, int count, float* logits);
-
+  absl::Status LoadWeights(const WeightsSnapshot& weights) override;
+  absl::Status Run(StepBatch* batch) override;
+  absl::Status Logits(int count, float* logits) override;
   // Seconds that the owner thread spent in each operator; zeros unless Shape::profile.
-  std::vector<OperatorTime> operator_times() const;
+  std::vector<OperatorTime> operator_times() const override;
 
  private:
   enum Operator {  // named in operator_times()
@@ -147,6 +133,7 @@ class ModelRunner {
   const ModelSpec& spec_;
   const kernels::KernelTable& kernels_;
   Shape shape_;
+  PackedModel model_;
   kernels::ThreadPool pool_;
   std::vector<Scratch> scratch_;         // [threads]
   std::vector<int64_t> cache_offsets_;   // of each layer, in floats

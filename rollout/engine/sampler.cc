@@ -3,25 +3,23 @@
 #include <algorithm>
 
 namespace r1::rollout {
-namespace {
 
 bool NeedsLogits(const GroupRequest& request) {
   return request.raw_logprobs || request.filter != TokenFilter();
 }
 
-}  // namespace
-
 void Draws::Clear() {
   fused.rows.clear();
   fused.temperatures.clear();
-  fused.uniforms.clear();
+  fused.rngs.clear();
+  fused.positions.clear();
   filtered.clear();
 }
 
 void AddDraws(const Sequence& sequence, int row, Draws* draws) {
   const GroupRequest& request = *sequence.request;
   for (const Sample& sample : sequence.samples) {
-    const double uniform = sample.rng.UniformAt(static_cast<uint32_t>(sample.token_ids.size()));
+    const auto position = static_cast<uint32_t>(sample.token_ids.size());
     if (NeedsLogits(request)) {
       draws->filtered.push_back({.row = row,
                                  .rule = {.temperature = request.temperature,
@@ -29,13 +27,14 @@ void AddDraws(const Sequence& sequence, int row, Draws* draws) {
                                           .prompt = request.prompt_ids,
                                           .response = sample.token_ids,
                                           .raw_logprob = request.raw_logprobs,
-                                          .uniform = uniform},
+                                          .uniform = sample.rng.UniformAt(position)},
                                  .drawn = {}});
       continue;
     }
     draws->fused.rows.push_back(row);
     draws->fused.temperatures.push_back(static_cast<float>(request.temperature));
-    draws->fused.uniforms.push_back(uniform);
+    draws->fused.rngs.push_back(sample.rng);
+    draws->fused.positions.push_back(position);
   }
 }
 

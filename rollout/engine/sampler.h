@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/rng.h"
 #include "rollout/engine/filtered_sampler.h"
 #include "rollout/engine/sequence.h"
 
@@ -15,7 +16,9 @@ namespace r1::rollout {
 struct FusedDraws {
   std::vector<int32_t> rows;  // row of the step's batch whose successor is drawn
   std::vector<float> temperatures;
-  std::vector<double> uniforms;
+  // The uniform number of a draw is rngs[i].UniformAt(positions[i]).
+  std::vector<Rng> rngs;
+  std::vector<uint32_t> positions;
   std::vector<int32_t> tokens;  // results
   std::vector<float> logprobs;
 };
@@ -33,6 +36,9 @@ struct Draws {
 
   void Clear();
 };
+
+// Whether the request's tokens are drawn from whole logits, and not by the fused kernel.
+bool NeedsLogits(const GroupRequest& request);
 
 // Adds the draws of all samples of a sequence. Position of the random stream = response token. The
 // sequence stays as it is until the results are read.

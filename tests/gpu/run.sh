@@ -4,24 +4,32 @@
 #   tests/gpu/run.sh pack BUILD [FOLDER]      gathers the programs of a build folder, and this script, in
 #                                             FOLDER (default .gpu); copy it to the GPU machine
 #   FOLDER/run.sh test                        every test; fails when there is no Hopper GPU
-#   FOLDER/run.sh bench [JSON]                every benchmark: a table, and all rows in JSON
+#   FOLDER/run.sh bench [JSON]                every kernel benchmark: a table, and all rows in JSON
+#   FOLDER/run.sh generate [JSON]             the engine's: tokens a second of M16, then time by operator
 #   FOLDER/run.sh sanitize                    the small tests under compute-sanitizer: memcheck, racecheck
 #   FOLDER/run.sh all [JSON]                  the three of them
 #
-# The programs need the NVIDIA driver and libstdc++, nothing else. GTEST_FILTER works as always.
+# The programs need the NVIDIA driver and libstdc++; other libraries come along in FOLDER/lib.
+# GTEST_FILTER works as always.
 set -euo pipefail
 
 die() { printf 'run.sh: error: %s\n' "$*" >&2; exit 1; }
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+source_root=$here/../..
+[[ -d $here/lib ]] && export LD_LIBRARY_PATH=$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 pack() {
   local build=${1:?pack needs the build folder} folder=${2:-.gpu}
   shopt -s nullglob
-  local programs=("$build"/bin/*_gpu_test "$build"/bin/*_cuda_bench)
+  local programs=("$build"/bin/*_gpu_test "$build"/bin/*_cuda_bench "$build"/bin/r1_bench_generate)
   ((${#programs[@]})) || die "no GPU programs in $build/bin: was it configured with a CUDA toolkit?"
-  mkdir -p "$folder"
-  rm -f "$folder"/*_gpu_test "$folder"/*_cuda_bench
-  cp "${programs[@]}" "${BASH_SOURCE[0]}" "$folder"
+  rm -rf "$folder"
+  mkdir -p "$folder/lib"
+  cp "${programs[@]}" "$source_root/kernels/bench/shapes/m16.json" "${BASH_SOURCE[0]}" "$folder"
+  # What a machine without a compiler may lack: neither the C library nor the compiler's own.
+  ldd "${programs[@]}" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u |
+    { grep -Ev '/(libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)\.so' || true; } |
+    xargs -r cp -t "$folder/lib"
   du -sh "$folder"
 }
 
@@ -51,6 +59,24 @@ bench() {
   rm -f "$rows"
 }
 
+generate() {
+  local json=${1:-} rows
+  rows=$(mktemp)
+  local points=1x1,1x16,4x16,16x16,32x16
+  "$here/r1_bench_generate" --config "$here/m16.json" --points "$points" --json "$rows"
+  "$here/r1_bench_generate" --config "$here/m16.json" --points "$points" --json "$rows" --fast
+  "$here/r1_bench_generate" --config "$here/m16.json" --points "$points" --response-tokens 40 --profile
+  if [[ -n $json ]]; then
+    {
+      printf '{"date": "%s", "gpu": "%s", "rows": [\n' "$(date -u +%F)" \
+        "$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -n1)"
+      sed '$!s/$/,/' "$rows"
+      printf ']}\n'
+    } >"$json"
+  fi
+  rm -f "$rows"
+}
+
 sanitize() {
   command -v compute-sanitizer >/dev/null || die "compute-sanitizer is not installed"
   local program tool
@@ -68,7 +94,8 @@ case ${1:-} in
   pack) pack "${@:2}" ;;
   test) run_tests ;;
   bench) bench "${2:-}" ;;
+  generate) generate "${2:-}" ;;
   sanitize) sanitize ;;
   all) run_tests && bench "${2:-}" && sanitize ;;
-  *) sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  *) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac

@@ -201,5 +201,18 @@ TEST_F(SampleHeadGpuTest, RowHasTheSameBitsInEveryBatch) {
   }
 }
 
+// A sum of few masses shows its last bit.
+TEST_F(SampleHeadGpuTest, EveryRowOfASmallHeadHasTheSameBitsInEveryBatch) {
+  Head head(200, 256, 400, 7);
+  for (const int batch : {16, 64, 200}) {
+    const Samples together = head.Run(0, batch);
+    for (int row = 0; row < batch; ++row) {
+      const Samples alone = head.Run(row, 1);
+      ASSERT_EQ(alone.tokens[0], together.tokens[row]) << "row " << row << " of " << batch;
+      ASSERT_EQ(alone.logprobs[0], together.logprobs[row]) << "row " << row << " of " << batch;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace r1::kernels

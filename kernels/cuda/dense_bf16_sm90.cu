@@ -1,0 +1,222 @@
+// One block a multiprocessor walks the tiles. Only the threads that gather rows of x wait for the
+// kernel before: the weights stream in while that one still computes x. So that both fit on a
+// multiprocessor, blocks for few tokens take half of the registers, and for very few of the shared
+// memory, too; with more tokens, speed is what is under way to the ring.
+#include "kernels/cuda/dense_bf16_sm90.h"
+#include "kernels/cuda/dense_tiling.h"
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/weight_stream_sm90.cuh"
+
+namespace r1::kernels {
+namespace {
+
+using namespace sm90;  // NOLINT: one file's worth of instructions
+
+constexpr int kHalfSharedBytes = 110 << 10;  // with what the system keeps
+constexpr int kHalfSharedTokens = 16;        // of a tile
+constexpr int kHalfRegistersTokens = 64;     // of a tile
+// Leaves some shared memory to small kernels.
+constexpr int kMostSharedBytes = 200 << 10;
+
+struct KernelArgs {
+  DenseBf16Args call;
+  DenseTiling tiling;
+  StreamShape stream;
+};
+
+struct DenseTile {
+  int matrix;
+  int row_begin;
+  int rows;
+  int token_begin;
+  int tokens;
+};
+
+// Tiles first, first + step, …; token tiles fastest, so that blocks that run at the same time share
+// weights.
+class DenseCursor {
+ public:
+  __device__ explicit DenseCursor(const KernelArgs& args) : args_(args), next_(blockIdx.x) {}
+
+  __device__ bool Next(DenseTile* tile) {
+    const DenseTiling& tiling = args_.tiling;
+    if (next_ >= tiling.tiles(args_.call.matrices)) return false;
+    const int row_tile = next_ / tiling.token_tiles;
+    tile->matrix = row_tile / tiling.row_tiles;
+    tile->row_begin = row_tile % tiling.row_tiles * tiling.tile_rows;
+    const int rows_left = args_.call.rows - tile->row_begin;
+    tile->rows = rows_left < tiling.tile_rows ? rows_left : tiling.tile_rows;
+    tile->token_begin = next_ % tiling.token_tiles * tiling.tile_tokens;
+    const int tokens_left = args_.call.tokens - tile->token_begin;
+    tile->tokens = tokens_left < tiling.tile_tokens ? tokens_left : tiling.tile_tokens;
+    next_ += gridDim.x;
+    return true;
+  }
+
+ private:
+  const KernelArgs& args_;
+  int next_;
+};
+
+__device__ __forceinline__ float Silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
+
+// Sums of 64 rows a row tile to y, rounded; or 32 results of silu(gate) * up.
+template <typename Kind, int kN>
+__device__ __forceinline__ void StoreTile(const KernelArgs& args, const DenseTile& tile,
+                                          int warpgroup,
+                                          const float (&sums)[Kind::kRowTiles][kN / 2]) {
+  const DenseBf16Args& call = args.call;
+  const int warp = threadIdx.x / 32 % 4;
+  const int lane = threadIdx.x % 32;
+  __nv_bfloat16* const first_row =
+      call.y + (tile.token_begin + lane / 4) * call.y_stride + tile.matrix * call.y_matrix_stride;
+#pragma unroll
+  for (int r = 0; r < Kind::kRowTiles; ++r) {
+    const int row = Kind::RowTile(r, warpgroup) * 64 + warp * 16;  // of the tile
+    const int column = call.swiglu ? (tile.row_begin + row) / 2 : tile.row_begin + row;
+#pragma unroll
+    for (int j = 0; j < kN / 8; ++j) {
+      const float* const sum = &sums[r][4 * j];
+      const bool stores = 8 * j + lane / 4 < tile.tokens;
+      auto* const target =
+          reinterpret_cast<uint32_t*>(first_row + 8 * j * call.y_stride + column + lane % 4 * 2);
+      if (call.swiglu) {
+        const uint32_t pair =
+            TransposeFragment(PackBf16(Silu(sum[0]) * sum[2], Silu(sum[1]) * sum[3]));
+        if (stores && row < tile.rows) target[0] = pair;
+      } else {
+        const uint32_t low = TransposeFragment(PackBf16(sum[0], sum[1]));
+        const uint32_t high = TransposeFragment(PackBf16(sum[2], sum[3]));
+        if (stores && row < tile.rows) target[0] = low;
+        if (stores && row + 8 < tile.rows) target[4] = high;
+      }
+    }
+  }
+}
+
+template <typename Kind, int kN, int... kLarger>
+__device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const DenseTile& tile,
+                                             int warpgroup, Ring<Kind>& ring) {
+  if constexpr (sizeof...(kLarger) > 0) {
+    if (tile.tokens > kN) {
+      MultiplyTile<Kind, kLarger...>(args, tile, warpgroup, ring);
+      return;
+    }
+  }
+  float sums[Kind::kRowTiles][kN / 2];
+  Multiply<Kind, kN>(ring, args.call.columns, warpgroup, sums);
+  StoreTile<Kind, kN>(args, tile, warpgroup, sums);
+}
+
+template <typename Kind>
+__device__ __forceinline__ void GatherTokens(const KernelArgs& args, Ring<Kind>& ring) {
+  const DenseBf16Args& call = args.call;
+  const uint32_t row_pieces = static_cast<uint32_t>(call.x_stride / 8);
+  DenseCursor cursor(args);
+  DenseTile tile;
+  while (cursor.Next(&tile)) {
+    const __nv_bfloat16* const rows =
+        call.x + tile.token_begin * call.x_stride + tile.matrix * call.x_matrix_stride;
+    StreamTokens(ring, rows, call.columns, tile.tokens, threadIdx.x - 32,
+                 [&](int row) { return row * row_pieces; });
+  }
+}
+
+template <typename Kind>
+__device__ __forceinline__ void RequestWeights(const KernelArgs& args, Ring<Kind>& ring) {
+  const DenseBf16Args& call = args.call;
+  // Tiles of other tokens come back for the same weights.
+  const uint64_t policy = args.tiling.token_tiles == 1 ? PolicyEvictFirst() : PolicyEvictNormal();
+  const int64_t matrix_bytes = PackedBytes(call.rows, call.columns);
+  DenseCursor cursor(args);
+  DenseTile tile;
+  while (cursor.Next(&tile)) {
+    StreamWeights(ring, call.weights + tile.matrix * matrix_bytes, call.columns, tile.row_begin,
+                  tile.row_begin + tile.rows, policy);
+  }
+}
+
+template <typename Kind, bool kHalfRegisters, int... kWidths>
+__global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
+    DenseKernel(const __grid_constant__ KernelArgs args) {
+  extern __shared__ __align__(1024) uint8_t shared[];
+  Ring<Kind> ring(args.stream, SharedAddress(shared), SharedAddress(shared + args.stream.bytes()));
+  if (threadIdx.x == 0) ring.InitBarriers();
+  if (!args.call.next_starts_with_x) AllowDependentKernels();
+  __syncthreads();
+  if (threadIdx.x < kWarpgroupThreads) {
+    if constexpr (!kHalfRegisters) DecreaseRegisters<88>();
+    if (threadIdx.x == 0) {
+      RequestWeights<Kind>(args, ring);
+    } else if (threadIdx.x >= 32 && threadIdx.x < 32 + kGatherThreads) {
+      WaitForPriorKernels();
+      if (args.call.next_starts_with_x) AllowDependentKernels();
+      GatherTokens<Kind>(args, ring);
+    } else if (threadIdx.x == 32 + kGatherThreads) {
+      DenseCursor cursor(args);
+      DenseTile tile;
+      while (cursor.Next(&tile)) PublishTokens(ring, args.call.columns);
+    }
+    __syncwarp();
+  } else {
+    if constexpr (!kHalfRegisters) IncreaseRegisters<208>();
+    const int warpgroup = threadIdx.x / kWarpgroupThreads - 1;
+    DenseCursor cursor(args);
+    DenseTile tile;
+    for (int turn = 0; cursor.Next(&tile); turn ^= 1) {
+      if (turn != warpgroup) {
+        ring.Skip(args.call.columns / kPackedBlockColumns);
+      } else {
+        MultiplyTile<Kind, kWidths...>(args, tile, warpgroup, ring);
+      }
+    }
+  }
+}
+
+template <typename Kind, bool kHalfRegisters, int... kWidths>
+cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
+  const int memory = !kHalfRegisters                                ? kSharedBytesMax
+                     : args.tiling.tile_tokens <= kHalfSharedTokens ? kHalfSharedBytes
+                                                                    : kMostSharedBytes;
+  // A matrix instruction reads 64 rows of weights, so the last stage's may run on into what follows
+  // it; those sums are not stored.
+  constexpr int kOverrun = kRowTileBytes;
+  const int columns_stages = args.call.columns / kPackedBlockColumns;
+  args.stream = {.stages = 0,
+                 .weight_bytes = args.tiling.tile_rows * kPackedRowBytes,
+                 .token_bytes = args.tiling.tile_tokens * kPackedRowBytes};
+  const int fit = (memory - kRingBarrierBytes - kOverrun) /
+                  (args.stream.weight_bytes + args.stream.token_bytes);
+  const int useful = columns_stages * 2 < kStagesMax ? columns_stages * 2 : kStagesMax;
+  args.stream.stages = fit < useful ? fit : useful;
+  const int tiles = args.tiling.tiles(args.call.matrices);
+  const int blocks = tiles < MultiprocessorCount() ? tiles : MultiprocessorCount();
+  const int shared_bytes = args.stream.bytes() + kRingBarrierBytes + kOverrun;
+  return LaunchDependent(DenseKernel<Kind, kHalfRegisters, kWidths...>, blocks, kStreamThreads,
+                         shared_bytes, stream, args);
+}
+
+}  // namespace
+
+cudaError_t DenseBf16Sm90(const DenseBf16Args& call, cudaStream_t stream) {
+  const int row_step = call.swiglu ? 16 : 8;
+  if (call.tokens < 1 || call.matrices < 1 || call.rows < row_step || call.rows % row_step != 0)
+    return cudaErrorInvalidValue;
+  if (call.columns < 64 || call.columns % 64 != 0) return cudaErrorInvalidValue;
+  if (call.x_stride % 8 != 0 || call.x_matrix_stride % 8 != 0) return cudaErrorInvalidValue;
+  if (call.y_stride % 8 != 0 || call.y_matrix_stride % 8 != 0) return cudaErrorInvalidValue;
+  const KernelArgs args = {.call = call,
+                           .tiling = ChooseDenseTiling({.tokens = call.tokens,
+                                                        .matrices = call.matrices,
+                                                        .rows = call.rows,
+                                                        .columns = call.columns,
+                                                        .row_step = row_step,
+                                                        .multiprocessors = MultiprocessorCount()}),
+                           .stream = {}};
+  if (args.tiling.tile_rows > 64) return Launch<TileKind<2, true, 1>, false, 128>(args, stream);
+  if (args.tiling.tile_tokens > kHalfRegistersTokens)
+    return Launch<TileKind<1, true, 1>, false, 128>(args, stream);
+  return Launch<TileKind<1, true, 1>, true, 8, 16, 32, 64>(args, stream);
+}
+
+}  // namespace r1::kernels

@@ -1,0 +1,258 @@
+#include "rollout/engine/cuda/device_model.h"
+
+#include <algorithm>
+
+#include "kernels/cuda/packed_weights.h"
+
+namespace r1::rollout {
+
+using kernels::PackedBytes;
+
+int SharedExperts(const MoeSpec& moe) { return moe.shared_intermediate / moe.intermediate; }
+
+namespace {
+
+int QueryWidth(const MlaSpec& a) { return a.heads * (a.qk_nope_head_dim + a.qk_rope_head_dim); }
+
+void PlaceAttention(const MlaSpec& a, int hidden, Placement& placement, DeviceAttention* weights) {
+  const int kv_down = a.kv_lora_rank + a.qk_rope_head_dim;
+  const int query_input = a.q_lora_rank > 0 ? a.q_lora_rank : QueryWidth(a);
+  placement.Take(&weights->norm, hidden);
+  placement.Take(&weights->input, PackedBytes(query_input + kv_down, hidden));
+  if (a.q_lora_rank > 0) {
+    placement.Take(&weights->query_norm, a.q_lora_rank);
+    placement.Take(&weights->query_up, PackedBytes(QueryWidth(a), a.q_lora_rank));
+  }
+  placement.Take(&weights->latent_norm, a.kv_lora_rank);
+  placement.Take(&weights->key_absorb, a.heads * PackedBytes(a.kv_lora_rank, a.qk_nope_head_dim));
+  placement.Take(&weights->value_up, a.heads * PackedBytes(a.v_head_dim, a.kv_lora_rank));
+  placement.Take(&weights->output, PackedBytes(hidden, a.heads * a.v_head_dim));
+}
+
+void PlaceMlp(const LayerSpec& layer, int hidden, Placement& placement, DeviceMlp* weights) {
+  int64_t matrices = 1;
+  int intermediate = 0;
+  if (layer.dense.has_value()) {
+    intermediate = layer.dense->intermediate;
+  } else {
+    intermediate = layer.moe->intermediate;
+    matrices = layer.moe->experts + SharedExperts(*layer.moe);
+    placement.Take(&weights->router, int64_t{layer.moe->experts} * hidden);
+    if (layer.moe->gate == MoeGate::kSigmoidBias)
+      placement.Take(&weights->router_bias, layer.moe->experts);
+  }
+  placement.Take(&weights->gate_up, matrices * PackedBytes(2 * intermediate, hidden));
+  placement.Take(&weights->down, matrices * PackedBytes(hidden, intermediate));
+}
+
+}  // namespace
+
+int64_t DeviceModel::Place(uint8_t* base) {
+  Placement placement(base, kernels::kPackedBlockBytes);
+  placement.Take(&embedding_, int64_t{spec_->vocab} * spec_->hidden);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const LayerSpec& layer = spec_->layers[i];
+    PlaceAttention(*layer.mla, spec_->hidden, placement, &layers_[i].attention);
+    placement.Take(&layers_[i].mlp_norm, spec_->hidden);
+    PlaceMlp(layer, spec_->hidden, placement, &layers_[i].mlp);
+  }
+  placement.Take(&final_norm_, spec_->hidden);
+  placement.Take(&head_, PackedBytes(spec_->vocab, spec_->hidden));
+  return placement.bytes();
+}
+
+absl::StatusOr<DeviceModel> DeviceModel::Allocate(const ModelSpec& spec) {
+  DeviceModel model(spec);
+  R1_ASSIGN_OR_RETURN(model.memory_, AllocateDevice(model.Place(nullptr), "the weights"));
+  model.Place(model.memory_.get());
+  return model;
+}
+
+// Brings one tensor after the other to the GPU, rounds it, and packs it where it belongs. All on
+// one stream, so that two staging buffers serve all of them: one tensor's packing precedes the next
+// one's arrival.
+class DeviceModelLoader {
+ public:
+  DeviceModelLoader(DeviceModel* model, const WeightsSnapshot& weights, cudaStream_t stream)
+      : spec_(*model->spec_), model_(*model), weights_(weights), stream_(stream) {}
+
+  absl::Status Run() {
+    int64_t elements = 0;
+    for (const WeightSpec& weight : spec_.weights) elements = std::max(elements, weight.elements());
+    R1_ASSIGN_OR_RETURN(floats_, AllocateDevice(elements * 4, "loading weights"));
+    for (DeviceMemory& bf16 : bf16_) {
+      R1_ASSIGN_OR_RETURN(bf16, AllocateDevice(elements * 2, "loading weights"));
+    }
+    const int vocab = spec_.vocab;
+    R1_RETURN_IF_ERROR(Round(WeightRole::kEmbedding, model_.embedding_));
+    if (spec_.tie_embeddings) {
+      R1_RETURN_IF_ERROR(Pack(model_.embedding_, vocab, spec_.hidden, model_.head_));
+    } else {
+      R1_RETURN_IF_ERROR(PackTensor(WeightRole::kHead, vocab, spec_.hidden, model_.head_));
+    }
+    R1_RETURN_IF_ERROR(Copy(WeightRole::kFinalNorm, model_.final_norm_));
+    for (layer_ = 0; layer_ < static_cast<int>(spec_.layers.size()); ++layer_) {
+      const LayerSpec& layer = spec_.layers[layer_];
+      DeviceLayer& target = model_.layers_[layer_];
+      R1_RETURN_IF_ERROR(Attention(*layer.mla, target.attention));
+      R1_RETURN_IF_ERROR(Copy(WeightRole::kMlpNorm, target.mlp_norm));
+      if (layer.dense.has_value()) {
+        R1_RETURN_IF_ERROR(DenseMlp(*layer.dense, target.mlp));
+      } else {
+        R1_RETURN_IF_ERROR(Moe(*layer.moe, target.mlp));
+      }
+    }
+    return CudaStatus(cudaStreamSynchronize(stream_), "loading weights");
+  }
+
+ private:
+  const TensorView& Tensor(WeightRole role, int expert) const {
+    const absl::StatusOr<int> index = spec_.FindWeight(role, layer_, expert);
+    R1_CHECK(index.ok());  // the family lists every weight that its layers need
+    return weights_.tensors[*index];
+  }
+
+  // fp32, as it is.
+  absl::Status Copy(WeightRole role, float* target) {
+    const std::span<const float> floats = Tensor(role, -1).f32();
+    R1_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(target, floats.data(), floats.size_bytes(),
+                                            cudaMemcpyHostToDevice, stream_));
+    return absl::OkStatus();
+  }
+
+  absl::Status Round(WeightRole role, __nv_bfloat16* target, int expert = -1) {
+    const std::span<const float> floats = Tensor(role, expert).f32();
+    auto* const staged = reinterpret_cast<float*>(floats_.get());
+    R1_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(staged, floats.data(), floats.size_bytes(),
+                                            cudaMemcpyHostToDevice, stream_));
+    R1_RETURN_IF_CUDA_ERROR(
+        kernels::RoundToBf16Sm90(staged, static_cast<int64_t>(floats.size()), target, stream_));
+    return absl::OkStatus();
+  }
+
+  __nv_bfloat16* staged(int i) { return reinterpret_cast<__nv_bfloat16*>(bf16_[i].get()); }
+
+  absl::Status Pack(const __nv_bfloat16* source, int rows, int columns, uint8_t* target) {
+    R1_RETURN_IF_CUDA_ERROR(kernels::PackRowsBf16Sm90(source, 1, rows, columns, target, stream_));
+    return absl::OkStatus();
+  }
+
+  absl::Status PackTensor(WeightRole role, int rows, int columns, uint8_t* target,
+                          int expert = -1) {
+    R1_RETURN_IF_ERROR(Round(role, staged(0), expert));
+    return Pack(staged(0), rows, columns, target);
+  }
+
+  struct GateUp {
+    WeightRole gate;
+    WeightRole up;
+    int matrices;
+    int intermediate;
+  };
+  absl::Status PackGateUp(const GateUp& mlp, uint8_t* target, int expert = -1) {
+    R1_RETURN_IF_ERROR(Round(mlp.gate, staged(0), expert));
+    R1_RETURN_IF_ERROR(Round(mlp.up, staged(1), expert));
+    R1_RETURN_IF_CUDA_ERROR(kernels::PackGateUpBf16Sm90(
+        staged(0), staged(1), mlp.matrices, mlp.intermediate, spec_.hidden, target, stream_));
+    return absl::OkStatus();
+  }
+
+  absl::Status Attention(const MlaSpec& a, DeviceAttention& target) {
+    R1_RETURN_IF_ERROR(Copy(WeightRole::kAttentionNorm, target.norm));
+    R1_RETURN_IF_ERROR(Copy(WeightRole::kKvNorm, target.latent_norm));
+    const int kv_down = a.kv_lora_rank + a.qk_rope_head_dim;
+    // Whole blocks of rows, so that one matrix continues the other.
+    const int query_input = a.q_lora_rank > 0 ? a.q_lora_rank : QueryWidth(a);
+    R1_CHECK(query_input % kernels::kPackedBlockRows == 0);
+    uint8_t* const kv_target = target.input + PackedBytes(query_input, spec_.hidden);
+    R1_RETURN_IF_ERROR(PackTensor(WeightRole::kKvDown, kv_down, spec_.hidden, kv_target));
+    if (a.q_lora_rank > 0) {
+      R1_RETURN_IF_ERROR(Copy(WeightRole::kQueryNorm, target.query_norm));
+      R1_RETURN_IF_ERROR(
+          PackTensor(WeightRole::kQueryDown, query_input, spec_.hidden, target.input));
+      R1_RETURN_IF_ERROR(
+          PackTensor(WeightRole::kQuery, QueryWidth(a), a.q_lora_rank, target.query_up));
+    } else {
+      R1_RETURN_IF_ERROR(PackTensor(WeightRole::kQuery, query_input, spec_.hidden, target.input));
+    }
+    R1_RETURN_IF_ERROR(
+        PackTensor(WeightRole::kOutput, spec_.hidden, a.heads * a.v_head_dim, target.output));
+    return PackKvUp(a, target);
+  }
+
+  // [H][k_nope | v][L]: keys transposed, values as they are.
+  absl::Status PackKvUp(const MlaSpec& a, DeviceAttention& target) {
+    R1_RETURN_IF_ERROR(Round(WeightRole::kKvUp, staged(0)));
+    const int64_t head = int64_t{a.qk_nope_head_dim + a.v_head_dim} * a.kv_lora_rank;
+    R1_RETURN_IF_CUDA_ERROR(kernels::PackStridedBf16Sm90(
+        {.data = staged(0),
+         .matrix_stride = head,
+         .row_stride = 1,
+         .column_stride = a.kv_lora_rank},
+        a.heads, a.kv_lora_rank, a.qk_nope_head_dim, target.key_absorb, stream_));
+    R1_RETURN_IF_CUDA_ERROR(kernels::PackStridedBf16Sm90(
+        {.data = staged(0) + int64_t{a.qk_nope_head_dim} * a.kv_lora_rank,
+         .matrix_stride = head,
+         .row_stride = a.kv_lora_rank,
+         .column_stride = 1},
+        a.heads, a.v_head_dim, a.kv_lora_rank, target.value_up, stream_));
+    return absl::OkStatus();
+  }
+
+  absl::Status DenseMlp(const DenseMlpSpec& dense, DeviceMlp& target) {
+    R1_RETURN_IF_ERROR(PackGateUp({.gate = WeightRole::kGate,
+                                   .up = WeightRole::kUp,
+                                   .matrices = 1,
+                                   .intermediate = dense.intermediate},
+                                  target.gate_up));
+    return PackTensor(WeightRole::kDown, spec_.hidden, dense.intermediate, target.down);
+  }
+
+  absl::Status Moe(const MoeSpec& moe, DeviceMlp& target) {
+    R1_RETURN_IF_ERROR(Round(WeightRole::kRouter, target.router));
+    if (target.router_bias != nullptr)
+      R1_RETURN_IF_ERROR(Copy(WeightRole::kRouterBias, target.router_bias));
+    const int64_t gate_up_bytes = PackedBytes(2 * moe.intermediate, spec_.hidden);
+    const int64_t down_bytes = PackedBytes(spec_.hidden, moe.intermediate);
+    for (int e = 0; e < moe.experts; ++e) {
+      R1_RETURN_IF_ERROR(PackGateUp({.gate = WeightRole::kExpertGate,
+                                     .up = WeightRole::kExpertUp,
+                                     .matrices = 1,
+                                     .intermediate = moe.intermediate},
+                                    target.gate_up + e * gate_up_bytes, e));
+      R1_RETURN_IF_ERROR(PackTensor(WeightRole::kExpertDown, spec_.hidden, moe.intermediate,
+                                    target.down + e * down_bytes, e));
+    }
+    const int shared = SharedExperts(moe);
+    if (shared == 0) return absl::OkStatus();
+    R1_RETURN_IF_ERROR(PackGateUp({.gate = WeightRole::kSharedGate,
+                                   .up = WeightRole::kSharedUp,
+                                   .matrices = shared,
+                                   .intermediate = moe.intermediate},
+                                  target.gate_up + moe.experts * gate_up_bytes));
+    R1_RETURN_IF_ERROR(Round(WeightRole::kSharedDown, staged(0)));
+    // Each shared expert has its columns of the one matrix.
+    R1_RETURN_IF_CUDA_ERROR(kernels::PackStridedBf16Sm90(
+        {.data = staged(0),
+         .matrix_stride = moe.intermediate,
+         .row_stride = int64_t{shared} * moe.intermediate,
+         .column_stride = 1},
+        shared, spec_.hidden, moe.intermediate, target.down + moe.experts * down_bytes, stream_));
+    return absl::OkStatus();
+  }
+
+  const ModelSpec& spec_;
+  DeviceModel& model_;
+  const WeightsSnapshot& weights_;
+  const cudaStream_t stream_;
+  DeviceMemory floats_;
+  DeviceMemory bf16_[2];
+  int layer_ = -1;
+};
+
+absl::Status DeviceModel::Load(const WeightsSnapshot& weights, cudaStream_t stream) {
+  R1_RETURN_IF_ERROR(CheckWeights(*spec_, weights, "engine weights"));
+  return DeviceModelLoader(this, weights, stream).Run();
+}
+
+}  // namespace r1::rollout

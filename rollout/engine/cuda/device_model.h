@@ -1,0 +1,77 @@
+// A model's weights on the GPU, in bf16 and in the layouts of kernels/cuda; norms and router biases
+// in fp32. Loaded in place, so that captured graphs stay valid from one policy version to the next.
+//
+// Shape letters: D model, H heads, L latent channels, E routed experts, S shared ones, I width of
+// an expert, V vocabulary.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "common/models/model_spec.h"
+#include "common/status.h"
+#include "common/weights.h"
+#include "rollout/engine/cuda/device_memory.h"
+
+namespace r1::rollout {
+
+struct DeviceAttention {
+  float* norm = nullptr;          // [D]
+  uint8_t* input = nullptr;       // D -> [query or query_down | kv_down]
+  float* query_norm = nullptr;    // only with query compression
+  uint8_t* query_up = nullptr;    // only with query compression
+  float* latent_norm = nullptr;   // [L]
+  uint8_t* key_absorb = nullptr;  // [H], each nope -> L
+  uint8_t* value_up = nullptr;    // [H], each L -> v
+  uint8_t* output = nullptr;      // H * v -> D
+};
+
+// A dense MLP, or the experts of a layer: E routed ones, then S shared ones.
+struct DeviceMlp {
+  uint8_t* gate_up = nullptr;
+  uint8_t* down = nullptr;
+  __nv_bfloat16* router = nullptr;  // [E, D]
+  float* router_bias = nullptr;     // [E]; null = none
+};
+
+struct DeviceLayer {
+  DeviceAttention attention;
+  float* mlp_norm = nullptr;  // [D]
+  DeviceMlp mlp;
+};
+
+class DeviceModel {
+ public:
+  // ResourceExhausted when the weights do not fit into the GPU's memory. `spec` outlives the model.
+  [[nodiscard]] static absl::StatusOr<DeviceModel> Allocate(const ModelSpec& spec);
+
+  // InvalidArgument when the snapshot does not fit the spec, with the old weights in place. Returns
+  // when the weights can be used on `stream` and the snapshot is no longer read.
+  [[nodiscard]] absl::Status Load(const WeightsSnapshot& weights, cudaStream_t stream);
+
+  const DeviceLayer& layer(int i) const { return layers_[i]; }
+  const __nv_bfloat16* embedding() const { return embedding_; }  // [V, D]
+  const float* final_norm() const { return final_norm_; }        // [D]
+  const uint8_t* head() const { return head_; }                  // D -> V
+
+ private:
+  explicit DeviceModel(const ModelSpec& spec) : spec_(&spec), layers_(spec.layers.size()) {}
+  // Sets all pointers; the bytes taken.
+  int64_t Place(uint8_t* base);
+
+  friend class DeviceModelLoader;
+
+  const ModelSpec* spec_;
+  DeviceMemory memory_;
+  std::vector<DeviceLayer> layers_;
+  __nv_bfloat16* embedding_ = nullptr;
+  float* final_norm_ = nullptr;
+  uint8_t* head_ = nullptr;
+};
+
+// Shared experts as experts of the routed ones' width.
+int SharedExperts(const MoeSpec& moe);
+
+}  // namespace r1::rollout

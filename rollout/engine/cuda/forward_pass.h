@@ -1,0 +1,110 @@
+// The forward pass on the GPU: enqueues the kernels of a step, from token ids to drawn tokens with
+// their logprobs, on a stream. Interprets the ModelSpec; owns the activations; reads nothing on the
+// host that changes from step to step, so that what it enqueues can be captured in a graph and
+// replayed.
+#pragma once
+
+#include <cuda_bf16.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "common/models/model_spec.h"
+#include "common/status.h"
+#include "kernels/cuda/mla_input_bf16_sm90.h"
+#include "rollout/engine/cuda/device_memory.h"
+#include "rollout/engine/cuda/device_model.h"
+#include "rollout/engine/cuda/operator_timer.h"
+#include "rollout/engine/cuda/step_inputs.h"
+#include "rollout/engine/runner.h"
+
+namespace r1::rollout {
+
+// InvalidArgument: sizes that the kernels do not support.
+[[nodiscard]] absl::Status CheckCudaSpec(const ModelSpec& spec);
+
+class ForwardPass {
+ public:
+  // A step as it is enqueued.
+  struct Step {
+    StepShape shape;
+    int contexts_max;     // no row attends more tokens
+    StepInputs inputs;    // on the GPU
+    StepResults results;  // likewise
+  };
+
+  // `spec` and `model` outlive the pass; `timer` too, or null. ResourceExhausted when the
+  // activations do not fit into the GPU's memory.
+  [[nodiscard]] static absl::StatusOr<ForwardPass> Make(const ModelSpec& spec,
+                                                        const DeviceModel& model,
+                                                        const RunnerShape& shape,
+                                                        bool batch_invariant, OperatorTimer* timer);
+
+  // The KV cache is [layers][blocks].
+  [[nodiscard]] absl::Status Enqueue(const Step& step, uint8_t* cache, cudaStream_t stream);
+
+ private:
+  // Of the whole batch, [rows_max, …]; draws_normed [draws_max, D].
+  struct Activations {
+    float* residual;              // D
+    __nv_bfloat16* normed;        // D
+    __nv_bfloat16* delta;         // D: what the last operator adds to the residual stream
+    __nv_bfloat16* input;         // query or query_down | kv_down
+    __nv_bfloat16* query_normed;  // query_rank
+    __nv_bfloat16* query;         // H * (nope + rope), with query compression
+    __nv_bfloat16* absorbed;      // H * (L + R)
+    __nv_bfloat16* attention;     // H * L
+    __nv_bfloat16* values;        // H * v
+    __nv_bfloat16* hidden;        // widest dense MLP
+    int32_t* experts;             // A
+    float* expert_weights;        // A
+    __nv_bfloat16* draws_normed;  // D
+    uint8_t* attention_workspace;
+    uint8_t* head_workspace;
+    std::vector<uint8_t*> expert_workspaces;  // of expert_shapes_
+  };
+  struct ExpertShape {
+    int experts, active, shared, intermediate;
+    bool operator==(const ExpertShape&) const = default;
+  };
+
+  ForwardPass(const ModelSpec& spec, const DeviceModel& model, const RunnerShape& shape,
+              bool batch_invariant, OperatorTimer* timer);
+  // Sets all pointers; the bytes taken.
+  int64_t Place(uint8_t* base);
+  int64_t AttentionWorkspaceBytes() const;
+  int SplitTokens(int rows, int heads, int contexts_max) const;
+
+  absl::Status Norm(const Step& step, const float* weight, bool begins, cudaStream_t stream);
+  absl::Status Attention(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
+  absl::Status QueryAndCache(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
+  // What every call of that kernel says; nothing to write yet.
+  kernels::MlaInputBf16Args InputArgs(const Step& step, int layer) const;
+  // Writes the latent, as `write` says, and the compressed query, normalised, then multiplies it
+  // out.
+  absl::Status UncompressQuery(const Step& step, int layer, kernels::MlaInputBf16Args write,
+                               cudaStream_t stream);
+  absl::Status Attend(const Step& step, const MlaSpec& a, const uint8_t* cache,
+                      cudaStream_t stream);
+  absl::Status DenseMlp(const Step& step, int layer, cudaStream_t stream);
+  absl::Status Experts(const Step& step, int layer, cudaStream_t stream);
+  absl::Status Draw(const Step& step, cudaStream_t stream);
+  void Mark(OperatorTimer::Operator operation, cudaStream_t stream) {
+    if (timer_ != nullptr) timer_->Mark(operation, stream);
+  }
+
+  const ModelSpec* spec_;
+  const DeviceModel* model_;
+  RunnerShape shape_;
+  bool batch_invariant_;
+  OperatorTimer* timer_;
+  std::vector<ExpertShape> expert_shapes_;
+  std::vector<int> expert_shape_of_layer_;
+  DeviceMemory memory_;
+  Activations a_ = {};
+  DeviceMemory rope_memory_;
+  std::vector<const float*> rope_table_of_layer_;
+};
+
+}  // namespace r1::rollout

@@ -1,0 +1,106 @@
+#include "rollout/engine/cuda/step_inputs.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "common/status.h"
+#include "rollout/engine/cuda/device_memory.h"
+
+namespace r1::rollout {
+
+StepInputs PlaceStepInputs(const StepShape& shape, uint8_t* base) {
+  StepInputs inputs = {};
+  Placement placement(base);
+  placement.Take(&inputs.token_ids, shape.rows);
+  placement.Take(&inputs.positions, shape.rows);
+  placement.Take(&inputs.contexts, shape.rows);
+  placement.Take(&inputs.slots, shape.rows);
+  placement.Take(&inputs.tables, int64_t{shape.rows} * shape.blocks);
+  placement.Take(&inputs.draw_rows, shape.draws);
+  placement.Take(&inputs.temperatures, shape.draws);
+  placement.Take(&inputs.draw_positions, shape.draws);
+  placement.Take(&inputs.rngs, shape.draws);
+  inputs.bytes = placement.bytes();
+  return inputs;
+}
+
+StepResults PlaceStepResults(int draws, uint8_t* base) {
+  StepResults results = {};
+  Placement placement(base);
+  placement.Take(&results.tokens, draws);
+  placement.Take(&results.logprobs, draws);
+  results.bytes = placement.bytes();
+  return results;
+}
+
+void FillStepInputs(const StepBatch& batch, int block_tokens, const StepShape& shape,
+                    const StepInputs& inputs) {
+  R1_CHECK(batch.rows() <= shape.rows);
+  R1_CHECK(static_cast<int>(batch.draws.fused.rows.size()) <= shape.draws);
+  for (int row = 0; row < shape.rows; ++row) {
+    const bool pads = row >= batch.rows();
+    const int source = pads ? 0 : row;
+    const int position = batch.positions[source];
+    const int32_t* const table = batch.block_tables[source];
+    const int blocks = (batch.contexts[source] + block_tokens - 1) / block_tokens;
+    R1_CHECK(blocks <= shape.blocks);
+    inputs.token_ids[row] = batch.token_ids[source];
+    inputs.positions[row] = position;
+    inputs.contexts[row] = batch.contexts[source];
+    inputs.slots[row] =
+        pads ? -1 : table[position / block_tokens] * block_tokens + position % block_tokens;
+    int32_t* const own_table = inputs.tables + int64_t{row} * shape.blocks;
+    std::copy_n(table, blocks, own_table);
+    std::fill(own_table + blocks, own_table + shape.blocks, 0);
+  }
+  const FusedDraws& draws = batch.draws.fused;
+  for (int draw = 0; draw < shape.draws; ++draw) {
+    const int source = draw < static_cast<int>(draws.rows.size()) ? draw : 0;
+    inputs.draw_rows[draw] = draws.rows[source];
+    inputs.temperatures[draw] = draws.temperatures[source];
+    inputs.draw_positions[draw] = draws.positions[source];
+    inputs.rngs[draw] = draws.rngs[source];
+  }
+}
+
+bool IsDecodeStep(const StepBatch& batch) {
+  if (static_cast<int>(batch.draws.fused.rows.size()) != batch.rows()) return false;
+  for (int row = 0; row < batch.rows(); ++row) {
+    if (batch.draws.fused.rows[row] != row) return false;
+  }
+  // Rows of one sequence are neighbours.
+  return std::adjacent_find(batch.block_tables.begin(), batch.block_tables.end()) ==
+         batch.block_tables.end();
+}
+
+int GraphRows(int rows) {
+  if (rows <= 4) return rows;
+  const int step = rows <= 16 ? 4 : rows <= 64 ? 8 : rows <= 256 ? 16 : 64;
+  return (rows + step - 1) / step * step;
+}
+
+int GraphContext(int tokens) {
+  int size = 256;
+  while (size < tokens) size = size % 3 == 0 ? size / 3 * 4 : size / 2 * 3;
+  return size;
+}
+
+std::vector<int> CopyRuns(const std::vector<BlockCopy>& copies) {
+  std::vector<int> ends;
+  std::unordered_set<int32_t> sources;
+  std::unordered_set<int32_t> targets;
+  for (size_t i = 0; i < copies.size(); ++i) {
+    if (targets.contains(copies[i].source) || targets.contains(copies[i].target) ||
+        sources.contains(copies[i].target)) {
+      ends.push_back(static_cast<int>(i));
+      sources.clear();
+      targets.clear();
+    }
+    sources.insert(copies[i].source);
+    targets.insert(copies[i].target);
+  }
+  if (!copies.empty()) ends.push_back(static_cast<int>(copies.size()));
+  return ends;
+}
+
+}  // namespace r1::rollout

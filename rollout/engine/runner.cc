@@ -1,0 +1,14 @@
+#include "rollout/engine/runner.h"
+
+namespace r1::rollout {
+
+void StepBatch::Clear() {
+  copies.clear();
+  token_ids.clear();
+  positions.clear();
+  contexts.clear();
+  block_tables.clear();
+  draws.Clear();
+}
+
+}  // namespace r1::rollout

@@ -1,0 +1,283 @@
+// The whole engine on the GPU: logprobs, greedy tokens and routing of small DeepSeek-V3 models
+// against the float64 forward pass, and equal bits under every circumstance that must not matter.
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/substitute.h"
+#include "gmock/gmock.h"
+#include "tests/gpu/gpu_testing.h"
+#include "tests/rollout/engine_testing.h"
+#include "tests/rollout/naive_model.h"
+
+namespace r1::rollout {
+namespace {
+
+using testing::HasSubstr;
+
+struct Sizes {
+  int layers = 3;
+  int query_rank = 0;
+  bool interleaved = true;
+  int groups = 4;
+  bool tied = false;
+};
+
+// The smallest sizes that the GPU's kernels take, in every combination of parts.
+ModelSpec MakeSpec(const Sizes& sizes) {
+  const std::string json = absl::Substitute(
+      R"({"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3",
+          "vocab_size": 400, "bos_token_id": 1, "eos_token_id": 2, "hidden_size": 256,
+          "num_hidden_layers": $0, "first_k_dense_replace": 1, "intermediate_size": 320,
+          "num_attention_heads": 16, "num_key_value_heads": 16, "q_lora_rank": $1,
+          "kv_lora_rank": 512, "qk_nope_head_dim": 64, "qk_rope_head_dim": 64, "v_head_dim": 72,
+          "n_routed_experts": 32, "num_experts_per_tok": 4, "n_shared_experts": 2,
+          "moe_intermediate_size": 64, "n_group": $2, "topk_group": $3, "norm_topk_prob": true,
+          "rope_interleave": $4, "tie_word_embeddings": $5, "routed_scaling_factor": 2.5,
+          "rope_theta": 10000.0, "rope_scaling": null, "max_position_embeddings": 2000,
+          "topk_method": "noaux_tc", "scoring_func": "sigmoid", "hidden_act": "silu",
+          "attention_bias": false, "rms_norm_eps": 1e-6})",
+      sizes.layers, sizes.query_rank > 0 ? absl::StrCat(sizes.query_rank) : "null", sizes.groups,
+      std::max(1, sizes.groups / 2), sizes.interleaved ? "true" : "false",
+      sizes.tied ? "true" : "false");
+  absl::StatusOr<ModelSpec> spec = ParseModelSpec(json);
+  EXPECT_TRUE(spec.ok()) << spec.status();
+  return *std::move(spec);
+}
+
+// Random weights that bf16 holds exactly, so that only the computation differs.
+WeightsSnapshot Bf16Weights(const ModelSpec& spec, uint64_t seed, uint64_t policy_version = 1) {
+  WeightsSnapshot weights = RandomWeights(spec, seed, policy_version);
+  auto values = std::make_shared<std::vector<float>>(weights.bytes_total() / sizeof(float));
+  float* next = values->data();
+  for (TensorView& tensor : weights.tensors) {
+    float* const first = next;
+    for (const float value : tensor.f32()) {
+      uint32_t bits;
+      std::memcpy(&bits, &value, sizeof(bits));
+      bits = (bits + 0x8000u) & 0xFFFF0000u;
+      std::memcpy(next++, &bits, sizeof(bits));
+    }
+    tensor.bytes =
+        absl::string_view(reinterpret_cast<const char*>(first), tensor.elements() * sizeof(float));
+  }
+  weights.storage = values;
+  return weights;
+}
+
+EngineOptions Gpu() { return {.device = "cuda", .running_samples_max = 64, .kv_cache_mib = 64}; }
+
+// How far the engine's logprobs are from the exact ones.
+struct Mismatch {
+  int tokens = 0;
+  double sum = 0;
+  double worst = 0;
+  double k3 = 0;  // exp(d) - 1 - d, of d = exact - found
+  double mean() const { return sum / tokens; }
+};
+
+void Compare(const NaiveModel& naive, const GroupRequest& request, const Results& results,
+             Mismatch* mismatch) {
+  for (const uint32_t index : request.sample_indices) {
+    const GeneratedSample& sample = results.at({request.request_id, index});
+    ASSERT_EQ(sample.token_ids.size(), sample.logprobs.size());
+    std::vector<int32_t> ids = request.prompt_ids;
+    ids.insert(ids.end(), sample.token_ids.begin(), sample.token_ids.end() - 1);
+    const auto logprobs = naive.Logprobs(ids, request.temperature == 0 ? 1 : request.temperature);
+    for (size_t t = 0; t < sample.token_ids.size(); ++t) {
+      const std::vector<double>& exact = logprobs[request.prompt_ids.size() - 1 + t];
+      const double difference = exact[sample.token_ids[t]] - sample.logprobs[t];
+      ++mismatch->tokens;
+      mismatch->sum += std::abs(difference);
+      mismatch->worst = std::max(mismatch->worst, std::abs(difference));
+      mismatch->k3 += std::exp(difference) - 1 - difference;
+      if (request.temperature == 0) {
+        EXPECT_GE(exact[sample.token_ids[t]], *std::max_element(exact.begin(), exact.end()) - 0.05);
+      }
+    }
+  }
+}
+
+void ExpectClose(const Mismatch& mismatch, const std::string& what) {
+  std::printf("%s: %d tokens, |logprob difference| mean %.2e, worst %.2e, k3 %.2e\n", what.c_str(),
+              mismatch.tokens, mismatch.mean(), mismatch.worst, mismatch.k3 / mismatch.tokens);
+  EXPECT_LE(mismatch.mean(), 0.01) << what;
+  EXPECT_LE(mismatch.worst, 0.2) << what;
+  EXPECT_LE(mismatch.k3 / mismatch.tokens, 3e-4) << what;
+}
+
+// Where two results first differ, for a failure's message; empty when they have the same bits.
+std::string Difference(const Results& found, const Results& expected) {
+  if (found.size() != expected.size())
+    return absl::StrCat(found.size(), " samples instead of ", expected.size());
+  std::string text;
+  for (const auto& [key, sample] : found) {
+    const GeneratedSample& other = expected.at(key);
+    if (SameSample(sample, other)) continue;
+    size_t i = 0;
+    const size_t count = std::min(sample.logprobs.size(), other.logprobs.size());
+    while (i < count && sample.token_ids[i] == other.token_ids[i] &&
+           sample.logprobs[i] == other.logprobs[i])
+      ++i;
+    absl::StrAppend(&text, "group ", key.first, " sample ", key.second, " from token ", i);
+    if (i < count) absl::StrAppend(&text, " by ", sample.logprobs[i] - other.logprobs[i]);
+    absl::StrAppend(&text, "; ");
+  }
+  return text;
+}
+
+class EngineGpuTest : public kernels::GpuTest {};
+
+TEST_F(EngineGpuTest, LogprobsAgreeWithANaiveFloat64Forward) {
+  const Sizes variants[] = {{},
+                            {.layers = 2, .query_rank = 128, .interleaved = false, .groups = 1}};
+  for (const Sizes& sizes : variants) {
+    const ModelSpec spec = MakeSpec(sizes);
+    const WeightsSnapshot weights = Bf16Weights(spec, 5);
+    const NaiveModel naive(spec, weights);
+    std::vector<GroupRequest> requests;
+    for (uint64_t group = 0; group < 3; ++group) {
+      const int prompt_tokens[] = {1, 30, 66};
+      requests.push_back(RandomRequest(spec, group, prompt_tokens[group], 2, 10));
+      requests.back().temperature = group == 1 ? 0 : group == 2 ? 0.7 : 1;
+    }
+    const Results results = RunAll(*MakeEngine(spec, weights, Gpu()), requests);
+    Mismatch mismatch;
+    for (const GroupRequest& request : requests) Compare(naive, request, results, &mismatch);
+    ExpectClose(mismatch, absl::StrCat("query_rank ", sizes.query_rank));
+  }
+}
+
+// Beyond one split of the attention, and several blocks a chunk of the prompt.
+TEST_F(EngineGpuTest, LongSequencesAgreeWithANaiveFloat64Forward) {
+  const ModelSpec spec = MakeSpec({.layers = 1});
+  const WeightsSnapshot weights = Bf16Weights(spec, 6);
+  EngineOptions options = Gpu();
+  options.prefill_tokens_max = 300;
+  const std::vector<GroupRequest> requests = {RandomRequest(spec, 1, 1015, 1, 20)};
+  const Results results = RunAll(*MakeEngine(spec, weights, options), requests);
+  Mismatch mismatch;
+  Compare(NaiveModel(spec, weights), requests[0], results, &mismatch);
+  ExpectClose(mismatch, "long");
+
+  // Other splits: as close, until a token differs.
+  options.batch_invariant = false;
+  const Results fast = RunAll(*MakeEngine(spec, weights, options), requests);
+  const GeneratedSample& sample = fast.at({1, 0});
+  const GeneratedSample& invariant = results.at({1, 0});
+  for (size_t t = 0; t < 20 && sample.token_ids[t] == invariant.token_ids[t]; ++t)
+    EXPECT_NEAR(sample.logprobs[t], invariant.logprobs[t], 0.02) << t;
+}
+
+TEST_F(EngineGpuTest, TiedEmbeddingsAgreeWithANaiveFloat64Forward) {
+  const ModelSpec spec = MakeSpec({.layers = 1, .tied = true});
+  const WeightsSnapshot weights = Bf16Weights(spec, 7);
+  const std::vector<GroupRequest> requests = {RandomRequest(spec, 1, 12, 2, 8)};
+  Mismatch mismatch;
+  Compare(NaiveModel(spec, weights), requests[0],
+          RunAll(*MakeEngine(spec, weights, Gpu()), requests), &mismatch);
+  ExpectClose(mismatch, "tied embeddings");
+}
+
+// Groups of different lengths; what each sample must be, whatever happens around it.
+class EngineInvarianceGpuTest : public EngineGpuTest {
+ protected:
+  void SetUp() override {
+    EngineGpuTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    spec_ = MakeSpec({});
+    weights_ = Bf16Weights(spec_, 3);
+    for (uint64_t group = 0; group < 20; ++group) {
+      requests_.push_back(
+          RandomRequest(spec_, group, 1 + static_cast<int>(group * 37 % 150), 3, 90));
+      requests_.back().stop_ids = {2, 3, 4, 5};
+      requests_.back().temperature = group % 5 == 4 ? 0 : 1;
+    }
+    expected_ = RunAll(*MakeEngine(spec_, weights_, Gpu()), requests_);
+    ASSERT_EQ(expected_.size(), 60u);
+  }
+
+  void ExpectSame(const EngineOptions& options, const std::string& what) {
+    const std::unique_ptr<Engine> engine = MakeEngine(spec_, weights_, options);
+    EXPECT_EQ(Difference(RunAll(*engine, requests_), expected_), "") << what;
+    EXPECT_EQ(engine->stats().kv_used_frac, 0) << what;
+  }
+
+  ModelSpec spec_;
+  WeightsSnapshot weights_;
+  std::vector<GroupRequest> requests_;
+  Results expected_;
+};
+
+TEST_F(EngineInvarianceGpuTest, ConcurrencyChunksAndGraphsDoNotMatter) {
+  for (const int running : {1, 3, 7, 40, 500}) {
+    EngineOptions options = Gpu();
+    options.running_samples_max = running;
+    ExpectSame(options, absl::StrCat("running_samples_max ", running));
+  }
+  for (const int chunk : {5, 64, 130}) {
+    EngineOptions options = Gpu();
+    options.prefill_tokens_max = chunk;
+    ExpectSame(options, absl::StrCat("prefill_tokens_max ", chunk));
+  }
+  EngineOptions options = Gpu();
+  options.profile = true;  // without graphs
+  ExpectSame(options, "profile");
+}
+
+TEST_F(EngineInvarianceGpuTest, ASampleAloneIsTheSameSample) {
+  const std::unique_ptr<Engine> engine = MakeEngine(spec_, weights_, Gpu());
+  for (const size_t group : {0u, 4u, 13u, 19u}) {
+    for (const uint32_t index : requests_[group].sample_indices) {
+      GroupRequest alone = requests_[group];
+      alone.sample_indices = {index};  // not forked
+      const Results results = RunAll(*engine, {alone});
+      ASSERT_EQ(results.size(), 1u);
+      EXPECT_EQ(Difference(results, {{{group, index}, expected_.at({group, index})}}), "");
+    }
+  }
+}
+
+TEST_F(EngineInvarianceGpuTest, PreemptedSamplesAreComputedAgainToTheSameBits) {
+  // 3,456 bytes a token: 9 blocks of 64 tokens in 2 MiB, for samples that need up to 4 each.
+  EngineOptions options = Gpu();
+  options.kv_cache_mib = 2;
+  const std::unique_ptr<Engine> small = MakeEngine(spec_, weights_, options);
+  EXPECT_EQ(Difference(RunAll(*small, requests_), expected_), "");
+  EXPECT_GT(small->stats().preemptions_total, 2u);
+  EXPECT_EQ(small->stats().kv_used_frac, 0);
+}
+
+TEST_F(EngineInvarianceGpuTest, ReloadedWeightsGiveTheSameBitsAndOtherWeightsOthers) {
+  const std::unique_ptr<Engine> engine = MakeEngine(spec_, weights_, Gpu());
+  EXPECT_TRUE(SameResults(RunAll(*engine, requests_), expected_));
+  ASSERT_TRUE(engine->LoadWeights(Bf16Weights(spec_, 4, 9)).ok());
+  EXPECT_EQ(engine->stats().policy_version, 9u);
+  EXPECT_FALSE(SameResults(RunAll(*engine, requests_), expected_));
+  WeightsSnapshot bad = weights_;
+  bad.tensors[3].shape[0] += 1;
+  EXPECT_EQ(engine->LoadWeights(bad).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(engine->stats().policy_version, 9u);
+  ASSERT_TRUE(engine->LoadWeights(weights_).ok());
+  EXPECT_TRUE(SameResults(RunAll(*engine, requests_), expected_));
+}
+
+TEST_F(EngineGpuTest, WhatDoesNotFitIntoTheGpuIsSaidSo) {
+  const ModelSpec spec = MakeSpec({});
+  ModelSpec huge = spec;
+  huge.positions_max = 1 << 30;
+  EngineOptions options = Gpu();
+  options.kv_cache_mib = 1 << 20;
+  options.running_samples_max = 1 << 14;
+  const absl::Status status = Engine::Create(huge, options).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("MiB for"));
+  EXPECT_TRUE(Engine::Create(spec, Gpu()).ok());  // and the next one is none the worse for it
+}
+
+}  // namespace
+}  // namespace r1::rollout

@@ -1,0 +1,111 @@
+// What the GPU's runner does on the host: a step's numbers in one piece of memory, padding, sizes
+// of graphs, order of block copies, and which models and options it refuses.
+#include "rollout/engine/cuda/step_inputs.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/rollout/engine_testing.h"
+
+namespace r1::rollout {
+namespace {
+
+using testing::ElementsAre;
+using testing::ElementsAreArray;
+using testing::HasSubstr;
+
+// Two sequences that continue, blocks of 64 tokens.
+StepBatch DecodeBatch(const BlockTable& first, const BlockTable& second) {
+  StepBatch batch;
+  batch.token_ids = {17, 18};
+  batch.positions = {70, 5};
+  batch.contexts = {71, 6};
+  batch.block_tables = {first.data(), second.data()};
+  batch.draws.fused.rows = {0, 1};
+  batch.draws.fused.temperatures = {1, 0.5f};
+  batch.draws.fused.rngs = {Rng(1, 0, RngPurpose::kTest, 7, 0), Rng(1, 0, RngPurpose::kTest, 7, 1)};
+  batch.draws.fused.positions = {3, 4};
+  return batch;
+}
+
+TEST(StepInputsTest, PaddingRepeatsTheFirstRowAndWritesNothing) {
+  const BlockTable first = {9, 4}, second = {2};
+  const StepBatch batch = DecodeBatch(first, second);
+  const StepShape shape = {.rows = 4, .draws = 4, .blocks = 3};
+  std::vector<uint8_t> memory(PlaceStepInputs(shape, nullptr).bytes);
+  const StepInputs inputs = PlaceStepInputs(shape, memory.data());
+  FillStepInputs(batch, 64, shape, inputs);
+  const auto ints = [](const int32_t* numbers, int count) {
+    return std::vector<int32_t>(numbers, numbers + count);
+  };
+  EXPECT_THAT(ints(inputs.token_ids, 4), ElementsAre(17, 18, 17, 17));
+  EXPECT_THAT(ints(inputs.positions, 4), ElementsAre(70, 5, 70, 70));
+  EXPECT_THAT(ints(inputs.contexts, 4), ElementsAre(71, 6, 71, 71));
+  EXPECT_THAT(ints(inputs.slots, 4), ElementsAre(4 * 64 + 6, 2 * 64 + 5, -1, -1));
+  EXPECT_THAT(ints(inputs.tables, 12), ElementsAreArray({9, 4, 0, 2, 0, 0, 9, 4, 0, 9, 4, 0}));
+  EXPECT_THAT(ints(inputs.draw_rows, 4), ElementsAre(0, 1, 0, 0));
+  EXPECT_EQ(inputs.temperatures[1], 0.5f);
+  EXPECT_EQ(inputs.temperatures[3], 1.0f);
+  for (const int draw : {0, 1, 3}) {
+    const int source = draw == 3 ? 0 : draw;
+    EXPECT_EQ(inputs.rngs[draw].UniformAt(inputs.draw_positions[draw]),
+              batch.draws.fused.rngs[source].UniformAt(batch.draws.fused.positions[source]));
+  }
+}
+
+TEST(StepInputsTest, OnlyOneTokenAndOneDrawASequenceIsADecodeStep) {
+  const BlockTable first = {9, 4}, second = {2};
+  EXPECT_TRUE(IsDecodeStep(DecodeBatch(first, second)));
+  StepBatch two_draws_of_a_row = DecodeBatch(first, second);
+  two_draws_of_a_row.draws.fused.rows = {1, 1};
+  EXPECT_FALSE(IsDecodeStep(two_draws_of_a_row));
+  StepBatch no_draw = DecodeBatch(first, second);
+  no_draw.draws.fused.rows = {0};
+  EXPECT_FALSE(IsDecodeStep(no_draw));
+  StepBatch one_sequence = DecodeBatch(first, second);
+  one_sequence.block_tables[1] = first.data();
+  EXPECT_FALSE(IsDecodeStep(one_sequence));
+}
+
+TEST(StepInputsTest, GraphSizesHoldWhatTheyAreForAndWasteLittle) {
+  int sizes = 0;
+  for (int rows = 1; rows <= 1024; ++rows) {
+    EXPECT_GE(GraphRows(rows), rows);
+    EXPECT_EQ(GraphRows(GraphRows(rows)), GraphRows(rows));
+    EXPECT_LE(GraphRows(rows) - rows, std::max(3, rows / 2));
+    sizes += GraphRows(rows) == rows;
+  }
+  EXPECT_LE(sizes, 40);
+  for (int tokens = 1; tokens < 100'000; tokens += 7) {
+    EXPECT_GE(GraphContext(tokens), tokens);
+    EXPECT_TRUE(tokens <= 256 || GraphContext(tokens) < 1.5 * tokens);
+  }
+}
+
+TEST(StepInputsTest, CopiesThatDependOnEachOtherAreApart) {
+  EXPECT_THAT(CopyRuns({}), ElementsAre());
+  EXPECT_THAT(CopyRuns({{1, 2}, {1, 3}, {4, 5}}), ElementsAre(3));
+  EXPECT_THAT(CopyRuns({{1, 2}, {2, 3}}), ElementsAre(1, 2));          // reads what was written
+  EXPECT_THAT(CopyRuns({{1, 2}, {3, 2}}), ElementsAre(1, 2));          // writes it again
+  EXPECT_THAT(CopyRuns({{1, 2}, {3, 1}, {5, 6}}), ElementsAre(1, 3));  // writes what was read
+}
+
+TEST(CudaEngineOptionsTest, ModelsAndOptionsThatTheGpuLacksAreRefusedByName) {
+  const auto refused = [](const ModelSpec& spec, EngineOptions options) {
+    options.device = "cuda";
+    const absl::Status status = Engine::Create(spec, options).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(refused(SmallSpec(), {}), HasSubstr("32"));
+  ModelSpec spec = SmallSpec();
+  spec.hidden = 256;
+  EXPECT_THAT(refused(spec, {}), HasSubstr("kv_lora_rank 512"));
+  EXPECT_THAT(refused(spec, {.block_tokens = 16}), HasSubstr("block_tokens: expected 64"));
+  EXPECT_THAT(refused(spec, {.prefill_tokens_max = 1 << 16}), HasSubstr("32768 together"));
+}
+
+}  // namespace
+}  // namespace r1::rollout
