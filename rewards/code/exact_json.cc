@@ -125,7 +125,7 @@ class Parser {
       if (!TakeDigits()) return false;
     }
     value.text = std::string(text_.substr(begin, at_ - begin));
-    if (value.text == "-0") value.text = "0";
+    if (value.text == "-0") value.text.assign(1, '0');
     return true;
   }
   bool TakeDigits() {
