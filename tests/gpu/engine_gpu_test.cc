@@ -279,5 +279,19 @@ TEST_F(EngineGpuTest, WhatDoesNotFitIntoTheGpuIsSaidSo) {
   EXPECT_TRUE(Engine::Create(spec, Gpu()).ok());  // and the next one is none the worse for it
 }
 
+TEST_F(EngineGpuTest, WhatNeedsWholeLogitsIsRefused) {
+  const ModelSpec spec = MakeSpec({.layers = 1});
+  const std::unique_ptr<Engine> engine = MakeEngine(spec, Bf16Weights(spec, 1), Gpu());
+  GroupRequest filtered = RandomRequest(spec, 1, 5, 1, 4);
+  filtered.filter.top_k = 3;
+  EXPECT_EQ(engine->Submit(filtered).code(), absl::StatusCode::kInvalidArgument);
+  GroupRequest raw = RandomRequest(spec, 1, 5, 1, 4);
+  raw.raw_logprobs = true;
+  EXPECT_THAT(std::string(engine->Submit(raw).message()), HasSubstr("need device cpu"));
+  EXPECT_EQ(engine->Logits({1, 2, 3}, 3).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(engine->stats().kv_used_frac, 0);
+  EXPECT_EQ(RunAll(*engine, {RandomRequest(spec, 1, 5, 1, 4)}).size(), 1u);
+}
+
 }  // namespace
 }  // namespace r1::rollout
