@@ -178,7 +178,7 @@ TEST(FamiliesTest, BiasesAreThoseOfTheFamily) {
 TEST(FamiliesTest, MissingKeysStandForWhatTransformersTakes) {
   json config = DenseConfig("llama");
   config.erase("num_key_value_heads");
-  const GqaSpec& llama = *MustParse(config).layers[0].gqa;
+  const GqaSpec llama = *MustParse(config).layers[0].gqa;
   EXPECT_EQ(llama.kv_heads, 4);
   EXPECT_EQ(llama.head_dim, 8);
   EXPECT_EQ(MustParse(DenseConfig("qwen3")).layers[0].gqa->head_dim, 128);
