@@ -103,7 +103,7 @@ std::vector<FlagSpec> GenerationFlags() {
       {.name = "raw-logprobs",
        .help = "adds logprobs at temperature 1, without penalty and filters"},
       {.name = "threads", .value = "N", .help = "engine threads (default 1)"},
-      {.name = "kv-cache-mib", .value = "N", .help = "memory of the KV cache (default 4096)"}};
+      {.name = "kv-cache-mib", .value = "N", .help = "memory of the KV cache (default 2048)"}};
 }
 
 absl::StatusOr<GenerationSettings> ReadGenerationSettings(const ParsedCommand& parsed,
@@ -135,7 +135,7 @@ absl::StatusOr<GenerationSettings> ReadGenerationSettings(const ParsedCommand& p
   settings.seed = static_cast<uint64_t>(seed);
   R1_ASSIGN_OR_RETURN(const int64_t threads, parsed.IntegerValue("threads", 1, 1, 512));
   settings.engine.threads = static_cast<int>(threads);
-  R1_ASSIGN_OR_RETURN(const int64_t cache, parsed.IntegerValue("kv-cache-mib", 4096, 1, 1 << 20));
+  R1_ASSIGN_OR_RETURN(const int64_t cache, parsed.IntegerValue("kv-cache-mib", 2048, 1, 1 << 20));
   settings.engine.kv_cache_mib = static_cast<int>(cache);
   settings.stops = parsed.Values("stop");
   for (const std::string& stop : settings.stops) {
