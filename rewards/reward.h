@@ -53,6 +53,8 @@ struct Score {
 
 // The reason of a score that a plugin owes.
 inline constexpr char kRewardError[] = "reward_error";
+// The reason of a score that the sandbox of the reward `code` owes.
+inline constexpr char kInfraError[] = "infra_error";
 
 // A masked score whose cause a person has to repair.
 inline Score ErrorScore(std::string reason, std::string error) {

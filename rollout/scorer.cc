@@ -78,7 +78,8 @@ absl::Status Scorer::Score(const v1::Lease& lease, v1::Sample& sample) const {
                       absl::StrCat("reward ", weighted.name, ", group ", lease.group_id(),
                                    ", sample ", sample.sample_index()));
     }
-    const bool failed = score->reason == rewards::kRewardError;
+    const bool failed =
+        score->reason == rewards::kRewardError || score->reason == rewards::kInfraError;
     if (failed && lease.attempt() + 1 < kLeasesMax) return absl::UnavailableError(score->error);
     v1::RewardPart& part = *sample.add_parts();
     FillPart(weighted.name, *score, part);

@@ -91,18 +91,19 @@ class CodeReward : public Reward {
       text = std::string(extraction.text);
     }
     const absl::StatusOr<std::shared_ptr<code::Judge>> judge = FindJudge();
-    if (!judge.ok()) return {.reason = "sandbox_unavailable", .masked = true};
+    if (!judge.ok()) {
+      return ErrorScore("sandbox_unavailable", std::string(judge.status().message()));
+    }
     const code::Judgement judgement = (*judge)->Run(*problem, text, partial_credit_);
-    const std::string reason = code::VerdictName(judgement.verdict);
     if (judgement.verdict == code::Verdict::kInfraError) {
-      R1_LOG(kError) << "code reward: " << judgement.detail;
-      return {.reason = reason, .masked = true};
+      return ErrorScore(kInfraError, judgement.detail);
     }
     const bool has_passed = judgement.verdict == code::Verdict::kPass;
     const double share =
         static_cast<double>(judgement.tests_passed) / static_cast<double>(problem->tests.size());
-    return {.value = partial_credit_ ? share : has_passed ? 1.0 : 0.0,
-            .reason = reason,
+    const double all_or_nothing = has_passed ? 1.0 : 0.0;
+    return {.value = partial_credit_ ? share : all_or_nothing,
+            .reason = code::VerdictName(judgement.verdict),
             .extracted = std::move(text)};
   }
 

@@ -116,13 +116,17 @@ def undisturbed(r1, folder, name, workers):
     return final_weights_digest(folder / name)
 
 
-def only_worker_stopped_for_good(r1, folder, name, after_seconds):
+def has_stepped_in_rl(run_dir):
+    metrics = run_dir / "metrics.jsonl"
+    return metrics.exists() and b'"stage":"rl"' in metrics.read_bytes()
+
+
+def only_worker_stopped_for_good(r1, folder, name, is_due):
     """The run must replace a worker that lives but never answers again."""
     run = Run(r1, folder / name, 1)
-    while not (pids := child_pids(run.process.pid, "worker")):
-        assert not run.ended(), f"no worker was started, see {folder / name}.log"
+    while not ((pids := child_pids(run.process.pid, "worker")) and is_due(folder / name)):
+        assert not run.ended(), f"{name} ended before its fault, see {folder / name}.log"
         time.sleep(0.001)
-    time.sleep(after_seconds)
     os.kill(pids[0], signal.SIGSTOP)
     code = run.wait()
     assert code == 0, f"{name} ended with {code}, see {folder / name}.log"
@@ -184,9 +188,9 @@ def main():
         typical_seconds = min(typical_seconds, time.monotonic() - began)
         assert digest == reference, f"{name}: {digest[:16]} differs, see {folder}"
         print(f"{name}: same weights", flush=True)
-    for name, after_seconds in (("stopped_at_work", typical_seconds / 2),
-                                ("stopped_at_birth", 0)):
-        digest = only_worker_stopped_for_good(r1, folder, name, after_seconds)
+    for name, is_due in (("stopped_at_work", has_stepped_in_rl),
+                         ("stopped_at_birth", lambda run_dir: True)):
+        digest = only_worker_stopped_for_good(r1, folder, name, is_due)
         assert digest == reference, f"{name}: {digest[:16]} differs, see {folder}"
         print(f"{name}: same weights", flush=True)
 

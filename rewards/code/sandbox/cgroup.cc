@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <thread>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -111,6 +112,19 @@ absl::Status DelegateControllers(const std::string& folder) {
   }
   R1_RETURN_IF_ERROR(WriteGroupFile(leaf, "cgroup.procs", own));
   return WriteGroupFile(folder, "cgroup.subtree_control", wanted);
+}
+
+// The kernel patches its scheduler when the first group with a quota comes and when the last one
+// goes. A quota that allows everything, on the group above the runs, keeps that from happening
+// twice a run, which would cost a tenth of a verdict's processor time.
+void KeepQuotasOn(const CgroupHierarchy& group) {
+  if (!group.has_cpu) return;
+  const std::string everything =
+      absl::StrCat(100000 * std::max(1u, std::thread::hardware_concurrency()));
+  const absl::Status status = group.is_unified
+                                  ? WriteGroupFile(group.folder, "cpu.max", everything + " 100000")
+                                  : WriteGroupFile(group.folder, "cpu.cfs_quota_us", everything);
+  if (!status.ok()) R1_LOG(kWarning) << status.message();
 }
 
 absl::Status LimitGroup(const CgroupHierarchy& group, const CgroupLimits& limits) {
@@ -306,6 +320,7 @@ std::unique_ptr<CgroupTree> CgroupTree::CreateIn(std::vector<CgroupHierarchy> hi
           WriteGroupFile(folder, "cgroup.subtree_control", "+memory +pids +cpu");
       if (!delegated.ok()) problems.emplace_back(delegated.message());
     }
+    KeepQuotasOn(hierarchy);
     tree->hierarchies_.push_back(hierarchy);
   }
   bool has_quota = false, has_account = false;

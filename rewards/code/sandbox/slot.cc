@@ -16,8 +16,9 @@
 namespace r1::rewards::code {
 namespace {
 
-// Long enough for a slow machine to import Python's library, and to precompile a header.
+// Long enough for a starved machine to import Python's library, and to precompile two headers.
 constexpr int kStartTimeoutMs = 120000;
+constexpr int kHeaderTimeoutMs = 600000;
 constexpr int kEndTimeoutMs = 10000;
 
 // Host users that no account has: above the range of systemd's dynamic and container users.
@@ -57,9 +58,10 @@ absl::StatusOr<std::unique_ptr<Slot>> Slot::Start(SlotSettings settings) {
     return absl::UnavailableError(absl::StrCat("talk to the sandbox's helper: ", strerror(errno)));
   }
   pollfd wait{.fd = slot->control(), .events = POLLIN, .revents = 0};
-  if (poll(&wait, 1, kStartTimeoutMs) <= 0) {
+  const int timeout_ms = settings.with_header != 0 ? kHeaderTimeoutMs : kStartTimeoutMs;
+  if (poll(&wait, 1, timeout_ms) <= 0) {
     return absl::UnavailableError(
-        absl::StrCat("the sandbox did not start within ", kStartTimeoutMs / 1000, " s"));
+        absl::StrCat("the sandbox did not start within ", timeout_ms / 1000, " s"));
   }
   OwnedFd none;
   R1_ASSIGN_OR_RETURN(const Reply reply, slot->Receive(none));
