@@ -19,6 +19,7 @@ import sys
 import tempfile
 
 CHUNK_SECONDS = 120
+TIMEOUT_SECONDS = 60  # of one input, by the clock: on a busy machine the tests' 10 are too few
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -37,7 +38,7 @@ def fuzz(target, found, minutes):
     while seconds < minutes * 60:
         chunk = min(CHUNK_SECONDS, minutes * 60 - seconds + 1)
         command = [target["program"], *target["options"], f"-max_total_time={int(chunk) + 1}",
-                   f"-artifact_prefix={found}_", str(found), target["corpus"]]
+                   f"-timeout={TIMEOUT_SECONDS}", f"-artifact_prefix={found}_", str(found), target["corpus"]]
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace")
         log = process.stderr.read()
         _, status, usage = os.wait4(process.pid, 0)
