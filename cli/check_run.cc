@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/schedule.h"
 #include "learner/run_model.h"
 #include "rewards/code/code_reward.h"
 #include "rewards/reward.h"
@@ -21,9 +22,8 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded) {
   const v1::SandboxConfig& sandbox = config.sandbox();
   rewards::ConfigureSandbox({.missing_layers_allowed = {sandbox.missing_layers_allowed().begin(),
                                                         sandbox.missing_layers_allowed().end()}},
-                            sandbox.on_unavailable() == "disable"
-                                ? rewards::OnUnavailable::kDisable
-                                : rewards::OnUnavailable::kFail);
+                            sandbox.on_unavailable() == "disable" ? rewards::OnUnavailable::kDisable
+                                                                  : rewards::OnUnavailable::kFail);
   for (const v1::StageConfig& stage : config.stage()) {
     for (const v1::RewardConfig& reward : stage.reward()) {
       const std::string path = absl::StrCat("stage.", stage.name(), ".reward.", reward.name());
@@ -32,10 +32,12 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded) {
       if (usable.ok()) continue;
       report(absl::StrCat(path, reward.has_plugin() ? ".plugin" : ".name"), usable.message());
     }
-    if (model.ok() && stage.sampling().response_tokens_max() >= model->spec.positions_max) {
+    const auto response_tokens =
+        static_cast<int64_t>(ScheduleMax(stage.sampling().response_tokens_max()));
+    if (model.ok() && response_tokens >= model->spec.positions_max) {
       report(absl::StrCat("stage.", stage.name(), ".sampling.response_tokens_max"),
              absl::StrCat("expected fewer than the model's ", model->spec.positions_max,
-                          " positions, found ", stage.sampling().response_tokens_max()));
+                          " positions, found ", response_tokens));
     }
   }
   if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));

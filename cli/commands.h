@@ -26,6 +26,7 @@ const Command& WorkerCommand();
 const Command& EvalCommand();
 const Command& GenerateCommand();
 const Command& LogitsCommand();
+const Command& ReplayCommand();
 const Command& ScoreCommand();
 const Command& ChatTemplateCommand();
 const Command& CheckpointCommand();

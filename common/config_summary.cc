@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/config.h"
+#include "common/schedule.h"
 
 namespace r1 {
 namespace {
@@ -103,8 +104,8 @@ void AppendGrpo(const v1::StageConfig& stage, std::string& summary) {
   const int64_t sequences = Product(grpo.prompts_per_step(), grpo.samples_per_prompt());
   const int64_t updates =
       Product(sequences / std::max(1, grpo.sequences_per_update()), grpo.inner_epochs());
-  const int64_t tokens_per_sequence =
-      int64_t{stage.data().prompt_tokens_max()} + stage.sampling().response_tokens_max();
+  const auto response = static_cast<int64_t>(ScheduleMax(stage.sampling().response_tokens_max()));
+  const int64_t tokens_per_sequence = int64_t{stage.data().prompt_tokens_max()} + response;
   AppendLine("",
              absl::StrCat("a step: ", Plural(grpo.prompts_per_step(), "prompt"), " x ",
                           Plural(grpo.samples_per_prompt(), "sample"), " = ",
@@ -119,8 +120,7 @@ void AppendGrpo(const v1::StageConfig& stage, std::string& summary) {
              summary);
   AppendLine("",
              absl::StrCat("tokens a step: at most ", Count(sequences), " x (prompt ",
-                          Count(stage.data().prompt_tokens_max()), " + response ",
-                          Count(stage.sampling().response_tokens_max()),
+                          Count(stage.data().prompt_tokens_max()), " + response ", Count(response),
                           ") = ", Count(Product(sequences, tokens_per_sequence))),
              summary);
 }

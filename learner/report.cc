@@ -30,10 +30,9 @@ std::string EvalColumns(const ordered_json& eval) {
 }
 
 std::string FormatStages(const ordered_json& report) {
-  std::string text =
-      absl::StrFormat("%-14s %-9s %7s  %7s  %-14s  %6s  %-14s  %6s  %6s\n", "stage", "kind",
-                      "updates", "sampled", "95 % interval", "greedy", "95 % interval", "format",
-                      "length");
+  std::string text = absl::StrFormat("%-14s %-9s %7s  %7s  %-14s  %6s  %-14s  %6s  %6s\n", "stage",
+                                     "kind", "updates", "sampled", "95 % interval", "greedy",
+                                     "95 % interval", "format", "length");
   double prompts = 0;
   for (const ordered_json& stage : report.at("stages")) {
     const ordered_json& evals = stage.at("eval");
