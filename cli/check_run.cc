@@ -1,15 +1,55 @@
 #include "cli/check_run.h"
 
+#include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/schedule.h"
+#include "common/stage_init.h"
 #include "learner/run_model.h"
 #include "rewards/code/code_reward.h"
 #include "rewards/reward.h"
 
 namespace r1::cli {
+namespace {
+
+// What stage `index` starts from as far as it is not another stage's; the config was checked.
+v1::ModelConfig OwnModel(const v1::Config& config, const StageInit& init) {
+  v1::ModelConfig model = config.model();
+  if (init.kind == StageInit::Kind::kFolder) model.set_path(init.name);
+  if (init.kind != StageInit::Kind::kPreset) return model;
+  model.clear_path();
+  model.set_preset(init.name);
+  if (!init.tokenizer.empty()) model.set_tokenizer(init.tokenizer);
+  return model;
+}
+
+// The model of every stage; nullopt where it cannot be loaded, which `report` hears once.
+template <typename Report>
+std::vector<std::optional<ModelSpec>> StageSpecs(const v1::Config& config,
+                                                 const std::optional<ModelSpec>& first,
+                                                 const Report& report) {
+  std::vector<std::optional<ModelSpec>> specs;
+  for (int i = 0; i < config.stage_size(); ++i) {
+    const StageInit init = ParseStageInit(config.stage(i).init()).value();
+    if (init.kind != StageInit::Kind::kFolder && init.kind != StageInit::Kind::kPreset) {
+      const int source = SourceStage(config, i, init);
+      specs.push_back(source < 0 ? first : specs[static_cast<size_t>(source)]);
+      continue;
+    }
+    absl::StatusOr<learner::RunModel> model = learner::LoadRunModel(OwnModel(config, init));
+    if (!model.ok()) {
+      report(absl::StrCat("stage.", config.stage(i).name(), ".init"), model.status().message());
+    }
+    specs.push_back(model.ok() ? std::optional<ModelSpec>(std::move(model->spec)) : std::nullopt);
+  }
+  return specs;
+}
+
+}  // namespace
 
 absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded) {
   const v1::Config& config = loaded.config;
@@ -24,7 +64,11 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded) {
                                                         sandbox.missing_layers_allowed().end()}},
                             sandbox.on_unavailable() == "disable" ? rewards::OnUnavailable::kDisable
                                                                   : rewards::OnUnavailable::kFail);
-  for (const v1::StageConfig& stage : config.stage()) {
+  const std::vector<std::optional<ModelSpec>> specs =
+      StageSpecs(config, model.ok() ? std::optional<ModelSpec>(model->spec) : std::nullopt, report);
+  for (int i = 0; i < config.stage_size(); ++i) {
+    const v1::StageConfig& stage = config.stage(i);
+    const std::optional<ModelSpec>& spec = specs[static_cast<size_t>(i)];
     for (const v1::RewardConfig& reward : stage.reward()) {
       const std::string path = absl::StrCat("stage.", stage.name(), ".reward.", reward.name());
       const auto made = rewards::MakeReward(reward);
@@ -34,9 +78,9 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded) {
     }
     const auto response_tokens =
         static_cast<int64_t>(ScheduleMax(stage.sampling().response_tokens_max()));
-    if (model.ok() && response_tokens >= model->spec.positions_max) {
+    if (spec && response_tokens >= spec->positions_max) {
       report(absl::StrCat("stage.", stage.name(), ".sampling.response_tokens_max"),
-             absl::StrCat("expected fewer than the model's ", model->spec.positions_max,
+             absl::StrCat("expected fewer than the model's ", spec->positions_max,
                           " positions, found ", response_tokens));
     }
   }

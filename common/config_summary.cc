@@ -125,6 +125,37 @@ void AppendGrpo(const v1::StageConfig& stage, std::string& summary) {
              summary);
 }
 
+void AppendRejectionSampling(const v1::StageConfig& stage, std::string& summary) {
+  const v1::RejectionSamplingConfig& config = stage.rejection_sampling();
+  const std::string samples = Plural(config.samples_per_prompt(), "sample");
+  if (config.prompts() == 0) {
+    AppendLine("", absl::StrCat("every training row x ", samples), summary);
+    return;
+  }
+  const int64_t all = Product(config.prompts(), config.samples_per_prompt());
+  const auto response = static_cast<int64_t>(ScheduleMax(stage.sampling().response_tokens_max()));
+  AppendLine(
+      "",
+      absl::StrCat(Plural(config.prompts(), "prompt"), " x ", samples, " = ", Plural(all, "sample"),
+                   ", at most ", Count(Product(all, response)), " tokens"),
+      summary);
+}
+
+void AppendDistill(const v1::DistillConfig& distill, std::string& summary) {
+  const int64_t sequences = Product(distill.prompts_per_step(), distill.samples_per_prompt());
+  const int64_t updates = sequences / std::max(1, distill.sequences_per_update());
+  AppendLine("",
+             absl::StrCat("teacher ", distill.teacher(), ", in every learner rank; a step: ",
+                          Plural(distill.prompts_per_step(), "prompt"), " x ",
+                          Plural(distill.samples_per_prompt(), "sample"), " = ",
+                          Plural(sequences, "sequence"), " = ", Plural(updates, "update")),
+             summary);
+  AppendLine("",
+             absl::StrCat("the stage: ", Plural(distill.steps(), "step"), " = ",
+                          Plural(Product(distill.steps(), updates), "update")),
+             summary);
+}
+
 }  // namespace
 
 std::string ConfigSummary(const v1::Config& config, int64_t parameters) {
@@ -145,10 +176,20 @@ std::string ConfigSummary(const v1::Config& config, int64_t parameters) {
       AppendSupervised(stage.pretrain().sequences_per_update(), stage.pretrain().updates_max(),
                        summary);
     }
-    if (stage.has_sft()) {
+    if (stage.init() != "previous") AppendLine("", absl::StrCat("from ", stage.init()), summary);
+    if (stage.has_sft() && stage.sft().epochs() > 0) {
+      AppendLine("",
+                 absl::StrCat(Plural(stage.sft().epochs(), "epoch"), " x the rows",
+                              stage.sft().from_stage().empty() ? "" : " of stage ",
+                              stage.sft().from_stage(), "; ",
+                              Plural(stage.sft().sequences_per_update(), "sequence"), " an update"),
+                 summary);
+    } else if (stage.has_sft()) {
       AppendSupervised(stage.sft().sequences_per_update(), stage.sft().updates_max(), summary);
     }
     if (stage.has_grpo()) AppendGrpo(stage, summary);
+    if (stage.has_rejection_sampling()) AppendRejectionSampling(stage, summary);
+    if (stage.has_distill()) AppendDistill(stage.distill(), summary);
     for (const v1::RewardConfig& reward : stage.reward()) {
       if (!reward.has_plugin() || reward.plugin().deterministic()) continue;
       AppendLine("",
