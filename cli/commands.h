@@ -23,6 +23,7 @@ struct Command {
 const Command& RunCommand();
 const Command& LearnerCommand();
 const Command& WorkerCommand();
+const Command& BenchCommand();
 const Command& EvalCommand();
 const Command& GenerateCommand();
 const Command& LogitsCommand();

@@ -19,8 +19,8 @@ const std::vector<const Command*>& Commands() {
   static const auto* commands = new std::vector<const Command*>{
       &RunCommand(),          &LearnerCommand(),    &WorkerCommand(),   &GenerateCommand(),
       &EvalCommand(),         &ScoreCommand(),      &TokenizeCommand(), &LogitsCommand(),
-      &ChatTemplateCommand(), &CheckpointCommand(), &ReplayCommand(),   &StatusCommand(),
-      &VersionCommand()};
+      &ChatTemplateCommand(), &CheckpointCommand(), &ReplayCommand(),   &BenchCommand(),
+      &StatusCommand(),       &VersionCommand()};
   return *commands;
 }
 
