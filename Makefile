@@ -10,7 +10,7 @@ help:
 	@echo "make run         set up, build, and train the default run: base, cold-start SFT, GRPO (2 minutes on 2 cores)"
 	@echo "make test        set up, build, and run the whole test suite, sanitised parsers included"
 	@echo "make test-peer   tests that need Python's transformers or Chromium (installs them)"
-	@echo "make test-chaos  200 random kill schedules against real processes (15 minutes)"
+	@echo "make test-chaos  250 random kill schedules against real processes (20 minutes)"
 	@echo "make study-mini  the default run and R1-Zero in miniature for many seeds, with a table (about an hour)"
 	@echo "make bench       benchmarks of kernels, engine and learner"
 	@echo "make fuzz        the fuzz targets with libFuzzer (clang), MINUTES=1 of a processor each, and coverage"
@@ -46,6 +46,7 @@ test-peer: build
 
 test-chaos: build
 	python3 tests/chaos/chaos_test.py --r1 $(R1) --schedules 200
+	python3 tests/chaos/chaos_test.py --r1 $(R1) --schedules 50 --config stages.toml
 
 study-mini: build
 	python3 tests/study/study_mini.py --r1 $(R1)

@@ -28,6 +28,7 @@ const Command& EvalCommand();
 const Command& GenerateCommand();
 const Command& LogitsCommand();
 const Command& PlanCommand();
+const Command& ReplayCommand();
 const Command& ScoreCommand();
 const Command& ChatTemplateCommand();
 const Command& CheckpointCommand();

@@ -27,6 +27,7 @@ int Learner(const ParsedCommand& parsed) {
                                   .version = Build().version,
                                   .commit = Build().commit,
                                   .torch = Build().torch,
+                                  .last_stage = parsed.Value("last-stage"),
                                   .log_folder = parsed.Value("log-folder")};
   const absl::StatusOr<learner::RunOutcome> outcome =
       learner::RunLearner(*loaded, options, ProcessStopSignal());
@@ -47,6 +48,7 @@ const Command& LearnerCommand() {
        .summary = "Runs one learner rank; workers join it from anywhere (r1 worker).",
        .positionals = {{.name = "CONFIG", .help = "TOML file, see docs/config.md"}},
        .flags = {{.name = "set", .value = "KEY=VALUE", .help = "overrides a key", .repeated = true},
+                 {.name = "last-stage", .value = "NAME", .help = "stops behind this stage"},
                  {.name = "log-folder",
                   .value = "DIR",
                   .help = "ranks above 0 log to learner_<rank>.log there"}}},

@@ -19,8 +19,8 @@ const std::vector<const Command*>& Commands() {
   static const auto* commands = new std::vector<const Command*>{
       &RunCommand(),      &PlanCommand(),         &LearnerCommand(),    &WorkerCommand(),
       &GenerateCommand(), &EvalCommand(),         &ScoreCommand(),      &TokenizeCommand(),
-      &LogitsCommand(),   &ChatTemplateCommand(), &CheckpointCommand(), &BenchCommand(),
-      &StatusCommand(),   &VersionCommand()};
+      &LogitsCommand(),   &ChatTemplateCommand(), &CheckpointCommand(), &ReplayCommand(),
+      &BenchCommand(),    &StatusCommand(),       &VersionCommand()};
   return *commands;
 }
 

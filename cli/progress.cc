@@ -18,6 +18,8 @@ std::string StepOf(const learner::MetricsRow& row, const v1::Config& config) {
   const v1::StageConfig& stage = config.stage(static_cast<int>(row.stage_index));
   if (stage.has_grpo())
     return absl::StrFormat("%s %d/%d", row.stage, row.step, stage.grpo().steps());
+  if (stage.has_distill())
+    return absl::StrFormat("%s %d/%d", row.stage, row.step, stage.distill().steps());
   return absl::StrFormat("%s %d", row.stage, row.step);
 }
 
@@ -54,11 +56,13 @@ std::string FormatProgressLine(const learner::MetricsRow& row, const v1::Config&
   if (row.stage_index >= static_cast<uint32_t>(config.stage_size())) return "";
   const std::string eval = EvalLine(row);
   if (!eval.empty()) return absl::StrCat(StepOf(row, config), "  eval", eval);
-  const bool is_grpo = config.stage(static_cast<int>(row.stage_index)).has_grpo();
-  if (!is_grpo && row.step % kUpdatesPerLine != 0) return "";
+  const v1::StageConfig& stage = config.stage(static_cast<int>(row.stage_index));
+  const bool is_quick = stage.has_pretrain() || stage.has_sft();
+  if (is_quick && row.step % kUpdatesPerLine != 0) return "";
   std::string line = StepOf(row, config);
   AppendValue(row, "loss/mean", "loss", 4, line);
   AppendValue(row, "reward/mean", "reward", 3, line);
+  AppendValue(row, "rejection/kept_frac", "kept", 3, line);
   AppendValue(row, "length/mean", "len", 1, line);
   const auto kl = row.values.find("policy/kl_ref");
   if (kl != row.values.end() && kl->second > 0) AppendValue(row, "policy/kl_ref", "kl", 5, line);

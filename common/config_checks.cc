@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "common/config_stage_checks.h"
 #include "common/json.h"
 
 namespace r1 {
@@ -30,9 +31,12 @@ class Checker {
       if (stage.kind() == "sft") CheckSft(path, stage);
       if (stage.kind() == "grpo") {
         CheckGrpo(path, stage);
+      } else if (stage.kind() == "rejection_sampling") {
+        CheckRewards(path, stage);
       } else if (stage.reward_size() > 0) {
         Report(absl::StrCat(path, ".reward"),
-               absl::StrCat("expected rewards in stages of kind \"grpo\" only, found ",
+               absl::StrCat("expected rewards in stages of kind \"grpo\" and "
+                            "\"rejection_sampling\" only, found ",
                             stage.reward_size(), " in one of kind \"", stage.kind(), "\""));
       }
     }
@@ -168,14 +172,20 @@ class Checker {
   void CheckRewards(const std::string& path, const v1::StageConfig& stage) {
     if (problems_.AnyIn(path)) return;
     if (stage.reward_size() == 0) {
-      Report(path, "expected at least one [[stage.reward]] in a grpo stage, found none");
+      Report(path,
+             "expected at least one [[stage.reward]] in a stage of kind "
+             "\"grpo\" or \"rejection_sampling\", found none");
       return;
     }
     for (const v1::RewardConfig& reward : stage.reward()) {
       CheckReward(absl::StrCat(path, ".reward.", reward.name()), reward);
     }
     for (const v1::RewardConfig& reward : stage.reward()) {
-      if (reward.weight() != 0) return;
+      const auto& points = reward.weight().points();
+      if (std::any_of(points.begin(), points.end(),
+                      [](const v1::SchedulePoint& point) { return point.value() != 0; })) {
+        return;
+      }
     }
     Report(absl::StrCat(path, ".reward"),
            "expected a reward with a weight other than 0, found none");
@@ -222,6 +232,7 @@ class Checker {
 
 void CheckConfig(const LoadedConfig& loaded, FileSystem& files, ConfigProblems& problems) {
   Checker(loaded, files, problems).CheckAll();
+  CheckStageReferences(loaded, files, problems);
 }
 
 }  // namespace r1

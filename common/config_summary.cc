@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/config.h"
+#include "common/schedule.h"
 
 namespace r1 {
 namespace {
@@ -103,8 +104,8 @@ void AppendGrpo(const v1::StageConfig& stage, std::string& summary) {
   const int64_t sequences = Product(grpo.prompts_per_step(), grpo.samples_per_prompt());
   const int64_t updates =
       Product(sequences / std::max(1, grpo.sequences_per_update()), grpo.inner_epochs());
-  const int64_t tokens_per_sequence =
-      int64_t{stage.data().prompt_tokens_max()} + stage.sampling().response_tokens_max();
+  const auto response = static_cast<int64_t>(ScheduleMax(stage.sampling().response_tokens_max()));
+  const int64_t tokens_per_sequence = int64_t{stage.data().prompt_tokens_max()} + response;
   AppendLine("",
              absl::StrCat("a step: ", Plural(grpo.prompts_per_step(), "prompt"), " x ",
                           Plural(grpo.samples_per_prompt(), "sample"), " = ",
@@ -119,9 +120,39 @@ void AppendGrpo(const v1::StageConfig& stage, std::string& summary) {
              summary);
   AppendLine("",
              absl::StrCat("tokens a step: at most ", Count(sequences), " x (prompt ",
-                          Count(stage.data().prompt_tokens_max()), " + response ",
-                          Count(stage.sampling().response_tokens_max()),
+                          Count(stage.data().prompt_tokens_max()), " + response ", Count(response),
                           ") = ", Count(Product(sequences, tokens_per_sequence))),
+             summary);
+}
+
+void AppendRejectionSampling(const v1::StageConfig& stage, std::string& summary) {
+  const v1::RejectionSamplingConfig& config = stage.rejection_sampling();
+  const std::string samples = Plural(config.samples_per_prompt(), "sample");
+  if (config.prompts() == 0) {
+    AppendLine("", absl::StrCat("every training row x ", samples), summary);
+    return;
+  }
+  const int64_t all = Product(config.prompts(), config.samples_per_prompt());
+  const auto response = static_cast<int64_t>(ScheduleMax(stage.sampling().response_tokens_max()));
+  AppendLine(
+      "",
+      absl::StrCat(Plural(config.prompts(), "prompt"), " x ", samples, " = ", Plural(all, "sample"),
+                   ", at most ", Count(Product(all, response)), " tokens"),
+      summary);
+}
+
+void AppendDistill(const v1::DistillConfig& distill, std::string& summary) {
+  const int64_t sequences = Product(distill.prompts_per_step(), distill.samples_per_prompt());
+  const int64_t updates = sequences / std::max(1, distill.sequences_per_update());
+  AppendLine("",
+             absl::StrCat("teacher ", distill.teacher(), ", in every learner rank; a step: ",
+                          Plural(distill.prompts_per_step(), "prompt"), " x ",
+                          Plural(distill.samples_per_prompt(), "sample"), " = ",
+                          Plural(sequences, "sequence"), " = ", Plural(updates, "update")),
+             summary);
+  AppendLine("",
+             absl::StrCat("the stage: ", Plural(distill.steps(), "step"), " = ",
+                          Plural(Product(distill.steps(), updates), "update")),
              summary);
 }
 
@@ -145,10 +176,20 @@ std::string ConfigSummary(const v1::Config& config, int64_t parameters) {
       AppendSupervised(stage.pretrain().sequences_per_update(), stage.pretrain().updates_max(),
                        summary);
     }
-    if (stage.has_sft()) {
+    if (stage.init() != "previous") AppendLine("", absl::StrCat("from ", stage.init()), summary);
+    if (stage.has_sft() && stage.sft().epochs() > 0) {
+      AppendLine("",
+                 absl::StrCat(Plural(stage.sft().epochs(), "epoch"), " x the rows",
+                              stage.sft().from_stage().empty() ? "" : " of stage ",
+                              stage.sft().from_stage(), "; ",
+                              Plural(stage.sft().sequences_per_update(), "sequence"), " an update"),
+                 summary);
+    } else if (stage.has_sft()) {
       AppendSupervised(stage.sft().sequences_per_update(), stage.sft().updates_max(), summary);
     }
     if (stage.has_grpo()) AppendGrpo(stage, summary);
+    if (stage.has_rejection_sampling()) AppendRejectionSampling(stage, summary);
+    if (stage.has_distill()) AppendDistill(stage.distill(), summary);
     for (const v1::RewardConfig& reward : stage.reward()) {
       if (!reward.has_plugin() || reward.plugin().deterministic()) continue;
       AppendLine("",

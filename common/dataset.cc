@@ -1,5 +1,7 @@
 #include "common/dataset.h"
 
+#include <algorithm>
+#include <optional>
 #include <unordered_set>
 #include <utility>
 
@@ -16,6 +18,7 @@ namespace r1 {
 namespace {
 
 constexpr absl::string_view kPlaceholder = "{prompt}";
+constexpr char kPassRate[] = "pass_rate";
 
 // A string, or a number as it stands in the file.
 absl::StatusOr<std::string> TextOf(const JsonlRow& row, const std::string& key) {
@@ -65,13 +68,15 @@ class DatasetLoader {
     for (const std::string& path : config_.train_files()) {
       R1_RETURN_IF_ERROR(LoadFile(path, /*is_evaluation=*/false));
     }
-    if (dataset_.size(Split::kTrain) > 0) return absl::OkStatus();
+    if (config_.train_files().empty()) return absl::OkStatus();
+    if (dataset_.size(Split::kTrain) > 0) return SortTrainingRows();
     const Dataset::LeftOut& left_out = dataset_.left_out_;
     return absl::InvalidArgumentError(absl::StrCat(
         "data.train_files: no training prompt is left: ", left_out.too_long, " are longer than ",
         config_.prompt_tokens_max(), " tokens (data.prompt_tokens_max), ", left_out.repeated,
-        " repeat another, ", left_out.evaluated, " are in data.eval_files, ",
-        dataset_.size(Split::kDev) + dataset_.size(Split::kEval), " are held out"));
+        " repeat another, ", left_out.evaluated, " are in data.eval_files, ", left_out.pass_rate,
+        " have a pass_rate outside of ", config_.pass_rate_min(), " to ", config_.pass_rate_max(),
+        ", ", dataset_.size(Split::kDev) + dataset_.size(Split::kEval), " are held out"));
   }
 
  private:
@@ -132,8 +137,49 @@ class DatasetLoader {
       ++dataset_.left_out_.evaluated;
       return true;
     }
-    dataset_.rows_[static_cast<size_t>(SplitFor(row, is_evaluation))].push_back(std::move(row));
+    const Split split = SplitFor(row, is_evaluation);
+    if (split == Split::kTrain && row.pass_rate &&
+        (*row.pass_rate < config_.pass_rate_min() || *row.pass_rate > config_.pass_rate_max())) {
+      ++dataset_.left_out_.pass_rate;
+      return true;
+    }
+    if (split == Split::kTrain && !row.pass_rate && has_curriculum()) {
+      return JsonFields(jsonl.object, jsonl.where)
+          .Error(kPassRate,
+                 absl::StrCat("a number from 0 to 1, for data.order = ", Quoted(config_.order())));
+    }
+    dataset_.rows_[static_cast<size_t>(split)].push_back(std::move(row));
     return true;
+  }
+
+  bool has_curriculum() const {
+    return config_.order() == "easy_first" || config_.order() == "hard_first";
+  }
+
+  // Rows of one pass rate stay in the files' order.
+  absl::Status SortTrainingRows() {
+    dataset_.shuffled_ = !has_curriculum();
+    if (dataset_.shuffled_) return absl::OkStatus();
+    const bool easy_first = config_.order() == "easy_first";
+    std::vector<Dataset::Row>& rows = dataset_.rows_[static_cast<size_t>(Split::kTrain)];
+    std::stable_sort(rows.begin(), rows.end(), [&](const Dataset::Row& a, const Dataset::Row& b) {
+      return easy_first ? *a.pass_rate > *b.pass_rate : *a.pass_rate < *b.pass_rate;
+    });
+    return absl::OkStatus();
+  }
+
+  // Of a row, where it matters.
+  absl::StatusOr<std::optional<double>> PassRate(const JsonlRow& jsonl) const {
+    const JsonFields fields(jsonl.object, jsonl.where);
+    const nlohmann::json* value = fields.FindOrNull(kPassRate);
+    const bool matters =
+        has_curriculum() || config_.pass_rate_min() > 0 || config_.pass_rate_max() < 1;
+    if (value == nullptr || !matters) return std::optional<double>();
+    if (value->is_number()) {
+      const double rate = value->get<double>();
+      if (rate >= 0 && rate <= 1) return std::optional<double>(rate);
+    }
+    return fields.Error(kPassRate, "a number from 0 to 1");
   }
 
   Split SplitFor(const Dataset::Row& row, bool is_evaluation) const {
@@ -158,6 +204,7 @@ class DatasetLoader {
       R1_ASSIGN_OR_RETURN(row.answer, GoldAnswer(jsonl, config_.answer_marker()));
     }
     row.prompt_id = PromptId(row.prompt, row.answer);
+    R1_ASSIGN_OR_RETURN(row.pass_rate, PassRate(jsonl));
     nlohmann::json columns = jsonl.object;
     for (const char* key : {prompt_key, "answer"}) columns.erase(key);
     if (dataset_.kind_ == Dataset::Kind::kCompletions) columns.erase("completion");
@@ -229,6 +276,7 @@ PromptRow Dataset::MakePrompt(const Row& row) const {
 const Dataset::Row& Dataset::TrainingRow(uint64_t run_seed, uint32_t stage_index,
                                          uint64_t index) const {
   const uint64_t epoch_rows = size(Split::kTrain);
+  if (!shuffled_) return rows(Split::kTrain)[index % epoch_rows];
   return rows(Split::kTrain)[PermutedIndex(index % epoch_rows, epoch_rows, run_seed, stage_index,
                                            index / epoch_rows)];
 }

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,10 +37,11 @@ class Dataset : public PromptSource {
     uint64_t too_long = 0;   // prompts of more than data.prompt_tokens_max tokens
     uint64_t repeated = 0;   // rows equal to an earlier one of their files
     uint64_t evaluated = 0;  // training rows whose prompt is in the evaluation files
+    uint64_t pass_rate = 0;  // training rows outside of data.pass_rate_min to pass_rate_max
   };
 
   // InvalidArgument, with path:line, for a row that cannot be used; for a file that is empty or has
-  // nothing but repetitions; for a set of files without one training prompt that fits. NotFound.
+  // nothing but repetitions; for training files without one prompt that fits. NotFound.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Dataset>> Load(const v1::DataConfig& config,
                                                                      Kind kind,
                                                                      const Tokenizer& tokenizer);
@@ -47,7 +49,8 @@ class Dataset : public PromptSource {
   // Without evaluation files, SplitOf holds eval and dev rows out of the training files; with them,
   // dev rows only.
   uint64_t size(Split split) const override;
-  // Training rows come in a new order every epoch; dev and evaluation rows in the files' order.
+  // Training rows come in a new order every epoch, or by data.order; dev and evaluation rows in the
+  // files' order.
   PromptRow Prompt(Split split, uint64_t run_seed, uint32_t stage_index,
                    uint64_t index) const override;
   // Prompt and completion of a training row, in the same order. Kind::kCompletions only.
@@ -65,6 +68,7 @@ class Dataset : public PromptSource {
     std::string answer;
     std::string completion;
     std::string columns_json;
+    std::optional<double> pass_rate;  // the row's column
   };
 
   PromptRow MakePrompt(const Row& row) const;
@@ -76,6 +80,7 @@ class Dataset : public PromptSource {
   std::string after_prompt_;
   bool think_prefilled_ = false;  // the template ends in <think>
   Kind kind_ = Kind::kAnswers;
+  bool shuffled_ = true;
   std::vector<Row> rows_[3];  // by Split
   std::vector<File> files_;
   LeftOut left_out_;

@@ -103,7 +103,11 @@ std::vector<MicroBatch> PackMicroBatches(std::span<const TrainSequence> sequence
     MicroBatch& micro_batch = micro_batches.emplace_back();
     for (const int s : part.sequences) {
       const TrainSequence& sequence = sequences[static_cast<size_t>(s)];
-      micro_batch.batch.Append(sequence.tokens, sequence.first_target);
+      if (sequence.targets.empty()) {
+        micro_batch.batch.Append(sequence.tokens, sequence.first_target);
+      } else {
+        micro_batch.batch.Append(sequence.tokens, sequence.targets);
+      }
     }
     micro_batch.sequences = std::move(part.sequences);
   }

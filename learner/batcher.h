@@ -10,7 +10,7 @@
 
 namespace r1::learner {
 
-// One sequence to train: tokens from `first_target` on are targets.
+// One sequence to train: tokens from `first_target` on are targets, or those of `targets`.
 struct TrainSequence {
   uint64_t group_id = 0;
   uint32_t sample_index = 0;
@@ -21,7 +21,15 @@ struct TrainSequence {
       {};  // [targets], of the learner before the step's first update; empty: use the forward's
   std::vector<float> reference_logprobs = {};  // [targets]; empty: no reference
 
-  int64_t target_count() const { return static_cast<int64_t>(tokens.size()) - first_target; }
+  // When not empty, the targets are these tokens, and first_target does not count.
+  std::vector<TokenRange> targets = {};
+
+  int64_t target_count() const {
+    if (targets.empty()) return static_cast<int64_t>(tokens.size()) - first_target;
+    int64_t count = 0;
+    for (const TokenRange& range : targets) count += range.end - range.begin;
+    return count;
+  }
 };
 
 // Name of a sequence in the global plan.

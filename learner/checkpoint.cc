@@ -205,8 +205,15 @@ void CheckpointStore::Abandon(const std::string& temporary) {
   }
 }
 
-// Renamed first, and that is made durable, so that no half-removed folder ever has a checkpoint's
-// name.
+absl::Status CheckpointStore::RemoveFrom(uint32_t stage_index) {
+  R1_ASSIGN_OR_RETURN(const std::vector<CheckpointName> names, Names());
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {
+    if (name->stage_index < stage_index) break;
+    R1_RETURN_IF_ERROR(Remove({name->ToString()}));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckpointStore::RemoveOld() {
   R1_ASSIGN_OR_RETURN(const std::vector<CheckpointName> names, Names());
   int kept = 0;
@@ -215,8 +222,20 @@ absl::Status CheckpointStore::RemoveOld() {
     const bool superseded = name != names.rbegin() &&
                             name->stage_index == (name - 1)->stage_index &&
                             name->step == (name - 1)->step;
+    const bool ends_stage = name == names.rbegin() || name->stage_index != (name - 1)->stage_index;
     if (!superseded && kept++ < options_.keep) continue;
-    const std::string path = JoinPath(options_.folder, name->ToString());
+    if (!superseded && ends_stage && options_.keep_stage_ends) continue;
+    removed.push_back(name->ToString());
+  }
+  return Remove(removed);
+}
+
+// Renamed first, and that is made durable, so that no half-removed folder ever has a checkpoint's
+// name.
+absl::Status CheckpointStore::Remove(const std::vector<std::string>& names) {
+  std::vector<std::string> removed;
+  for (const std::string& name : names) {
+    const std::string path = JoinPath(options_.folder, name);
     removed.push_back(absl::StrCat(path, kTemporaryMark, NextNonce()));
     R1_RETURN_IF_ERROR(filesystem_.Rename(path, removed.back()));
   }
@@ -236,6 +255,18 @@ absl::StatusOr<LoadedCheckpoint> CheckpointStore::Load(const std::string& name) 
   std::vector<std::string> problems;
   R1_ASSIGN_OR_RETURN(CheckpointFiles files, ReadCheckpointFiles(filesystem_, path, problems));
   return LoadedCheckpoint{name, std::move(files.contents), std::move(files.groups), {}, {}};
+}
+
+absl::StatusOr<LoadedCheckpoint> CheckpointStore::LoadStageEnd(uint32_t stage_index) const {
+  R1_ASSIGN_OR_RETURN(const std::vector<CheckpointName> names, Names());
+  for (auto name = names.rbegin(); name != names.rend(); ++name) {
+    if (name->stage_index != stage_index) continue;
+    R1_ASSIGN_OR_RETURN(LoadedCheckpoint loaded, Load(name->ToString()));
+    if (loaded.contents.state.stage_done()) return loaded;
+    break;
+  }
+  return absl::NotFoundError(absl::StrCat(options_.folder, ": expected a checkpoint of the end of ",
+                                          "stage ", stage_index, ", found none"));
 }
 
 absl::StatusOr<LoadedCheckpoint> CheckpointStore::LoadNewest() const {

@@ -52,8 +52,9 @@ struct LoadedCheckpoint {
 class CheckpointStore {
  public:
   struct Options {
-    std::string folder;  // <run>/checkpoints
-    int keep = 2;        // newest complete ones that stay, at least 2
+    std::string folder;            // <run>/checkpoints
+    int keep = 2;                  // newest complete ones that stay, at least 2
+    bool keep_stage_ends = false;  // besides, the last one of every stage stays
     CheckpointFileOptions files = {};
   };
   CheckpointStore(FileSystem& filesystem, Options options);
@@ -86,6 +87,13 @@ class CheckpointStore {
   // This one. NotFound, DataLoss, FailedPrecondition.
   [[nodiscard]] absl::StatusOr<LoadedCheckpoint> Load(const std::string& name) const;
 
+  // The one at which a stage ended. NotFound: the stage has not come to its end, or its checkpoints
+  // are gone. DataLoss, FailedPrecondition.
+  [[nodiscard]] absl::StatusOr<LoadedCheckpoint> LoadStageEnd(uint32_t stage_index) const;
+
+  // Removes those of this stage and of later ones, newest first.
+  [[nodiscard]] absl::Status RemoveFrom(uint32_t stage_index);
+
   // Names, oldest first. Empty when the folder does not exist.
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> List() const;
 
@@ -96,6 +104,7 @@ class CheckpointStore {
                          std::vector<ManifestEntry> entries);
   absl::Status RemoveTemporaries();
   absl::Status RemoveOld();
+  absl::Status Remove(const std::vector<std::string>& names);
   std::string NextNonce();
 
   FileSystem& filesystem_;

@@ -12,10 +12,11 @@
 #include "kernels/isa.h"
 #include "learner/collectives.h"
 #include "learner/report.h"
+#include "learner/reward_sets.h"
 #include "learner/rollout_pool_options.h"
 #include "learner/run_directory.h"
-#include "learner/run_model.h"
 #include "learner/run_recorder.h"
+#include "learner/stage_model.h"
 #include "learner/stages/stage.h"
 #include "learner/status/status_board.h"
 #include "learner/status/status_routes.h"
@@ -44,12 +45,15 @@ class Learner {
   absl::Status Agree(absl::Status status);
   absl::Status OpenRun();
   absl::Status LoadModel();
-  absl::Status LoadInitialWeights();
+  absl::Status SetModel(StageModel stage_model);
+  absl::Status BeginModel(uint32_t index);
   absl::Status Recover();
   absl::Status ChooseNumerics();
   StatusBoardOptions MakeBoardOptions() const;
   absl::Status StartServices();
   absl::Status RunStages();
+  // Behind the last stage that this process runs.
+  uint32_t StagesEnd() const;
   absl::Status RunStage(uint32_t index, bool resumed);
   absl::Status EvaluateAtEnd(StageContext& context);
   v1::StageSpec MakeStageSpec(const v1::StageConfig& stage, uint32_t index,
@@ -112,7 +116,24 @@ absl::Status Learner::OpenRun() {
 }
 
 absl::Status Learner::LoadModel() {
-  R1_ASSIGN_OR_RETURN(model_, LoadRunModel(config_.model()));
+  if (!checkpoint_) {
+    R1_ASSIGN_OR_RETURN(StageModel first, LoadFirstModel(config_.model()));
+    return SetModel(std::move(first));
+  }
+  const CheckpointContents& contents = checkpoint_->contents;
+  StageModel resumed;
+  R1_ASSIGN_OR_RETURN(resumed.model, ParseRunModel(contents.hf_config_json, contents.tokenizer_json,
+                                                   contents.tokenizer_config_json));
+  resumed.weights = contents.weights;
+  return SetModel(std::move(resumed));
+}
+
+// Parts that belong to one model are made anew; the pool knows models by their stage only.
+absl::Status Learner::SetModel(StageModel stage_model) {
+  trainer_.reset();
+  optimizer_.reset();
+  policy_.reset();
+  model_ = std::move(stage_model.model);
   R1_ASSIGN_OR_RETURN(
       policy_, Policy::Create(model_.spec,
                               {.activation_recompute = config_.learner().activation_recompute(),
@@ -124,18 +145,20 @@ absl::Status Learner::LoadModel() {
       *policy_, *optimizer_, collectives_,
       Trainer::Options{.threads = config_.learner().threads(),
                        .tokens_max = config_.learner().tokens_per_rank_max()});
-  return checkpoint_ ? policy_->Load(*checkpoint_->contents.weights) : LoadInitialWeights();
+  return stage_model.weights ? policy_->Load(*stage_model.weights) : absl::OkStatus();
 }
 
-// The model's own weights: the folder's, or the random ones of the run's seed.
-absl::Status Learner::LoadInitialWeights() {
-  R1_ASSIGN_OR_RETURN(const std::optional<WeightsSnapshot> weights,
-                      LoadRunWeights(config_.model(), model_.spec));
-  if (weights) return policy_->Load(*weights);
-  R1_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Policy> fresh,
-      Policy::Create(model_.spec, {.isa = state_.numerics().isa()}, config_.run().seed()));
-  return policy_->Load(fresh->Snapshot(0));
+// What the stage's `init` names. The weights of the stage before are there already.
+absl::Status Learner::BeginModel(uint32_t index) {
+  const v1::StageConfig& stage = config_.stage(static_cast<int>(index));
+  R1_ASSIGN_OR_RETURN(const StageInit init, ParseStageInit(stage.init()));
+  if (init.kind == StageInit::Kind::kPrevious) return absl::OkStatus();
+  const CheckpointStore store(RealFileSystem(),
+                              {.folder = JoinPath(config_.run().dir(), "checkpoints")});
+  absl::StatusOr<StageModel> model = LoadStageModel(config_, static_cast<int>(index), init, store);
+  if (!model.ok()) return Annotate(model.status(), absl::StrCat("stage ", stage.name(), ": init"));
+  R1_LOG(kInfo) << "stage " << stage.name() << " starts from " << model->origin;
+  return SetModel(*std::move(model));
 }
 
 // Loads the newest intact checkpoint, on every rank the same.
@@ -273,20 +296,7 @@ v1::StageSpec Learner::MakeStageSpec(const v1::StageConfig& stage, uint32_t inde
   engine.set_sequence_tokens_max(static_cast<uint32_t>(
       std::min<int64_t>(stage.data().prompt_tokens_max() + implementation.response_tokens_max(),
                         model_.spec.positions_max)));
-  const auto add_set = [&](const char* name, std::initializer_list<const char*> rewards) {
-    v1::RewardSet& set = *spec.add_reward_sets();
-    set.set_name(name);
-    for (const char* reward : rewards) {
-      v1::RewardConfig& added = *set.add_rewards();
-      added.set_name(reward);
-      added.set_weight(1);
-    }
-  };
-  add_set(kAnswerRewardSet, {"exact_match", "format"});
-  add_set(kTextbookRewardSet, {"textbook"});
-  v1::RewardSet& train = *spec.add_reward_sets();
-  train.set_name(kTrainRewardSet);
-  *train.mutable_rewards() = stage.reward();
+  *spec.mutable_reward_sets() = MakeRewardSets(stage);
   spec.set_run_seed(config_.run().seed());
   const v1::SandboxConfig& sandbox = config_.sandbox();
   *spec.mutable_sandbox()->mutable_missing_layers_allowed() = sandbox.missing_layers_allowed();
@@ -295,6 +305,11 @@ v1::StageSpec Learner::MakeStageSpec(const v1::StageConfig& stage, uint32_t inde
 }
 
 absl::Status Learner::EvaluateAtEnd(StageContext& context) {
+  if (!context.has_evaluation()) {
+    R1_LOG(kInfo) << "stage " << context.config().name()
+                  << ": no evaluation, since its data have no prompts for it (data.eval_files)";
+    return absl::OkStatus();
+  }
   context.Publish();
   R1_RETURN_IF_ERROR(context.Evaluate(context.Plan(kHeldOutSet, Split::kEval, false)).status());
   // What the base can do in the form that its documents had: the line that GRPO is measured
@@ -319,8 +334,8 @@ absl::Status Learner::RunStage(uint32_t index, bool resumed) {
     state_.clear_planned();
     state_.clear_pending_evals();
     state_.set_eval_groups(0);
+    R1_RETURN_IF_ERROR(BeginModel(index));
     optimizer_->Reset();
-    if (config.init() == "model" && index > 0) R1_RETURN_IF_ERROR(LoadInitialWeights());
   }
   StageContext context({.config = config_,
                         .tokenizer = *model_.tokenizer,
@@ -344,7 +359,7 @@ absl::Status Learner::RunStage(uint32_t index, bool resumed) {
   R1_LOG(kInfo) << "stage " << config.name() << " (" << config.kind() << ") from step "
                 << state_.step();
   absl::Status status = stage->Run(context);
-  if (status.ok()) status = EvaluateAtEnd(context);
+  if (status.ok() && stage->trains()) status = EvaluateAtEnd(context);
   if (absl::IsCancelled(status)) {
     R1_RETURN_IF_ERROR(context.SaveCheckpoint(false));
     return status;
@@ -360,11 +375,16 @@ absl::Status Learner::RunStages() {
     ++index;
     resumed = false;
   }
-  for (; index < static_cast<uint32_t>(config_.stage_size()); ++index) {
+  for (; index < StagesEnd(); ++index) {
     R1_RETURN_IF_ERROR(RunStage(index, resumed));
     resumed = false;
   }
   return absl::OkStatus();
+}
+
+uint32_t Learner::StagesEnd() const {
+  const int last = FindStage(config_, options_.last_stage);
+  return static_cast<uint32_t>(last < 0 ? config_.stage_size() : last + 1);
 }
 
 absl::Status Learner::FinishRun() {
@@ -388,7 +408,8 @@ absl::StatusOr<RunOutcome> Learner::Run() {
   if (board_) board_->SetState(RunState::kRunning);
 
   absl::Status status = RunStages();
-  if (status.ok()) status = FinishRun();
+  const bool all_stages = StagesEnd() == static_cast<uint32_t>(config_.stage_size());
+  if (status.ok() && all_stages) status = FinishRun();
   const bool preempted = absl::IsCancelled(status);
   if (board_) {
     board_->SetState(preempted     ? RunState::kPreempted
@@ -400,7 +421,7 @@ absl::StatusOr<RunOutcome> Learner::Run() {
   if (directory_) directory_->RemoveEndpoint();
   if (preempted) return RunOutcome::kPreempted;
   R1_RETURN_IF_ERROR(status);
-  return RunOutcome::kFinished;
+  return all_stages ? RunOutcome::kFinished : RunOutcome::kStageDone;
 }
 
 }  // namespace

@@ -16,12 +16,14 @@ struct LearnerOptions {
   std::string version;
   std::string commit;
   std::string torch;
+  std::string last_stage;  // the run stops behind it, as if it were asked to; empty = all stages
   std::string log_folder;  // ranks above 0 log to learner_<rank>.log there; empty = stderr
 };
 
-enum class RunOutcome { kFinished, kPreempted };
+enum class RunOutcome { kFinished, kStageDone, kPreempted };
 
-// Blocks until the run is finished, stopped (after a checkpoint) or failed.
+// Blocks until the run is finished, past options.last_stage, stopped (after a checkpoint) or
+// failed.
 [[nodiscard]] absl::StatusOr<RunOutcome> RunLearner(const LoadedConfig& loaded,
                                                     const LearnerOptions& options,
                                                     const StopSignal& stop);

@@ -6,14 +6,6 @@
 
 namespace r1::learner {
 
-double ScheduleAt(const v1::Schedule& schedule, int64_t update) {
-  double value = 0;
-  for (const v1::SchedulePoint& point : schedule.points()) {
-    if (point.from_update() <= update) value = point.value();
-  }
-  return value;
-}
-
 double LearningRate(const v1::OptimizerConfig& config, int64_t update, int64_t total_updates) {
   double lr = ScheduleAt(config.lr(), update);
   if (update < config.warmup_updates()) {

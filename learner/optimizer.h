@@ -8,13 +8,11 @@
 #include <vector>
 
 #include "common/models/model_spec.h"
+#include "common/schedule.h"
 #include "common/status.h"
 #include "proto/config.pb.h"
 
 namespace r1::learner {
-
-// The schedule's value at an update (counted from 0) of the stage.
-double ScheduleAt(const v1::Schedule& schedule, int64_t update);
 
 // Learning rate of an update: the schedule, times the linear warm-up, times the decay from
 // decay_from_update on over decay_updates (0 = up to total_updates).

@@ -30,22 +30,30 @@ std::string EvalColumns(const ordered_json& eval) {
 }
 
 std::string FormatStages(const ordered_json& report) {
+  size_t kind_width = 9;
+  for (const ordered_json& stage : report.at("stages")) {
+    kind_width = std::max(kind_width, stage.at("kind").get<std::string>().size());
+  }
+  const int width = static_cast<int>(kind_width);
   std::string text =
-      absl::StrFormat("%-14s %-9s %7s  %7s  %-14s  %6s  %-14s  %6s  %6s\n", "stage", "kind",
+      absl::StrFormat("%-14s %-*s %7s  %7s  %-14s  %6s  %-14s  %6s  %6s\n", "stage", width, "kind",
                       "updates", "sampled", "95 % interval", "greedy", "95 % interval", "format",
                       "length");
   double prompts = 0;
   for (const ordered_json& stage : report.at("stages")) {
     const ordered_json& evals = stage.at("eval");
     const auto held_out = evals.find("held_out");
-    const std::string columns = held_out == evals.end() ? "" : EvalColumns(*held_out);
-    absl::StrAppendFormat(&text, "%-14s %-9s %7d  %s\n", stage.at("name").get<std::string>(),
+    std::string columns = held_out == evals.end() ? "" : EvalColumns(*held_out);
+    if (stage.contains("rows")) {
+      columns = absl::StrFormat("%7d samples kept", stage.at("rows").get<int64_t>());
+    }
+    absl::StrAppendFormat(&text, "%-14s %-*s %7d  %s\n", stage.at("name").get<std::string>(), width,
                           stage.at("kind").get<std::string>(), stage.at("updates").get<int64_t>(),
                           columns);
     if (held_out != evals.end()) prompts = std::max(prompts, held_out->value("samples", 0.0));
     const auto textbook = evals.find("textbook");
     if (textbook != evals.end()) {
-      absl::StrAppendFormat(&text, "%-14s %-9s %7s  %s\n", "  its textbook", "", "",
+      absl::StrAppendFormat(&text, "%-14s %-*s %7s  %s\n", "  its textbook", width, "", "",
                             EvalColumns(*textbook));
     }
   }
@@ -63,11 +71,13 @@ std::string MakeReportJson(const v1::Config& config, const std::string& run_id, 
     std::map<std::string, std::map<std::string, double>> evals;
     int64_t steps = 0;
     int64_t updates = 0;
+    double rows_kept = -1;  // of a rejection_sampling stage
     for (const MetricsRow& row : rows) {
       if (row.stage_index != static_cast<uint32_t>(i)) continue;
       steps = std::max(steps, row.step);
       updates = std::max(updates, row.update);
       for (const auto& [key, value] : row.values) {
+        if (key == "rejection/rows") rows_kept = std::max(rows_kept, value);
         if (!absl::StartsWith(key, "eval/")) continue;
         const size_t slash = key.find('/', 5);
         if (slash != std::string::npos)
@@ -79,6 +89,7 @@ std::string MakeReportJson(const v1::Config& config, const std::string& run_id, 
                       {"steps", steps},
                       {"updates", updates},
                       {"eval", evals}});
+    if (rows_kept >= 0) stages.back()["rows"] = static_cast<int64_t>(rows_kept);
   }
   const ordered_json report = {
       {"run_id", run_id}, {"seconds", seconds}, {"stages", std::move(stages)}};

@@ -18,6 +18,16 @@ absl::Status CheckVocabulary(const RunModel& model) {
 
 }  // namespace
 
+absl::StatusOr<RunModel> ParseRunModel(const std::string& hf_config_json,
+                                       const std::string& tokenizer_json,
+                                       const std::string& tokenizer_config_json) {
+  RunModel model;
+  R1_ASSIGN_OR_RETURN(model.spec, ParseModelSpec(hf_config_json));
+  R1_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Parse(tokenizer_json, tokenizer_config_json));
+  R1_RETURN_IF_ERROR(CheckVocabulary(model));
+  return model;
+}
+
 absl::StatusOr<RunModel> LoadRunModel(const v1::ModelConfig& config) {
   RunModel model;
   if (config.path().empty()) {

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "common/models/model_spec.h"
 #include "common/status.h"
@@ -17,6 +18,11 @@ struct RunModel {
   ModelSpec spec;
   std::unique_ptr<Tokenizer> tokenizer;
 };
+
+// From the texts that a checkpoint holds.
+[[nodiscard]] absl::StatusOr<RunModel> ParseRunModel(const std::string& hf_config_json,
+                                                     const std::string& tokenizer_json,
+                                                     const std::string& tokenizer_config_json);
 
 // InvalidArgument: the folder's config.json or tokenizer.json cannot be used, or the tokenizer has
 // more ids than the model.

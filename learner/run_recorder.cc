@@ -16,9 +16,10 @@ absl::StatusOr<std::unique_ptr<RunRecorder>> RunRecorder::Open(const v1::Config&
                                                                const RunDirectory& directory,
                                                                StatusBoard& board) {
   FileSystem& filesystem = RealFileSystem();
-  std::unique_ptr<RunRecorder> recorder(new RunRecorder(
-      directory, board,
-      {.folder = directory.checkpoints_folder(), .keep = config.checkpoint().keep()}));
+  std::unique_ptr<RunRecorder> recorder(new RunRecorder(directory, board,
+                                                        {.folder = directory.checkpoints_folder(),
+                                                         .keep = config.checkpoint().keep(),
+                                                         .keep_stage_ends = true}));
   R1_ASSIGN_OR_RETURN(recorder->metrics_,
                       MetricsWriter::Open(filesystem, directory.metrics_path()));
   R1_ASSIGN_OR_RETURN(const std::vector<MetricsRow> rows, recorder->ReadRows());

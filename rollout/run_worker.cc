@@ -1,6 +1,7 @@
 // The worker with its real parts.
 
 #include "common/models/model_spec.h"
+#include "common/schedule.h"
 #include "kernels/isa.h"
 #include "rewards/code/code_reward.h"
 #include "rewards/reward.h"
@@ -12,18 +13,17 @@ namespace {
 
 absl::StatusOr<Scorer::RewardSets> MakeRewardSets(const v1::StageSpec& spec) {
   const v1::SandboxSpec& sandbox = spec.sandbox();
-  rewards::ConfigureSandbox(
-      {.missing_layers_allowed = {sandbox.missing_layers_allowed().begin(),
-                                  sandbox.missing_layers_allowed().end()}},
-      sandbox.disable_when_unavailable() ? rewards::OnUnavailable::kDisable
-                                         : rewards::OnUnavailable::kFail);
+  rewards::ConfigureSandbox({.missing_layers_allowed = {sandbox.missing_layers_allowed().begin(),
+                                                        sandbox.missing_layers_allowed().end()}},
+                            sandbox.disable_when_unavailable() ? rewards::OnUnavailable::kDisable
+                                                               : rewards::OnUnavailable::kFail);
   Scorer::RewardSets sets;
   for (const v1::RewardSet& set : spec.reward_sets()) {
     std::vector<Scorer::WeightedReward>& rewards = sets[set.name()];
     for (const v1::RewardConfig& reward : set.rewards()) {
       Scorer::WeightedReward& weighted = rewards.emplace_back();
       weighted.name = reward.name();
-      weighted.weight = reward.weight();
+      weighted.weight = ScheduleAt(reward.weight(), 0);
       R1_ASSIGN_OR_RETURN(weighted.reward, rewards::MakeReward(reward));
       R1_RETURN_IF_ERROR(weighted.reward->Prepare());
     }

@@ -1,22 +1,36 @@
 #include "learner/policy/packed_batch.h"
 
+#include <algorithm>
+
 #include "common/status.h"
 
 namespace r1::learner {
 
 void PackedBatch::Append(const std::vector<int32_t>& sequence, int first_target) {
-  R1_CHECK(first_target >= 1);
+  const TokenRange all = {first_target, static_cast<int>(sequence.size())};
+  Append(sequence, std::span(&all, 1));
+}
+
+void PackedBatch::Append(const std::vector<int32_t>& sequence,
+                         std::span<const TokenRange> targets) {
   if (sequence_starts.empty()) sequence_starts.push_back(0);
   const auto index = static_cast<int32_t>(sequence_count());
   const int32_t start = sequence_starts.back();
   const auto length = static_cast<int32_t>(sequence.size());
   for (int32_t i = 0; i < length; ++i) {
-    tokens.push_back(sequence[i]);
+    tokens.push_back(sequence[static_cast<size_t>(i)]);
     positions.push_back(i);
-    if (i < first_target) continue;
-    target_rows.push_back(start + i - 1);
-    target_tokens.push_back(sequence[i]);
-    target_sequences.push_back(index);
+  }
+  int32_t next = 1;
+  for (const TokenRange& range : targets) {
+    R1_CHECK(range.begin >= next);
+    R1_CHECK(range.end <= length);
+    for (int32_t i = range.begin; i < range.end; ++i) {
+      target_rows.push_back(start + i - 1);
+      target_tokens.push_back(sequence[static_cast<size_t>(i)]);
+      target_sequences.push_back(index);
+    }
+    next = std::max(next, range.end);
   }
   sequence_starts.push_back(start + length);
 }

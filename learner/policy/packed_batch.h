@@ -4,9 +4,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "common/status.h"
+#include "common/token_range.h"
 
 namespace r1::learner {
 
@@ -26,6 +28,8 @@ struct PackedBatch {
 
   // Appends one sequence whose tokens from index `first_target` (>= 1) on are targets.
   void Append(const std::vector<int32_t>& sequence, int first_target);
+  // Appends one sequence whose tokens in these ranges (ascending, disjoint, from index 1 on) are.
+  void Append(const std::vector<int32_t>& sequence, std::span<const TokenRange> targets);
 
   // InvalidArgument names the first thing that no model with these limits could compute.
   [[nodiscard]] absl::Status Check(int vocab, int positions_max) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "learner/evaluation_metrics.h"
+#include "learner/reward_sets.h"
 
 namespace r1::learner {
 namespace {

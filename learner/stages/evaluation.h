@@ -15,11 +15,6 @@
 
 namespace r1::learner {
 
-// Names of the reward sets in a StageSpec.
-inline constexpr char kTrainRewardSet[] = "train";
-inline constexpr char kAnswerRewardSet[] = "answer";      // exact_match and format
-inline constexpr char kTextbookRewardSet[] = "textbook";  // the whole working, line by line
-
 // Set names in metrics: eval/<set>/….
 inline constexpr char kHeldOutSet[] = "held_out";
 inline constexpr char kDevSet[] = "dev";

@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <map>
 
+#include "common/schedule.h"
 #include "learner/algorithms/algorithm.h"
+#include "learner/reward_sets.h"
+#include "learner/stages/prompt_lease.h"
 #include "learner/stages/rollout_metrics.h"
 #include "learner/stages/stage.h"
 #include "learner/stages/stage_metrics.h"
@@ -36,7 +39,9 @@ class GrpoStage : public Stage {
   explicit GrpoStage(const v1::StageConfig& stage) : config_(stage.grpo()), stage_(stage) {}
 
   int64_t steps() const override { return config_.steps(); }
-  int64_t response_tokens_max() const override { return stage_.sampling().response_tokens_max(); }
+  int64_t response_tokens_max() const override {
+    return static_cast<int64_t>(ScheduleMax(stage_.sampling().response_tokens_max()));
+  }
 
   absl::Status Run(StageContext& context) override {
     R1_RETURN_IF_ERROR(Prepare(context));
@@ -101,31 +106,25 @@ class GrpoStage : public Stage {
   absl::StatusOr<v1::Lease> MakeLease(const StageContext& context, int64_t step,
                                       int index_in_step) const {
     const auto group_id = static_cast<uint64_t>(step * config_.prompts_per_step() + index_in_step);
-    const PromptRow row =
-        context.prompts().Prompt(Split::kTrain, context.seed(), context.index(), group_id);
-    R1_ASSIGN_OR_RETURN(const std::vector<int32_t> ids, EncodePrompt(context.tokenizer(), row));
-    v1::Lease lease;
-    lease.set_stage_index(context.index());
-    lease.set_purpose(v1::PURPOSE_TRAIN);
-    lease.set_group_id(group_id);
-    lease.set_prompt_id(row.prompt_id);
-    lease.set_prompt_text(row.prompt);
-    lease.mutable_prompt_ids()->Add(ids.begin(), ids.end());
-    lease.set_think_prefilled(row.think_prefilled);
-    lease.set_answer(row.answer);
-    lease.set_columns_json(row.columns_json);
-    for (int i = 0; i < config_.samples_per_prompt(); ++i)
-      lease.add_missing_samples(static_cast<uint32_t>(i));
-    lease.mutable_sampling()->set_temperature(stage_.sampling().temperature());
-    lease.mutable_sampling()->set_response_tokens_max(
-        static_cast<uint32_t>(stage_.sampling().response_tokens_max()));
-    const std::vector<int32_t> stop_ids = context.stop_ids();
-    lease.mutable_sampling()->mutable_stop_ids()->Add(stop_ids.begin(), stop_ids.end());
-    lease.set_policy_version(state_.first_version() + static_cast<uint64_t>(std::max<int64_t>(
-                                                          0, step - config_.policy_lag_max())));
-    lease.set_learner_rank(static_cast<uint32_t>(index_in_step % context.ranks()));
-    lease.set_reward_set(kTrainRewardSet);
-    return lease;
+    const int64_t update = step * updates_per_step();
+    const int64_t version = std::max<int64_t>(0, step - config_.policy_lag_max());
+    return MakePromptLease(
+        context.tokenizer(),
+        context.prompts().Prompt(Split::kTrain, context.seed(), context.index(), group_id),
+        {.stage_index = context.index(),
+         .group_id = group_id,
+         .samples = config_.samples_per_prompt(),
+         .temperature = stage_.sampling().temperature(),
+         .response_tokens_max = static_cast<uint32_t>(ResponseTokensMaxAt(update)),
+         .stop_ids = context.stop_ids(),
+         .policy_version = state_.first_version() + static_cast<uint64_t>(version),
+         .learner_rank = static_cast<uint32_t>(index_in_step % context.ranks()),
+         .reward_set = TrainRewardSet(stage_, update)});
+  }
+
+  // Length limit and reward mix of a step are those of its first update.
+  int64_t ResponseTokensMaxAt(int64_t update) const {
+    return static_cast<int64_t>(ScheduleAt(stage_.sampling().response_tokens_max(), update));
   }
 
   // --- One step ---
@@ -140,7 +139,7 @@ class GrpoStage : public Stage {
           rollout, context.pool().AwaitTrainStep(static_cast<uint64_t>(step), context.stop()));
     }
     const double generated = RealClock().MonotonicSeconds();
-    RolloutMetrics metrics(stage_.sampling().response_tokens_max());
+    RolloutMetrics metrics(response_tokens_max());
     std::map<std::string, double> values;
     ScoredStep scored;
     {
@@ -314,7 +313,7 @@ class GrpoStage : public Stage {
       const int64_t update = context.update() + static_cast<int64_t>(updates.size());
       const PolicyLoss loss{.algorithm = *algorithm_,
                             .aggregation = aggregation_,
-                            .response_tokens_max = stage_.sampling().response_tokens_max(),
+                            .response_tokens_max = ResponseTokensMaxAt(context.update()),
                             .kl_coef = ScheduleAt(config_.kl_coef(), update),
                             .count_expert_load = updates_per_step() == 1};
       const double lr =

@@ -7,6 +7,7 @@
 
 #include "common/log.h"
 #include "common/permutation.h"
+#include "common/schedule.h"
 #include "learner/stages/stage.h"
 #include "learner/stages/stage_metrics.h"
 
@@ -20,7 +21,9 @@ class PretrainStage : public Stage {
   int64_t steps() const override {
     return config_.accept_textbook_accuracy() > 0 ? 0 : config_.updates_max();
   }
-  int64_t response_tokens_max() const override { return stage_.sampling().response_tokens_max(); }
+  int64_t response_tokens_max() const override {
+    return static_cast<int64_t>(ScheduleAt(stage_.sampling().response_tokens_max(), 0));
+  }
 
   absl::Status Run(StageContext& context) override {
     if (context.task() == nullptr) {

@@ -1,13 +1,15 @@
 // The sft stage: supervised fine-tuning on demonstrations, loss on response tokens only
-// (DeepSeek-R1's cold start). It can stop by a dev check, inside a window of sampled accuracy: RL
-// starts from a policy that is right about half the time, whatever the seed. A check that lands
-// above the window goes back to the weights of the check before and continues at half the learning
-// rate.
+// (DeepSeek-R1's cold start, its SFT on rejection-sampled data, and off-line distillation). It runs
+// for a number of updates or of epochs. It can stop by a dev check, inside a window of sampled
+// accuracy: RL starts from a policy that is right about half the time, whatever the seed. A check
+// that lands above the window goes back to the weights of the check before and continues at half
+// the learning rate.
 
 #include <algorithm>
 
 #include "common/log.h"
 #include "common/permutation.h"
+#include "common/schedule.h"
 #include "learner/stages/stage.h"
 #include "learner/stages/stage_metrics.h"
 
@@ -23,15 +25,20 @@ class SftStage : public Stage {
  public:
   explicit SftStage(const v1::StageConfig& stage) : config_(stage.sft()), stage_(stage) {}
 
-  int64_t steps() const override { return wants_check() ? 0 : config_.updates_max(); }
-  int64_t response_tokens_max() const override { return stage_.sampling().response_tokens_max(); }
+  int64_t steps() const override {
+    return wants_check() || config_.epochs() > 0 ? 0 : config_.updates_max();
+  }
+  int64_t response_tokens_max() const override {
+    return static_cast<int64_t>(ScheduleAt(stage_.sampling().response_tokens_max(), 0));
+  }
 
   absl::Status Run(StageContext& context) override {
     Restore(context);
     for (;;) {
       if (context.StopRequested()) return absl::CancelledError("stopped");
       R1_ASSIGN_OR_RETURN(const bool reached, CheckIfDue(context));
-      if (reached || context.update() >= config_.updates_max()) return absl::OkStatus();
+      if (reached || context.update() >= updates_) return absl::OkStatus();
+      R1_RETURN_IF_ERROR(EvaluateIfDue(context));
       R1_RETURN_IF_ERROR(Train(context));
       context.CheckpointIfDue();
     }
@@ -40,9 +47,22 @@ class SftStage : public Stage {
  private:
   bool wants_check() const { return config_.stop_accuracy_high() > 0; }
 
+  // Rows of an epoch.
+  uint64_t Rows(const StageContext& context) const {
+    if (context.training_set() != nullptr) return context.training_set()->size();
+    if (context.dataset() != nullptr) return context.dataset()->size(Split::kTrain);
+    return static_cast<uint64_t>(config_.demonstrations());
+  }
+
   void Restore(StageContext& context) {
+    updates_ = config_.updates_max();
+    if (config_.epochs() > 0) {
+      rows_ = Rows(context) * static_cast<uint64_t>(config_.epochs());
+      const auto per_update = static_cast<uint64_t>(config_.sequences_per_update());
+      updates_ = static_cast<int64_t>((rows_ + per_update - 1) / per_update);
+    }
     state_ = context.LoadState<v1::SftState>();
-    if (context.update() == 0 && state_.lr_scale() == 0) {
+    if (state_.lr_scale() == 0) {  // never stored
       state_.set_lr_scale(1);
       state_.set_checked_update(-1);
     }
@@ -55,6 +75,20 @@ class SftStage : public Stage {
     context.KeepTensor("rollback/first_moment", first_moment_);
     context.KeepTensor("rollback/second_moment", second_moment_);
     context.KeepTensor("rollback/router_biases", router_biases_);
+  }
+
+  // Besides the evaluation of the stage's end, which the run itself does.
+  absl::Status EvaluateIfDue(StageContext& context) {
+    const int64_t every = stage_.eval().every_steps();
+    const int64_t update = context.update();
+    const bool due = every > 0 && update > 0 && update % every == 0 &&
+                     update != state_.evaluated_update() && context.has_evaluation();
+    if (!due) return absl::OkStatus();
+    context.Publish();
+    R1_RETURN_IF_ERROR(context.Evaluate(context.Plan(kHeldOutSet, Split::kEval, false)).status());
+    state_.set_evaluated_update(update);
+    context.StoreState(state_);
+    return absl::OkStatus();
   }
 
   // True when the dev accuracy is in the window.
@@ -118,6 +152,11 @@ class SftStage : public Stage {
 
   absl::StatusOr<TrainSequence> Demonstration(const StageContext& context,
                                               uint64_t position) const {
+    if (context.training_set() != nullptr) {
+      TrainText text = context.training_set()->Sequence(context.seed(), context.index(), position);
+      return TrainSequence{
+          .group_id = position, .tokens = std::move(text.ids), .targets = std::move(text.targets)};
+    }
     TextRow row;
     if (context.dataset() != nullptr) {
       row = context.dataset()->Demonstration(context.seed(), context.index(), position);
@@ -140,6 +179,7 @@ class SftStage : public Stage {
       const uint64_t position =
           static_cast<uint64_t>(update) * static_cast<uint64_t>(config_.sequences_per_update()) +
           static_cast<uint64_t>(i);
+      if (rows_ > 0 && position >= rows_) break;  // the last update of the last epoch
       R1_ASSIGN_OR_RETURN(TrainSequence sequence, Demonstration(context, position));
       sequences.push_back(std::move(sequence));
     }
@@ -147,8 +187,7 @@ class SftStage : public Stage {
     ExpertLoad load;
     {
       const StageContext::Timed timed(context, "train");
-      const double lr =
-          LearningRate(stage_.optimizer(), update, config_.updates_max()) * state_.lr_scale();
+      const double lr = LearningRate(stage_.optimizer(), update, updates_) * state_.lr_scale();
       R1_ASSIGN_OR_RETURN(metrics, context.trainer().TrainNextToken(
                                        sequences, {.optimizer = stage_.optimizer(), .lr = lr}));
       load = context.trainer().UpdateCorrectionBias(stage_.optimizer().correction_bias_rate());
@@ -161,6 +200,8 @@ class SftStage : public Stage {
   const v1::SftConfig config_;
   const v1::StageConfig stage_;
   v1::SftState state_;
+  int64_t updates_ = 0;  // length of the stage
+  uint64_t rows_ = 0;    // positions to train; 0 = without end
   // The weights of the last check below the window, with Adam's state.
   std::vector<float> parameters_;
   std::vector<float> first_moment_;

@@ -1,5 +1,5 @@
-// A stage of a run: pretrain, sft, grpo. One file each, registered by its kind; everything it needs
-// from the run comes from its StageContext.
+// A stage of a run: pretrain, sft, grpo, rejection_sampling, distill. One file each, registered by
+// its kind; everything it needs from the run comes from its StageContext.
 #pragma once
 
 #include <memory>
@@ -18,6 +18,8 @@ class Stage {
   virtual int64_t steps() const = 0;
   // Longest response of the stage's samples and evaluations, tokens.
   virtual int64_t response_tokens_max() const = 0;
+  // Whether it changes the weights, so that its end is evaluated.
+  virtual bool trains() const { return true; }
   // Runs from context.step() to the end, on every rank alike. OK: done. Cancelled: stopped at a
   // boundary between two steps, where the caller may save a checkpoint. Any other error ends the
   // run.

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "common/log.h"
+#include "common/schedule.h"
 #include "learner/stages/stage.h"
 
 namespace r1::learner {
@@ -18,6 +19,7 @@ TensorView ViewOf(const std::string& name, std::span<const float> values) {
               absl::string_view(reinterpret_cast<const char*>(values.data()), values.size_bytes())};
 }
 
+constexpr uint64_t kTemplateBytesMax = 16 << 20;
 constexpr char kFirstMoment[] = "adam/first_moment";
 constexpr char kSecondMoment[] = "adam/second_moment";
 
@@ -46,27 +48,106 @@ StageContext::StageContext(const RunParts& parts, const v1::StageConfig& config,
       run_started_(row_started_),
       seconds_before_(state.seconds_total()) {}
 
+std::string StageContext::DatasetPath(const std::string& stage_name,
+                                      absl::string_view suffix) const {
+  return JoinPath(JoinPath(run().run().dir(), "datasets"), absl::StrCat(stage_name, suffix));
+}
+
 absl::Status StageContext::LoadData() {
-  if (!config_.data().train_files().empty()) {
-    const auto kind = config_.has_sft() ? Dataset::Kind::kCompletions : Dataset::Kind::kAnswers;
-    R1_ASSIGN_OR_RETURN(dataset_, Dataset::Load(config_.data(), kind, tokenizer()));
-    const Dataset::LeftOut& left_out = dataset_->left_out();
-    if (is_main()) {
-      R1_LOG(kInfo) << "stage " << config_.name() << ": " << dataset_->size(Split::kTrain)
-                    << " training and " << dataset_->size(Split::kEval)
-                    << " evaluation prompts; left out: " << left_out.too_long << " too long, "
-                    << left_out.repeated << " repeated, " << left_out.evaluated << " held out";
-    }
-    prompts_ = dataset_.get();
-    return absl::OkStatus();
+  const v1::DataConfig& data = config_.data();
+  bool has_conversations = false;
+  if (config_.has_sft() && config_.sft().from_stage().empty() && !data.train_files().empty()) {
+    R1_ASSIGN_OR_RETURN(has_conversations, HasMessages(data.train_files(0)));
   }
-  const std::string name = config_.has_pretrain() ? config_.pretrain().task()
-                           : config_.has_sft()    ? config_.sft().task()
-                                                  : config_.grpo().task();
-  R1_ASSIGN_OR_RETURN(std::unique_ptr<Task> task, MakeTask(name));
-  task_ = std::move(task);
-  task_source_ = MakeTaskSource(task_);
-  prompts_ = task_source_.get();
+  if (!config_.sft().from_stage().empty()) {
+    R1_RETURN_IF_ERROR(LoadTrainingSet({DatasetPath(config_.sft().from_stage(), kDatasetSuffix)}));
+  } else if (has_conversations) {
+    R1_RETURN_IF_ERROR(LoadTrainingSet({data.train_files().begin(), data.train_files().end()}));
+  }
+  if (has_conversations) {
+    v1::DataConfig evaluation = data;
+    evaluation.clear_train_files();
+    if (data.eval_files().empty()) return absl::OkStatus();
+    return LoadFiles(std::move(evaluation), Dataset::Kind::kAnswers);
+  }
+  if (!data.train_files().empty()) {
+    const bool completions = config_.has_sft() && training_set_ == nullptr;
+    R1_RETURN_IF_ERROR(
+        LoadFiles(data, completions ? Dataset::Kind::kCompletions : Dataset::Kind::kAnswers));
+  } else {
+    const std::string name = config_.has_pretrain()  ? config_.pretrain().task()
+                             : config_.has_sft()     ? config_.sft().task()
+                             : config_.has_distill() ? config_.distill().task()
+                             : config_.has_rejection_sampling()
+                                 ? config_.rejection_sampling().task()
+                                 : config_.grpo().task();
+    R1_ASSIGN_OR_RETURN(std::unique_ptr<Task> task, MakeTask(name));
+    task_ = std::move(task);
+    task_source_ = MakeTaskSource(task_);
+    prompts_ = eval_prompts_ = task_source_.get();
+  }
+  return data.prompts_from_stage().empty() ? absl::OkStatus() : LoadPromptsOfStage();
+}
+
+absl::Status StageContext::LoadFiles(v1::DataConfig data, Dataset::Kind kind) {
+  R1_ASSIGN_OR_RETURN(dataset_, Dataset::Load(data, kind, tokenizer()));
+  const Dataset::LeftOut& left_out = dataset_->left_out();
+  if (is_main()) {
+    R1_LOG(kInfo) << "stage " << config_.name() << ": " << dataset_->size(Split::kTrain)
+                  << " training and " << dataset_->size(Split::kEval)
+                  << " evaluation prompts; left out: " << left_out.too_long << " too long, "
+                  << left_out.repeated << " repeated, " << left_out.evaluated << " held out, "
+                  << left_out.pass_rate << " by pass rate";
+  }
+  prompts_ = eval_prompts_ = dataset_.get();
+  return absl::OkStatus();
+}
+
+absl::Status StageContext::LoadTrainingSet(const std::vector<std::string>& paths) {
+  const v1::SftConfig& sft = config_.sft();
+  const std::string config_json = tokenizer().config_json();
+  std::string source;
+  if (!sft.chat_template().empty()) {
+    R1_ASSIGN_OR_RETURN(source, RealFileSystem().Read(sft.chat_template(), kTemplateBytesMax));
+  }
+  absl::StatusOr<ModelChatTemplate> chat_template =
+      ModelChatTemplate::Parse(config_json.empty() ? "{}" : config_json, source,
+                               source.empty() ? "tokenizer_config.json" : sft.chat_template());
+  if (chat_template.ok()) {
+    chat_template_ = *std::move(chat_template);
+  } else if (!absl::IsNotFound(chat_template.status())) {
+    return chat_template.status();
+  }
+  const int64_t tokens_max =
+      std::min<int64_t>(sft.sequence_tokens_max(), parts_.policy.spec().positions_max);
+  R1_ASSIGN_OR_RETURN(
+      training_set_,
+      TrainingSet::Load(paths, tokens_max,
+                        {.tokenizer = tokenizer(),
+                         .prompt_template = config_.data().prompt_template(),
+                         .chat_template = chat_template_ ? &*chat_template_ : nullptr}));
+  if (is_main()) {
+    R1_LOG(kInfo) << "stage " << config_.name() << ": " << training_set_->size() << " sequences of "
+                  << training_set_->tokens()
+                  << " tokens; left out: " << training_set_->left_out().too_long << " too long, "
+                  << training_set_->left_out().repeated << " repeated";
+  }
+  return absl::OkStatus();
+}
+
+// The file holds the prompts without a template, and final answers.
+absl::Status StageContext::LoadPromptsOfStage() {
+  v1::DataConfig data = config_.data();
+  data.clear_train_files();
+  data.add_train_files(DatasetPath(data.prompts_from_stage(), kPromptsSuffix));
+  data.clear_answer_marker();
+  R1_ASSIGN_OR_RETURN(stage_prompts_, Dataset::Load(data, Dataset::Kind::kAnswers, tokenizer()));
+  if (is_main()) {
+    R1_LOG(kInfo) << "stage " << config_.name() << ": " << stage_prompts_->size(Split::kTrain)
+                  << " training prompts of stage " << data.prompts_from_stage()
+                  << "; left out by pass rate: " << stage_prompts_->left_out().pass_rate;
+  }
+  prompts_ = stage_prompts_.get();
   return absl::OkStatus();
 }
 
@@ -113,21 +194,23 @@ void StageContext::Publish() {
   parts_.board->SetPolicyVersion(state_.policy_version());
 }
 
-EvalPlan StageContext::Plan(const std::string& set, Split split, bool textbook) const {
+EvalPlan StageContext::PlanAt(const std::string& set, Split split, bool textbook,
+                              int64_t update) const {
   return {.set = set,
           .split = split,
           .textbook = textbook,
           .prompts = config_.eval().prompts(),
           .samples_per_prompt = config_.eval().samples_per_prompt(),
           .temperature = config_.eval().temperature(),
-          .response_tokens_max = static_cast<uint32_t>(config_.sampling().response_tokens_max())};
+          .response_tokens_max =
+              static_cast<uint32_t>(ScheduleAt(config_.sampling().response_tokens_max(), update))};
 }
 
 absl::Status StageContext::OfferEvaluation(const PendingEval& pending) {
   R1_ASSIGN_OR_RETURN(
       std::vector<v1::Lease> leases,
-      MakeEvalLeases(pending.plan, {prompts_, task_.get(), &parts_.tokenizer, stop_ids()}, index_,
-                     pending.first_group_id, pending.policy_version));
+      MakeEvalLeases(pending.plan, {eval_prompts_, task_.get(), &parts_.tokenizer, stop_ids()},
+                     index_, pending.first_group_id, pending.policy_version));
   R1_CHECK(leases.size() == pending.groups || pending.groups == 0);
   return pool().Offer(0, std::move(leases));
 }
@@ -139,8 +222,9 @@ absl::Status StageContext::BeginEvaluation(const EvalPlan& plan) {
                       .update = update(),
                       .policy_version = policy_version(),
                       .first_group_id = state_.eval_groups()};
-  const uint64_t available =
-      plan.textbook && task_ != nullptr ? task_->size(plan.split) : prompts_->size(plan.split);
+  const uint64_t available = !has_evaluation()                   ? 0
+                             : plan.textbook && task_ != nullptr ? task_->size(plan.split)
+                                                                 : eval_prompts_->size(plan.split);
   pending.groups =
       std::min<uint64_t>(available, static_cast<uint64_t>(plan.prompts)) * (plan.greedy ? 2 : 1);
   if (pending.groups == 0) {
@@ -172,7 +256,7 @@ absl::StatusOr<EvalResult> StageContext::CollectOne() {
     const uint64_t prompt_index = i / (pending.plan.greedy ? 2 : 1);
     const PromptRow row = pending.plan.textbook
                               ? task_->TextbookPrompt(pending.plan.split, prompt_index)
-                              : prompts_->Prompt(pending.plan.split, 0, 0, prompt_index);
+                              : eval_prompts_->Prompt(pending.plan.split, 0, 0, prompt_index);
     for (const v1::Sample& sample : group.samples()) {
       records.push_back(MakeSampleRecord(config_.name(), pending.step, "eval", row, group, sample));
     }
@@ -218,7 +302,7 @@ absl::StatusOr<EvalResult> StageContext::Evaluate(const EvalPlan& plan) {
 absl::Status StageContext::ResumeEvaluations() {
   if (!is_main()) return absl::OkStatus();
   for (const v1::PendingEval& saved : state_.pending_evals()) {
-    PendingEval pending{.plan = Plan(saved.set(), Split::kEval, false),
+    PendingEval pending{.plan = PlanAt(saved.set(), Split::kEval, false, saved.update()),
                         .step = saved.step(),
                         .update = saved.update(),
                         .policy_version = saved.policy_version(),
@@ -298,8 +382,10 @@ CheckpointContents StageContext::Contents(bool done) {
   contents.tokenizer_json = tokenizer().json();
   contents.tokenizer_config_json = tokenizer().config_json();
   contents.weights = std::make_shared<WeightsSnapshot>(policy().Snapshot(policy_version()));
-  for (const auto& [name, values] : kept_) contents.optimizer.push_back(ViewOf(name, values));
-  contents.reference = reference_;
+  if (!done) {  // nothing of it is used after the stage's end
+    for (const auto& [name, values] : kept_) contents.optimizer.push_back(ViewOf(name, values));
+    contents.reference = reference_;
+  }
   for (auto& leased : pool().LeasedVersions()) {
     if (leased->policy_version != policy_version()) contents.leased.push_back(std::move(leased));
   }

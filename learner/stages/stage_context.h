@@ -6,11 +6,13 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "common/chat_template_files.h"
 #include "common/clock.h"
 #include "common/dataset.h"
 #include "common/prompt_source.h"
@@ -19,6 +21,7 @@
 #include "common/stop_signal.h"
 #include "common/tasks/task.h"
 #include "common/tokenizer.h"
+#include "common/training_set.h"
 #include "learner/collectives.h"
 #include "learner/optimizer.h"
 #include "learner/policy/policy.h"
@@ -31,6 +34,11 @@
 #include "proto/config.pb.h"
 
 namespace r1::learner {
+
+// Files of a rejection_sampling stage NAME: <run>/datasets/NAME + suffix.
+inline constexpr char kDatasetSuffix[] = ".jsonl";
+inline constexpr char kPromptsSuffix[] = ".prompts.jsonl";
+inline constexpr char kDatasetReportSuffix[] = ".report.json";
 
 // Parts of the run that outlive its stages. Borrowed.
 struct RunParts {
@@ -62,6 +70,7 @@ class StageContext {
   const v1::Config& run() const { return parts_.config; }
   const v1::StageConfig& config() const { return config_; }
   uint32_t index() const { return index_; }
+  const std::string& isa() const { return state_.numerics().isa(); }
   uint64_t seed() const { return parts_.config.run().seed(); }
   int rank() const { return parts_.collectives.rank(); }
   int ranks() const { return parts_.collectives.size(); }
@@ -78,7 +87,16 @@ class StageContext {
   const Task* task() const { return task_.get(); }
   // Null when the stage has a task.
   const Dataset* dataset() const { return dataset_.get(); }
+  // Of sft from conversations or from an earlier stage's set, else null.
+  const TrainingSet* training_set() const { return training_set_.get(); }
+  // Training prompts.
   const PromptSource& prompts() const { return *prompts_; }
+  // The task's, as a source; null when the stage reads files.
+  const PromptSource* task_prompts() const { return task_source_.get(); }
+  // Whether there are prompts to evaluate on.
+  bool has_evaluation() const { return eval_prompts_ != nullptr; }
+  // Where rejection_sampling stages leave their sets.
+  std::string DatasetPath(const std::string& stage_name, absl::string_view suffix) const;
 
   // --- Progress ---
   int64_t step() const { return state_.step(); }      // steps done
@@ -111,7 +129,9 @@ class StageContext {
   // The policy's weights become the next policy_version.
   void Publish();
   // An evaluation of the newest policy_version. Publish first when the weights have changed.
-  EvalPlan Plan(const std::string& set, Split split, bool textbook) const;
+  EvalPlan Plan(const std::string& set, Split split, bool textbook) const {
+    return PlanAt(set, split, textbook, update());
+  }
   // Offers it to the workers and returns; CollectEvaluations waits for it and writes its row.
   [[nodiscard]] absl::Status BeginEvaluation(const EvalPlan& plan);
   [[nodiscard]] absl::Status CollectEvaluations();
@@ -158,6 +178,10 @@ class StageContext {
     uint64_t first_group_id = 0;
     uint64_t groups = 0;
   };
+  absl::Status LoadFiles(v1::DataConfig data, Dataset::Kind kind);
+  absl::Status LoadTrainingSet(const std::vector<std::string>& paths);
+  absl::Status LoadPromptsOfStage();
+  EvalPlan PlanAt(const std::string& set, Split split, bool textbook, int64_t update) const;
   absl::Status OfferEvaluation(const PendingEval& pending);
   absl::StatusOr<EvalResult> CollectOne();
   CheckpointContents Contents(bool done);
@@ -168,11 +192,14 @@ class StageContext {
   const v1::StageConfig& config_;
   const uint32_t index_;
   v1::CheckpointState& state_;
-  std::unique_ptr<Task> owned_task_;
   std::shared_ptr<const Task> task_;
   std::unique_ptr<Dataset> dataset_;
+  std::unique_ptr<Dataset> stage_prompts_;
+  std::optional<ModelChatTemplate> chat_template_;
+  std::unique_ptr<TrainingSet> training_set_;
   std::unique_ptr<PromptSource> task_source_;
   const PromptSource* prompts_ = nullptr;
+  const PromptSource* eval_prompts_ = nullptr;
   std::vector<PendingEval> pending_;
   uint64_t evaluations_ = 0;  // calls of Evaluate in this process, the same on every rank
   std::vector<std::pair<std::string, std::span<float>>> kept_;

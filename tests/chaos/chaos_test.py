@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Kills real processes at random instants and compares the final weights' bytes with those of an
-undisturbed run.
+undisturbed run; of the data sets that a run made, too.
 
 A schedule is drawn from its number: how many workers (1 to 3), and which faults when: a worker
 killed (-9), a worker stopped (SIGSTOP) for good or for a while, the learner killed (-9) and the run
 started again, the run asked to stop (SIGTERM) and started again. In strict mode every schedule must
-end in the same model.safetensors.
+end in the same bytes.
 
-  chaos_test.py --r1 build/release/bin/r1 --schedules 20 [--first 1]
+  chaos_test.py --r1 build/release/bin/r1 --schedules 20 [--first 1] [--config stages.toml]
 """
 
 import argparse
@@ -25,17 +25,25 @@ import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-CONFIG = HERE / "chaos.toml"
+ROOT = HERE.parents[1]
 RUN_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 5
 
 
-def final_weights_digest(run_dir):
-    """sha256 of the weights in the newest checkpoint of a finished run."""
+def final_digest(run_dir):
+    """sha256 of the weights that each stage of a finished run ended with, and of its data sets."""
     report = run_dir / "report.json"
     assert report.exists(), f"{run_dir} is not finished"
-    newest = sorted(p for p in (run_dir / "checkpoints").iterdir() if ".tmp-" not in p.name)[-1]
-    return hashlib.sha256((newest / "model.safetensors").read_bytes()).hexdigest()
+    last_of_stage = {}
+    for path in sorted((run_dir / "checkpoints").iterdir()):
+        if ".tmp-" not in path.name:
+            last_of_stage[path.name.split("_step_")[0]] = path / "model.safetensors"
+    files = [last_of_stage[stage] for stage in sorted(last_of_stage)]
+    files += sorted((run_dir / "datasets").glob("*"))
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def child_pids(parent, word):
@@ -57,12 +65,15 @@ def child_pids(parent, word):
 class Run:
     """One `r1 run` command and its children."""
 
+    config = HERE / "chaos.toml"
+
     def __init__(self, r1, run_dir, workers):
-        arguments = [r1, "run", str(CONFIG), "--set", f"run.dir={run_dir}",
+        arguments = [r1, "run", str(self.config), "--set", f"run.dir={run_dir}",
                      "--set", f"rollout.workers={workers}"]
         self.log = open(f"{run_dir}.log", "ab")
         self.log_start = os.fstat(self.log.fileno()).st_size
-        self.process = subprocess.Popen(arguments, stdout=self.log, stderr=self.log)
+        self.process = subprocess.Popen(arguments, stdout=self.log, stderr=self.log,
+                                        cwd=ROOT)
 
     def ended(self):
         return self.process.poll() is not None
@@ -113,7 +124,7 @@ def undisturbed(r1, folder, name, workers):
     run = Run(r1, folder / name, workers)
     code = run.wait()
     assert code == 0, f"undisturbed run {name} ended with {code}, see {folder / name}.log"
-    return final_weights_digest(folder / name)
+    return final_digest(folder / name)
 
 
 def has_stepped_in_rl(run_dir):
@@ -132,7 +143,7 @@ def only_worker_stopped_for_good(r1, folder, name, is_due):
     assert code == 0, f"{name} ended with {code}, see {folder / name}.log"
     assert b"killing it" in pathlib.Path(f"{folder / name}.log").read_bytes(), \
         "the worker was stopped too late to matter: a test of nothing"
-    return final_weights_digest(folder / name)
+    return final_digest(folder / name)
 
 
 def run_schedule(r1, folder, number, typical_seconds):
@@ -164,7 +175,7 @@ def run_schedule(r1, folder, number, typical_seconds):
                 run.terminate()
         code = run.wait()
         if code == 0:
-            return final_weights_digest(run_dir), done
+            return final_digest(run_dir), done
         assert done and done[-1] in ("kill_learner", "terminate"), f"ended with {code} after {done}"
 
 
@@ -174,7 +185,9 @@ def main():
     parser.add_argument("--schedules", type=int, default=20)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--keep", action="store_true", help="keep the folders of good schedules")
+    parser.add_argument("--config", default="chaos.toml", help="file beside this program")
     options = parser.parse_args()
+    Run.config = HERE / options.config
     r1 = os.path.abspath(options.r1)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="r1_chaos_"))
 
@@ -187,12 +200,12 @@ def main():
         digest = undisturbed(r1, folder, name, workers)
         typical_seconds = min(typical_seconds, time.monotonic() - began)
         assert digest == reference, f"{name}: {digest[:16]} differs, see {folder}"
-        print(f"{name}: same weights", flush=True)
+        print(f"{name}: same bytes", flush=True)
     for name, is_due in (("stopped_at_work", has_stepped_in_rl),
                          ("stopped_at_birth", lambda run_dir: True)):
         digest = only_worker_stopped_for_good(r1, folder, name, is_due)
         assert digest == reference, f"{name}: {digest[:16]} differs, see {folder}"
-        print(f"{name}: same weights", flush=True)
+        print(f"{name}: same bytes", flush=True)
 
     failures = 0
     faults = collections.Counter()
@@ -203,7 +216,7 @@ def main():
             same, description = digest == reference, ", ".join(done) or "ended before its fault"
         except (AssertionError, subprocess.TimeoutExpired) as error:
             same, description = False, str(error)
-        result = "same weights" if same else "FAILED"
+        result = "same bytes" if same else "FAILED"
         print(f"schedule {number}: {result} ({description})", flush=True)
         failures += not same
         if same and not options.keep:

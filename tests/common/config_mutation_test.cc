@@ -28,6 +28,11 @@ using google::protobuf::FieldDescriptor;
 constexpr char kBase[] =
     "[[stage]]\nname = \"base\"\nkind = \"pretrain\"\n"
     "[[stage]]\nname = \"cold\"\nkind = \"sft\"\n"
+    "[[stage]]\nname = \"collect\"\nkind = \"rejection_sampling\"\n"
+    "rejection_sampling.prompts = 9\nrejection_sampling.keep = [{ name = \"total\" }]\n"
+    "rejection_sampling.mix = [{ name = \"old\", path = \"LICENSE\" }]\n"
+    "[[stage.reward]]\nname = \"readable\"\n"
+    "[[stage]]\nname = \"taught\"\nkind = \"distill\"\ndistill.teacher = \"stage:cold\"\n"
     "[[stage]]\nname = \"rl\"\nkind = \"grpo\"\n[[stage.reward]]\nname = \"format\"\n"
     "[[stage.reward]]\nname = \"repetition\"\n[[stage.reward]]\nname = \"length\"\n"
     "[[stage.reward]]\nname = \"judge\"\nplugin.python = \"judge.py:score\"\n";

@@ -19,6 +19,7 @@
 #include "common/config_foreign_names.h"
 #include "common/config_schema.h"
 #include "common/filesystem.h"
+#include "common/schedule.h"
 
 namespace r1 {
 namespace {
@@ -105,7 +106,7 @@ TEST(ConfigTest, ExampleOfTheDesignLoads) {
   EXPECT_EQ(rl.optimizer().lr().points(1).from_update(), 180);
   EXPECT_EQ(rl.optimizer().lr().points(1).value(), 6e-5);
   ASSERT_EQ(rl.reward_size(), 2);
-  EXPECT_EQ(rl.reward(0).weight(), 0.9);
+  EXPECT_EQ(ScheduleAt(rl.reward(0).weight(), 0), 0.9);
 }
 
 TEST(ConfigTest, EveryDefaultIsFilledIn) {
@@ -297,12 +298,14 @@ TEST(ConfigProblemTest, Sections) {
 TEST(ConfigProblemTest, NamesAndRequiredFields) {
   ExpectProblems({
       {"[[stage]]\nname = \"s\"\n",
-       "c.toml:1:1: stage.s.kind: expected one of \"pretrain\", \"sft\", \"grpo\", found nothing; "
+       "c.toml:1:1: stage.s.kind: expected one of \"pretrain\", \"sft\", \"grpo\", "
+       "\"rejection_sampling\", \"distill\", found nothing; "
        "it has no default"},
       {"[[stage]]\nkind = \"sft\"\n",
        "c.toml:1:1: stage[0].name: expected a string, found nothing; it has no default"},
       {"[[stage]]\nname = \"s\"\nkind = \"gropo\"\ngrpo.steps = 3\n",
-       "c.toml:3:8: stage.s.kind: expected one of \"pretrain\", \"sft\", \"grpo\", found "
+       "c.toml:3:8: stage.s.kind: expected one of \"pretrain\", \"sft\", \"grpo\", "
+       "\"rejection_sampling\", \"distill\", found "
        "\"gropo\"; did you mean \"grpo\"?"},
       {"[[stage]]\nname = \"a.b\"\nkind = \"sft\"\n",
        "c.toml:2:8: stage.a.b.name: expected 1 to 64 letters, digits, _ or -, found \"a.b\""},
@@ -403,7 +406,9 @@ TEST(ConfigProblemTest, Contradictions) {
        "c.toml:4:1: stage.s.grpo.sequences_per_update: expected a divisor of prompts_per_step * "
        "samples_per_prompt = 10 * 16 = 160 sequences, found 512; the largest is 160"},
       {"[[stage]]\nname = \"rl\"\nkind = \"grpo\"\n",
-       "c.toml:1:1: stage.rl: expected at least one [[stage.reward]] in a grpo stage, found none"},
+       "c.toml:1:1: stage.rl: expected at least one [[stage.reward]] in a stage of kind \"grpo\" "
+       "or "
+       "\"rejection_sampling\", found none"},
       {absl::StrCat(kShortGrpo, "weight = 0\n"),
        "c.toml:4:9: stage.s.reward: expected a reward with a weight other than 0, found none"},
       {absl::StrCat(kShortGrpo,
@@ -420,7 +425,8 @@ TEST(ConfigProblemTest, Contradictions) {
        "c.toml:9:8: stage.s.reward.j.plugin.config_json: expected a JSON object, found an array of "
        "1 elements"},
       {absl::StrCat(kShort, "[[stage.reward]]\nname = \"r\"\n"),
-       "c.toml:4:9: stage.s.reward: expected rewards in stages of kind \"grpo\" only, found 1 in "
+       "c.toml:4:9: stage.s.reward: expected rewards in stages of kind \"grpo\" and "
+       "\"rejection_sampling\" only, found 1 in "
        "one of kind \"sft\""},
       {absl::StrCat(kShortGrpo, "[sampling]\ntemperature = 0\n"),
        "c.toml:7:1: sampling.temperature: expected above 0 for the grpo stage stage.s, found 0; "
@@ -505,7 +511,7 @@ TEST(ConfigOverrideTest, AddressesFieldsListsAndNamedElements) {
   EXPECT_EQ(config.run().dir(), "out/it's here");
   EXPECT_EQ(config.model().preset(), "moe_tiny");
   EXPECT_EQ(config.stage(2).grpo().kl_coef().points(0).value(), 0.001);
-  EXPECT_EQ(config.stage(2).reward(1).weight(), 0.2);
+  EXPECT_EQ(ScheduleAt(config.stage(2).reward(1).weight(), 0), 0.2);
   EXPECT_EQ(config.stage(2).optimizer().lr().points_size(), 1);
   EXPECT_FALSE(config.stage(2).grpo().normalize_std());
   EXPECT_THAT(config.stage(0).data().train_files(), ElementsAre("LICENSE"));
@@ -518,7 +524,7 @@ TEST(ConfigOverrideTest, LastOneWins) {
 TEST(ConfigOverrideTest, ReplacesAWholeListOrSection) {
   const v1::Config config = Loaded(kExample, {"stage.rl.reward=[{name=\"exact_match\"}]"});
   ASSERT_EQ(config.stage(2).reward_size(), 1);
-  EXPECT_EQ(config.stage(2).reward(0).weight(), 1);
+  EXPECT_EQ(ScheduleAt(config.stage(2).reward(0).weight(), 0), 1);
 }
 
 TEST(ConfigOverrideTest, ProblemsNameTheOverride) {

@@ -9,9 +9,11 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "common/filesystem.h"
 #include "common/hash.h"
 #include "common/permutation.h"
@@ -295,6 +297,87 @@ TEST(EncodeTextTest, TheLossBeginsAfterThePrompt) {
   row.completion = "!";
   EXPECT_THAT(std::string(EncodeText(*chars, row).status().message()),
               HasSubstr("completion: character \"!\""));
+}
+
+// --- Pass rates ---
+
+class PassRateTest : public testing::Test {
+ protected:
+  // Training rows named by their pass rate in percent, in the order in which they come.
+  std::vector<std::string> Order(const v1::DataConfig& config) {
+    const auto dataset = Dataset::Load(config, Dataset::Kind::kAnswers, *tokenizer_);
+    EXPECT_TRUE(dataset.ok()) << dataset.status();
+    if (!dataset.ok()) return {};
+    left_out_ = (*dataset)->left_out().pass_rate;
+    std::vector<std::string> answers;
+    for (uint64_t i = 0; i < (*dataset)->size(Split::kTrain); ++i) {
+      answers.push_back((*dataset)->Prompt(Split::kTrain, 1, 0, i).answer);
+    }
+    return answers;
+  }
+  // Rows that SplitOf leaves in the training side.
+  static v1::DataConfig Config(const std::string& extra_row = "") {
+    std::string text;
+    int i = 0;
+    for (const int percent : {50, 0, 100, 25, 75, 25}) {
+      std::string prompt;
+      do {
+        prompt = absl::StrCat("p", i++);
+      } while (SplitOf(prompt) != Split::kTrain);
+      absl::StrAppend(&text, "{\"prompt\": \"", prompt, "\", \"answer\": \"", percent,
+                      "\", \"pass_rate\": ", percent / 100.0, "}\n");
+    }
+    const std::string path = JoinPath(testing::TempDir(), "pass_rates.jsonl");
+    EXPECT_TRUE(WriteFileAtomically(RealFileSystem(), path, text + extra_row).ok());
+    v1::DataConfig config;
+    config.add_train_files(path);
+    config.set_prompt_template("{prompt}");
+    config.set_prompt_tokens_max(100);
+    config.set_pass_rate_max(1);
+    config.set_order("shuffled");
+    return config;
+  }
+
+  const std::unique_ptr<Tokenizer> tokenizer_ =
+      Tokenizer::Parse(*Tokenizer::BuiltinJson("bytes")).value();
+  uint64_t left_out_ = 0;
+};
+
+TEST_F(PassRateTest, CurriculaGoFromEasyToHardAndBack) {
+  v1::DataConfig config = Config();
+  config.set_order("easy_first");
+  EXPECT_THAT(Order(config), testing::ElementsAre("100", "75", "50", "25", "25", "0"));
+  config.set_order("hard_first");
+  EXPECT_THAT(Order(config), testing::ElementsAre("0", "25", "25", "50", "75", "100"));
+  config.set_order("shuffled");
+  EXPECT_THAT(Order(config), testing::UnorderedElementsAre("0", "25", "25", "50", "75", "100"));
+}
+
+TEST_F(PassRateTest, WhatIsTooHardOrTooEasyIsLeftOutAndCounted) {
+  v1::DataConfig config = Config();
+  config.set_order("easy_first");
+  config.set_pass_rate_min(0.25);
+  config.set_pass_rate_max(0.75);
+  EXPECT_THAT(Order(config), testing::ElementsAre("75", "50", "25", "25"));
+  EXPECT_EQ(left_out_, 2u);
+  config.set_pass_rate_min(0.3);
+  config.set_pass_rate_max(0.4);
+  const absl::Status none = Dataset::Load(config, Dataset::Kind::kAnswers, *tokenizer_).status();
+  EXPECT_THAT(std::string(none.message()), testing::HasSubstr("6 have a pass_rate outside of 0.3"));
+}
+
+TEST_F(PassRateTest, RowsWithoutAPassRateMatterToCurriculaOnly) {
+  v1::DataConfig config = Config("{\"prompt\": \"p0\", \"answer\": \"new\"}\n");
+  config.set_pass_rate_min(0.9);
+  EXPECT_THAT(Order(config), testing::UnorderedElementsAre("100", "new"));
+  config.set_order("hard_first");
+  const absl::Status status = Dataset::Load(config, Dataset::Kind::kAnswers, *tokenizer_).status();
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("pass_rates.jsonl:7: pass_rate"));
+  config = Config("{\"prompt\": \"p0\", \"answer\": \"new\", \"pass_rate\": 1.5}\n");
+  config.set_pass_rate_min(0.9);
+  EXPECT_THAT(
+      std::string(Dataset::Load(config, Dataset::Kind::kAnswers, *tokenizer_).status().message()),
+      testing::HasSubstr("a number from 0 to 1"));
 }
 
 }  // namespace

@@ -214,9 +214,8 @@ TEST_F(ModelFolderTest, MultiTokenPredictionLayersAreSkipped) {
   add("model.layers.2.enorm.weight");
   add("model.layers.2.embed_tokens.weight");
   WriteSingle();
-  EXPECT_THAT(
-      ErrorMessage(),
-      HasSubstr("tensor \"model.layers.2.enorm.weight\" of shape [1] is not a weight"));
+  EXPECT_THAT(ErrorMessage(),
+              HasSubstr("tensor \"model.layers.2.enorm.weight\" of shape [1] is not a weight"));
   spec_.mtp_layers = 1;  // announced by config.json
   EXPECT_TRUE(ReadModelFolder(folder_, spec_).ok());
   spec_.mtp_layers = 0;

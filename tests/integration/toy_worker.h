@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/rng.h"
+#include "common/schedule.h"
 #include "common/weights.h"
 #include "proto/rollout.pb.h"
 #include "rollout/learner_client.h"
@@ -197,7 +198,7 @@ inline v1::StageSpec ToyStage(uint32_t stage_index) {
     set.set_name(name);
     v1::RewardConfig& reward = *set.add_rewards();
     reward.set_name("vowels");
-    reward.set_weight(2);
+    *reward.mutable_weight() = ConstantSchedule(2);
   }
   return spec;
 }
@@ -240,7 +241,7 @@ inline StageTools ToyTools(const v1::StageSpec& spec, double step_seconds) {
     std::vector<Scorer::WeightedReward>& rewards = sets[set.name()];
     for (const v1::RewardConfig& reward : set.rewards()) {
       rewards.push_back({.name = reward.name(),
-                         .weight = reward.weight(),
+                         .weight = ScheduleAt(reward.weight(), 0),
                          .reward = std::make_unique<ToyReward>()});
     }
   }

@@ -88,6 +88,25 @@ TEST(PackMicroBatchesTest, TheOrderOfArrivalDoesNotMatter) {
   }
 }
 
+TEST(PackMicroBatchesTest, RangesOfTargetsAreTheOnlyOnes) {
+  std::vector<TrainSequence> sequences = RandomSequences(TinySpec(), 2, 10, 10);
+  sequences[0].targets = {{2, 4}, {7, 10}};
+  EXPECT_EQ(sequences[0].target_count(), 5);
+  sequences[1].first_target = 3;
+  TrainSequence same = sequences[1];
+  same.targets = {{3, 10}};
+  EXPECT_EQ(same.target_count(), sequences[1].target_count());
+  const auto targets = [](const TrainSequence& sequence) {
+    return PackMicroBatches(std::span(&sequence, 1), 100, 1).front().batch;
+  };
+  EXPECT_EQ(targets(sequences[0]).target_rows, std::vector<int32_t>({1, 2, 6, 7, 8}));
+  const std::vector<int32_t>& tokens = sequences[0].tokens;
+  EXPECT_EQ(targets(sequences[0]).target_tokens,
+            std::vector<int32_t>({tokens[2], tokens[3], tokens[7], tokens[8], tokens[9]}));
+  EXPECT_EQ(targets(sequences[1]).target_rows, targets(same).target_rows);
+  EXPECT_EQ(targets(sequences[1]).target_tokens, targets(same).target_tokens);
+}
+
 TEST(PackMicroBatchesTest, WithoutSequencesThereIsNone) {
   EXPECT_TRUE(PackMicroBatches({}, 100, 3).empty());
 }

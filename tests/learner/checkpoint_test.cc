@@ -162,6 +162,31 @@ TEST_F(CheckpointTest, KeepsTheNewestOnesAcrossStages) {
   EXPECT_THAT(*files_.List(kFolder), SizeIs(3));
 }
 
+TEST_F(CheckpointTest, TheEndOfEachStageMayStayAndBeLoaded) {
+  CheckpointStore store(files_, {.folder = kFolder, .keep = 2, .keep_stage_ends = true});
+  const auto save = [&](uint32_t stage, const char* name, int64_t step, bool done) {
+    CheckpointContents contents = MakeContents(stage, name, step);
+    contents.state.set_stage_done(done);
+    ASSERT_TRUE(store.Save(contents, {}).ok());
+  };
+  save(0, "base", 100, false);
+  save(0, "base", 200, true);
+  save(1, "sft", 5, false);
+  save(1, "sft", 5, true);  // the same step, once more
+  for (const int step : {1, 2, 3}) save(2, "rl", step, false);
+  EXPECT_THAT(*store.List(), ElementsAre("00_base_step_000200", "01_sft_step_000005.r2",
+                                         "02_rl_step_000002", "02_rl_step_000003"));
+  EXPECT_EQ(store.LoadStageEnd(0)->name, "00_base_step_000200");
+  EXPECT_EQ(store.LoadStageEnd(1)->name, "01_sft_step_000005.r2");
+  EXPECT_TRUE(absl::IsNotFound(store.LoadStageEnd(2).status())) << "it has not ended";
+  EXPECT_TRUE(absl::IsNotFound(store.LoadStageEnd(3).status()));
+  ASSERT_TRUE(store.RemoveFrom(1).ok());
+  EXPECT_THAT(*store.List(), ElementsAre("00_base_step_000200"));
+  EXPECT_THAT(*files_.List(kFolder), SizeIs(1));
+  ASSERT_TRUE(store.RemoveFrom(0).ok());
+  EXPECT_THAT(*store.List(), ElementsAre());
+}
+
 TEST_F(CheckpointTest, SavingAStepAgainReplacesItAndKeepsTheOneBefore) {
   SaveSteps(2);
   CheckpointContents again = MakeContents(2, "rl", 20);

@@ -235,10 +235,9 @@ TEST(ChainTaskTest, DemonstrationsScoreFullMarksAndDocumentsAsTheyDeserve) {
 TEST(MakeRewardTest, AnUnknownNameGetsTheNearestAndAllKnown) {
   const absl::Status status = MakeReward("exactmatch").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(
-      std::string(status.message()),
-      HasSubstr("length, math, multiple_choice, overlong, repetition, tag_count, textbook, found "
-                "\"exactmatch\"; did you mean \"exact_match\"?"));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("length, math, multiple_choice, overlong, readable, repetition, tag_count, "
+                        "textbook, found \"exactmatch\"; did you mean \"exact_match\"?"));
 }
 
 }  // namespace

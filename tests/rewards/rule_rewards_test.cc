@@ -40,6 +40,29 @@ TEST(TagCountTest, CountsTagsWithTheirLineBreaks) {
   EXPECT_EQ(ValueOf(*reward, "<think>\na\n</think>\n<answer>\nb\n</answer>", true), 0.75);
 }
 
+TEST(ReadableTest, CodeAndLongParagraphsInTheThinkingAreNot) {
+  v1::RewardConfig config;
+  config.set_name("readable");
+  config.mutable_readable()->set_paragraph_words_max(4);
+  const auto reward = *MakeReward(config);
+  const auto reason = [&](const std::string& response) {
+    RewardInput input;
+    input.response = response;
+    const Score score = reward->ScoreSample(input);
+    EXPECT_EQ(score.value, score.reason == "readable" ? 1 : 0);
+    return score.reason;
+  };
+  EXPECT_EQ(reason("<think>one two three four\n\nfive six</think>x"), "readable");
+  EXPECT_EQ(reason("<think>one two\nthree four five</think>x"), "long_paragraph");
+  EXPECT_EQ(reason("<think>one two three four five"), "long_paragraph");
+  EXPECT_EQ(reason("<think>a\n  ```cpp\nint x;\n```\n</think>x"), "code_block");
+  EXPECT_EQ(reason("<think>a\n~~~\n</think>x"), "code_block");
+  // The answer may be as it likes, and `code` within a line is fine.
+  EXPECT_EQ(reason("<think>use `f`</think>```\n1 2 3 4 5 6\n```"), "readable");
+  EXPECT_EQ(reason("a<answer>1 2 3 4 5 6</answer>"), "readable");
+  EXPECT_EQ(reason(""), "readable");
+}
+
 v1::RewardConfig Repetition(int ngram_size, double max_penalty) {
   v1::RewardConfig config;
   config.set_name("repetition");
