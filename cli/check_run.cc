@@ -1,6 +1,8 @@
 #include "cli/check_run.h"
 
+#include <iostream>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -93,6 +95,13 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded, RunPurpose purpos
   }
   if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));
   return first;
+}
+
+void ReportMissingFiles(const std::string& command, const std::vector<std::string>& files) {
+  const std::set<std::string> once(files.begin(), files.end());
+  for (const std::string& file : once) {
+    std::cerr << "r1 " << command << ": not there yet: " << file << "\n";
+  }
 }
 
 }  // namespace r1::cli

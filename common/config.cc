@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "common/config_checks.h"
+#include "common/config_files.h"
 #include "common/config_problems.h"
 #include "common/config_schema.h"
 #include "common/nearest_name.h"
@@ -408,15 +409,17 @@ ConfigPosition LoadedConfig::Where(const std::string& path) const {
 }
 
 absl::StatusOr<LoadedConfig> LoadConfig(const std::string& path,
-                                        const std::vector<std::string>& overrides) {
+                                        const std::vector<std::string>& overrides,
+                                        std::vector<std::string>* missing_files) {
   const absl::StatusOr<std::string> text = RealFileSystem().Read(path, kFileBytesMax);
   if (!text.ok()) return Annotate(text.status(), "config file");
-  return LoadConfigText(path, *text, overrides);
+  return LoadConfigText(path, *text, overrides, RealFileSystem(), missing_files);
 }
 
 absl::StatusOr<LoadedConfig> LoadConfigText(const std::string& name, const std::string& text,
                                             const std::vector<std::string>& overrides,
-                                            FileSystem& files) {
+                                            FileSystem& files,
+                                            std::vector<std::string>* missing_files) {
   ConfigProblems problems;
   absl::StatusOr<ConfigNode> parsed = ParseConfigTree(name, text);
   if (!parsed.ok()) {
@@ -438,7 +441,7 @@ absl::StatusOr<LoadedConfig> LoadConfigText(const std::string& name, const std::
   v1::ModelConfig& model = *loaded.config.mutable_model();
   if (!model.path().empty() && !loaded.IsExplicit("model.preset")) model.clear_preset();
   if (!model.path().empty() && !loaded.IsExplicit("model.tokenizer")) model.clear_tokenizer();
-  CheckConfig(loaded, files, problems);
+  CheckConfig(loaded, ConfigFiles(files, missing_files), problems);
   R1_RETURN_IF_ERROR(problems.ToStatus());
   return loaded;
 }

@@ -35,16 +35,17 @@ struct LoadedConfig {
 
 // InvalidArgument: the message has one line for each problem found, all of them in one pass, in the
 // order of the file: `configs/x.toml:3:8: run.seed: expected an integer from 0 to 9007199254740991,
-// found "one"`. NotFound or Unavailable: the file cannot be read.
-[[nodiscard]] absl::StatusOr<LoadedConfig> LoadConfig(const std::string& path,
-                                                      const std::vector<std::string>& overrides);
+// found "one"`. NotFound or Unavailable: the file cannot be read. With `missing_files`, files that
+// the config names and that are not there are listed in it and are no problem.
+[[nodiscard]] absl::StatusOr<LoadedConfig> LoadConfig(
+    const std::string& path, const std::vector<std::string>& overrides,
+    std::vector<std::string>* missing_files = nullptr);
 
 // The same from text; `name` stands for the file's path in messages and in the default of run.dir.
 // Data files are looked for in `files`.
-[[nodiscard]] absl::StatusOr<LoadedConfig> LoadConfigText(const std::string& name,
-                                                          const std::string& text,
-                                                          const std::vector<std::string>& overrides,
-                                                          FileSystem& files = RealFileSystem());
+[[nodiscard]] absl::StatusOr<LoadedConfig> LoadConfigText(
+    const std::string& name, const std::string& text, const std::vector<std::string>& overrides,
+    FileSystem& files = RealFileSystem(), std::vector<std::string>* missing_files = nullptr);
 
 // A resolved config as TOML in the schema's order; loaded again it is the same message, bit for
 // bit.
