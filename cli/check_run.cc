@@ -16,7 +16,13 @@
 namespace r1::cli {
 namespace {
 
-// What stage `index` starts from as far as it is not another stage's; the config was checked.
+absl::StatusOr<ModelSpec> FindSpec(const v1::ModelConfig& config, RunPurpose purpose) {
+  if (purpose == RunPurpose::kPlan) return learner::LoadRunSpec(config);
+  R1_ASSIGN_OR_RETURN(learner::RunModel model, learner::LoadRunModel(config));
+  return std::move(model.spec);
+}
+
+// What a stage starts from as far as it is not another stage's; the config was checked.
 v1::ModelConfig OwnModel(const v1::Config& config, const StageInit& init) {
   v1::ModelConfig model = config.model();
   if (init.kind == StageInit::Kind::kFolder) model.set_path(init.name);
@@ -31,7 +37,7 @@ v1::ModelConfig OwnModel(const v1::Config& config, const StageInit& init) {
 template <typename Report>
 std::vector<std::optional<ModelSpec>> StageSpecs(const v1::Config& config,
                                                  const std::optional<ModelSpec>& first,
-                                                 const Report& report) {
+                                                 RunPurpose purpose, const Report& report) {
   std::vector<std::optional<ModelSpec>> specs;
   for (int i = 0; i < config.stage_size(); ++i) {
     const StageInit init = ParseStageInit(config.stage(i).init()).value();
@@ -40,32 +46,33 @@ std::vector<std::optional<ModelSpec>> StageSpecs(const v1::Config& config,
       specs.push_back(source < 0 ? first : specs[static_cast<size_t>(source)]);
       continue;
     }
-    absl::StatusOr<learner::RunModel> model = learner::LoadRunModel(OwnModel(config, init));
-    if (!model.ok()) {
-      report(absl::StrCat("stage.", config.stage(i).name(), ".init"), model.status().message());
+    absl::StatusOr<ModelSpec> spec = FindSpec(OwnModel(config, init), purpose);
+    if (!spec.ok()) {
+      report(absl::StrCat("stage.", config.stage(i).name(), ".init"), spec.status().message());
     }
-    specs.push_back(model.ok() ? std::optional<ModelSpec>(std::move(model->spec)) : std::nullopt);
+    specs.push_back(spec.ok() ? std::optional<ModelSpec>(*std::move(spec)) : std::nullopt);
   }
   return specs;
 }
 
 }  // namespace
 
-absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded) {
+absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded, RunPurpose purpose) {
   const v1::Config& config = loaded.config;
   std::vector<std::string> problems;
   const auto report = [&](const std::string& field, absl::string_view problem) {
     problems.push_back(absl::StrCat(loaded.Where(field).text, ": ", field, ": ", problem));
   };
-  absl::StatusOr<learner::RunModel> model = learner::LoadRunModel(config.model());
-  if (!model.ok()) report("model", model.status().message());
+  absl::StatusOr<ModelSpec> first = FindSpec(config.model(), purpose);
+  if (!first.ok()) report("model", first.status().message());
   const v1::SandboxConfig& sandbox = config.sandbox();
   rewards::ConfigureSandbox({.missing_layers_allowed = {sandbox.missing_layers_allowed().begin(),
                                                         sandbox.missing_layers_allowed().end()}},
                             sandbox.on_unavailable() == "disable" ? rewards::OnUnavailable::kDisable
                                                                   : rewards::OnUnavailable::kFail);
   const std::vector<std::optional<ModelSpec>> specs =
-      StageSpecs(config, model.ok() ? std::optional<ModelSpec>(model->spec) : std::nullopt, report);
+      StageSpecs(config, first.ok() ? std::optional<ModelSpec>(*first) : std::nullopt, purpose,
+                 report);
   for (int i = 0; i < config.stage_size(); ++i) {
     const v1::StageConfig& stage = config.stage(i);
     const std::optional<ModelSpec>& spec = specs[static_cast<size_t>(i)];
@@ -85,7 +92,7 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded) {
     }
   }
   if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));
-  return std::move(model->spec);
+  return first;
 }
 
 }  // namespace r1::cli

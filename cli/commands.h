@@ -27,6 +27,7 @@ const Command& BenchCommand();
 const Command& EvalCommand();
 const Command& GenerateCommand();
 const Command& LogitsCommand();
+const Command& PlanCommand();
 const Command& ReplayCommand();
 const Command& ScoreCommand();
 const Command& ChatTemplateCommand();

@@ -399,8 +399,8 @@ Verdict CompareWhole(absl::string_view gold, Expression& gold_tree, absl::string
   if (is_choice) return gold_choice == answer_choice ? Verdict::kEqual : Verdict::kDifferent;
   const Part left{&gold_tree, gold_tree.root}, right{&answer_tree, answer_tree.root};
   const bool has_text = left.Is(Kind::kText) || right.Is(Kind::kText);
-  // Words are words and a ratio is a ratio: \text{4:30 p.m.} is not 4:30\text{ p.m.}, as the graders
-  // have it whose labels tests/fixtures/math_outputs.jsonl carries.
+  // Words are words and a ratio is a ratio: \text{4:30 p.m.} is not 4:30\text{ p.m.}, as the
+  // graders have it whose labels tests/fixtures/math_outputs.jsonl carries.
   if (has_text && !IsTimeOfDay(left) && !IsTimeOfDay(right)) {
     const std::string plain = PlainText(gold);
     if (!plain.empty() && plain == PlainText(answer)) return Verdict::kEqual;
