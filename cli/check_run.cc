@@ -24,7 +24,7 @@ absl::StatusOr<ModelSpec> FindSpec(const v1::ModelConfig& config, RunPurpose pur
   return std::move(model.spec);
 }
 
-// What stage `index` starts from as far as it is not another stage's; the config was checked.
+// What a stage starts from as far as it is not another stage's; the config was checked.
 v1::ModelConfig OwnModel(const v1::Config& config, const StageInit& init) {
   v1::ModelConfig model = config.model();
   model.clear_architecture();

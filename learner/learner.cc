@@ -152,6 +152,8 @@ absl::Status Learner::SetModel(StageModel stage_model) {
 absl::Status Learner::BeginModel(uint32_t index) {
   const v1::StageConfig& stage = config_.stage(static_cast<int>(index));
   R1_ASSIGN_OR_RETURN(const StageInit init, ParseStageInit(stage.init()));
+  // Rank 0 has given the last checkpoint its name: this stage may read what earlier ones left.
+  collectives_.Barrier();
   if (init.kind == StageInit::Kind::kPrevious) return absl::OkStatus();
   const CheckpointStore store(RealFileSystem(),
                               {.folder = JoinPath(config_.run().dir(), "checkpoints")});

@@ -179,6 +179,7 @@ class Planner {
     plan.steps = static_cast<double>(distill.steps());
     plan.tokens = sequences * length;
     AddGeneration(prompts, sequences, PromptTokens(stage), ResponseTokens(stage), plan);
+    AddForward("logprobs of the teacher", plan.tokens, length, plan);
     AddTraining(plan.tokens, length, 1,
                 std::max(1.0, sequences / std::max(1, distill.sequences_per_update())), plan);
     AddPhase("push weights (network)", workers_, 0, workers_ * parameters_ * on_.value_bytes, plan);

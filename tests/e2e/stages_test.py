@@ -158,6 +158,15 @@ optimizer = {{ lr = 3e-3, decay = "cosine" }}
     assert first["loss/mean"] < rows[0]["loss/mean"], "it did not start from the folder"
 
 
+def check_ranks(r1, run_dir):
+    """Two learner ranks: rank 0 collects all samples, every rank trains on the kept ones."""
+    done = run(r1, run_dir, ["learner.ranks=2"])
+    assert done.returncode == 0, done
+    replayed = r1_process.call(r1, ["replay", str(run_dir / "datasets/collect.jsonl"), "--model",
+                                    str(end_of_stage(run_dir, "collect"))])
+    assert replayed.returncode == 0, replayed
+
+
 def interrupt_in(r1, run_dir, stage, how):
     """Stops the run when its log of metrics shows a few steps of the stage."""
     log = open(f"{run_dir}.log", "ab")
@@ -202,6 +211,7 @@ def main():
 
     check_begun_again(r1, run_dir, reference)
     check_conversations(r1, folder)
+    check_ranks(r1, folder / "ranks")
     shutil.rmtree(folder)
 
 
