@@ -156,19 +156,21 @@ Interval BootstrapInterval(uint32_t problems, uint64_t seed, const Statistic& st
 }
 
 Interval BootstrapMeanInterval(std::span<const double> values, uint64_t seed) {
-  R1_CHECK(!values.empty());
-  const double first = values[0];
-  const bool all_equal =
-      std::all_of(values.begin(), values.end(), [first](double value) { return value == first; });
-  if (all_equal && (first == 0 || first == 1)) {
-    return WilsonInterval(first, static_cast<double>(values.size()));
-  }
   return BootstrapInterval(static_cast<uint32_t>(values.size()), seed,
                            [values](std::span<const uint32_t> problems) {
                              double sum = 0;
                              for (const uint32_t problem : problems) sum += values[problem];
                              return sum / static_cast<double>(problems.size());
                            });
+}
+
+Interval BootstrapShareInterval(std::span<const double> values, uint64_t seed) {
+  R1_CHECK(!values.empty());
+  const double first = values[0];
+  const bool all_equal =
+      std::all_of(values.begin(), values.end(), [first](double value) { return value == first; });
+  if (!all_equal || (first != 0 && first != 1)) return BootstrapMeanInterval(values, seed);
+  return WilsonInterval(first, static_cast<double>(values.size()));
 }
 
 }  // namespace r1

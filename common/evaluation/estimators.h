@@ -52,9 +52,12 @@ using Statistic = std::function<double(std::span<const uint32_t> problems)>;
 // of its arguments. problems > 0.
 Interval BootstrapInterval(uint32_t problems, uint64_t seed, const Statistic& statistic);
 
-// The same for the mean of one value a problem. Where all values are 0, or all are 1, no draw can
-// differ and the interval would be empty, which says too much: it is then Wilson's with n = the
-// number of problems.
+// The same for the mean of one value a problem.
 Interval BootstrapMeanInterval(std::span<const double> values, uint64_t seed);
+
+// The same for values that are shares. Where all of them are 0, or all are 1, no draw can differ
+// and the interval would be empty, which says too much: it is then Wilson's with n = the number of
+// problems.
+Interval BootstrapShareInterval(std::span<const double> values, uint64_t seed);
 
 }  // namespace r1

@@ -136,7 +136,7 @@ TEST(BootstrapTest, CoversATrueMeanAboutAsOftenAsItSays) {
     Rng rng(experiment, 0, RngPurpose::kTest, 1, 0);
     std::vector<double> values(40);
     for (double& value : values) value = rng.NextUniform() < 0.4 ? 1 : 0;
-    const Interval interval = BootstrapMeanInterval(values, experiment);
+    const Interval interval = BootstrapShareInterval(values, experiment);
     covered += interval.low <= 0.4 && 0.4 <= interval.high ? 1 : 0;
   }
   // 95 % of 300 is 285; three standard deviations are 11, and the percentile method falls a little
@@ -165,13 +165,13 @@ TEST(BootstrapTest, IsAFunctionOfItsArguments) {
 }
 
 TEST(BootstrapTest, EqualValuesAtAnEndHaveWilsonsInterval) {
-  const Interval all = BootstrapMeanInterval(std::vector<double>(30, 1.0), 1);
+  const Interval all = BootstrapShareInterval(std::vector<double>(30, 1.0), 1);
   EXPECT_DOUBLE_EQ(all.high, 1);
   EXPECT_NEAR(all.low, 0.8865, 1e-4);  // 30 of 30: n / (n + z^2)
-  const Interval none = BootstrapMeanInterval(std::vector<double>(30, 0.0), 1);
+  const Interval none = BootstrapShareInterval(std::vector<double>(30, 0.0), 1);
   EXPECT_DOUBLE_EQ(none.low, 0);
   EXPECT_NEAR(none.high, 1 - 0.8865, 1e-4);
-  const Interval middle = BootstrapMeanInterval(std::vector<double>(30, 0.5), 1);
+  const Interval middle = BootstrapShareInterval(std::vector<double>(30, 0.5), 1);
   EXPECT_DOUBLE_EQ(middle.low, 0.5);
   EXPECT_DOUBLE_EQ(middle.high, 0.5);
 }
