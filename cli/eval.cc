@@ -24,6 +24,11 @@ const std::vector<std::string>& SuiteFlags() {
       new std::vector<std::string>{"limit", "output", "set", "jobs", "kv-cache-mib", "device"};
   return *flags;
 }
+const std::vector<std::string>& DecontaminationFlags() {
+  static const auto* flags = new std::vector<std::string>{
+      "train", "against", "report", "ngram", "train-columns", "against-columns"};
+  return *flags;
+}
 
 // False, with a message, when a flag of the other way is given.
 bool FlagsFit(const ParsedCommand& parsed, const std::vector<std::string>& others,
@@ -37,6 +42,15 @@ bool FlagsFit(const ParsedCommand& parsed, const std::vector<std::string>& other
 
 int Eval(const ParsedCommand& parsed) {
   InstallSignalHandlers();
+  if (!parsed.positionals().empty()) {
+    if (parsed.positionals()[0] == "decontaminate") return EvalDecontaminate(parsed);
+    std::cerr << "r1 eval: expected decontaminate or nothing, found " << parsed.positionals()[0]
+              << "\n";
+    return kExitUsage;
+  }
+  if (!FlagsFit(parsed, DecontaminationFlags(), "without decontaminate, found one")) {
+    return kExitUsage;
+  }
   if (parsed.Has("suite")) {
     const bool fits = FlagsFit(parsed, TaskFlags(),
                                "with --suite, found one; a suite's settings change by --set, as in "
@@ -65,7 +79,7 @@ std::vector<FlagSpec> Flags() {
       {.name = "output",
        .value = "DIR",
        .help = "samples and report of the suite; the same command goes on with what is there "
-               "(default runs/eval-<set>-s<seed>)"},
+               "(default runs/eval-<set>-s<seed>); decontaminate: FILE.jsonl for clean rows"},
       {.name = "seed", .value = "N", .help = "of the samples (default 1)"},
       {.name = "threads", .value = "N", .help = "engine threads (default 1)"},
       {.name = "jobs", .value = "N", .help = "samples of a suite scored at a time (default 2)"},
@@ -87,6 +101,21 @@ std::vector<FlagSpec> Flags() {
       {.name = "max-tokens",
        .value = "N",
        .help = "without --suite: longest response (default 1024)"},
+      {.name = "train", .value = "FILE.jsonl", .help = "decontaminate: the training data"},
+      {.name = "against",
+       .value = "FILE.jsonl",
+       .help = "decontaminate: an evaluation set",
+       .repeated = true},
+      {.name = "report",
+       .value = "FILE.jsonl",
+       .help = "decontaminate: a row about each row that is not clean"},
+      {.name = "ngram", .value = "N", .help = "decontaminate: so many words in a row (default 10)"},
+      {.name = "train-columns",
+       .value = "A,B",
+       .help = "decontaminate: columns of the training data to look at (default all texts)"},
+      {.name = "against-columns",
+       .value = "A,B",
+       .help = "decontaminate: columns of the evaluation sets"},
       {.name = "json", .help = "prints JSON"}};
 }
 
@@ -97,6 +126,10 @@ const Command& EvalCommand() {
       {.name = "eval",
        .summary = "Measures a model on a suite of problems (docs/evaluation.md), or on a built-in "
                   "task, with 95 % intervals.",
+       .positionals = {{.name = "decontaminate",
+                        .help = "instead: finds and drops training rows that hold texts of "
+                                "evaluation sets",
+                        .optional = true}},
        .flags = Flags()},
       &Eval};
   return *command;

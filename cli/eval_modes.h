@@ -11,4 +11,7 @@ int EvalTask(const ParsedCommand& parsed);
 // A suite, resumable, with a report.
 int EvalSuite(const ParsedCommand& parsed);
 
+// Training data without what stands in evaluation sets.
+int EvalDecontaminate(const ParsedCommand& parsed);
+
 }  // namespace r1::cli

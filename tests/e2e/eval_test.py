@@ -202,6 +202,49 @@ def check_suites(r1, folder, model):
         assert (0 < value < 1) == (name in ("aime2024", "math500", "gsm8k")), (name, value)
 
 
+def check_decontamination(r1, folder):
+    test = folder / "test.jsonl"
+    question = "If 3 ducks lay 16 eggs a day, how many eggs do they lay in a week?"
+    test.write_text(json.dumps({"question": question, "answer": "112"}) + "\n" +
+                    json.dumps({"question": "Too short to find.", "answer": "112"}) + "\n")
+    clean = [{"prompt": "How many eggs do they lay?", "answer": "112"},
+             {"prompt": "Too short to find.", "answer": "112"},
+             {"prompt": "If 3 ducks lay 17 eggs a day, how many eggs will it be in May?"}]
+    planted = [{"prompt": "Solve: IF 3 DUCKS  lay 16\u00a0eggs a day,\nhow many?"},
+               {"messages": [{"role": "user", "content": "\uff13 ducks lay 16 e\u00adggs a day - "
+                                                         "how many eggs, do they lay?"}]},
+               {"prompt": "x", "solution": "They ask how many: 16 eggs a day, how many eggs do "
+                                           "they lay in a week"}]
+    rows = [clean[0], planted[0], clean[1], planted[1], planted[2], clean[2]]
+    train, kept, report = folder / "train.jsonl", folder / "kept.jsonl", folder / "report.jsonl"
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    common = ("decontaminate", "--train", train, "--against", test)
+    summary = json.loads(evaluate(r1, *common, "--output", kept, "--report", report,
+                                  "--json").stdout)
+    assert summary["rows"] == 6 and summary["contaminated"] == 3, summary
+    assert summary["against"][0] | {"file": ""} == {
+        "file": "", "rows": 2, "found_in_training": 1, "too_short_to_find": 1}, summary
+    lines = train.read_text().splitlines(keepends=True)
+    assert kept.read_text() == lines[0] + lines[2] + lines[5]
+    found = [json.loads(line) for line in report.read_text().splitlines()]
+    assert [row["line"] for row in found] == [2, 4, 5], found
+    assert found[0]["ngram"] == "if 3 ducks lay 16 eggs a day how many", found
+    assert found[0]["against_line"] == 1 and found[0]["against"] == str(test), found
+    only = evaluate(r1, *common, "--train-columns", "prompt", code=2)
+    assert "train.jsonl:4: expected a column prompt" in only.stderr, only
+    same = evaluate(r1, "decontaminate", "--train", "tests/fixtures/gsm8k_sample.jsonl",
+                    "--against", "tests/fixtures/gsm8k_sample.jsonl").stdout
+    assert "48 of 48 rows share 10 words" in same, same
+    for arguments, message in (
+            (("decontaminate", "--train", train), "--against"),
+            (("decontaminate", "--train", train, "--against", folder / "none"), "none"),
+            ((*common, "--ngram", "0"), "--ngram"),
+            (("decontaminte",), "expected decontaminate"),
+            (("--model", "m", "--train", train), "without decontaminate")):
+        result = evaluate(r1, *arguments, code=2)
+        assert message in result.stderr, result
+
+
 def main():
     r1 = r1_process.parse_arguments()
     folder = pathlib.Path(r1_process.new_folder())
@@ -213,6 +256,7 @@ def main():
     check_bad_input(r1, folder, model, suite)
     check_long_prompts(r1, folder, suite)
     check_suites(r1, folder, model)
+    check_decontamination(r1, folder)
     shutil.rmtree(folder)
 
 
