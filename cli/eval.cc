@@ -20,8 +20,11 @@ const std::vector<std::string>& TaskFlags() {
   return *flags;
 }
 const std::vector<std::string>& SuiteFlags() {
-  static const auto* flags =
-      new std::vector<std::string>{"limit", "output", "set", "jobs", "kv-cache-mib", "device"};
+  static const auto* flags = new std::vector<std::string>{
+      "limit",           "output",       "set",         "jobs",
+      "kv-cache-mib",    "device",       "endpoint",    "endpoint-model",
+      "endpoint-extra",  "api-key-env",  "concurrency", "attempts",
+      "request-seconds", "retry-seconds"};
   return *flags;
 }
 const std::vector<std::string>& DecontaminationFlags() {
@@ -101,6 +104,24 @@ std::vector<FlagSpec> Flags() {
       {.name = "max-tokens",
        .value = "N",
        .help = "without --suite: longest response (default 1024)"},
+      {.name = "endpoint",
+       .value = "URL",
+       .help = "suite: an OpenAI-compatible server in place of --model, as http://HOST:PORT/v1"},
+      {.name = "endpoint-model", .value = "NAME", .help = "endpoint: the model's name there"},
+      {.name = "endpoint-extra",
+       .value = "JSON",
+       .help = "endpoint: fields laid over each request; null removes one"},
+      {.name = "api-key-env",
+       .value = "NAME",
+       .help = "endpoint: environment variable with the API key (default OPENAI_API_KEY)"},
+      {.name = "concurrency", .value = "N", .help = "endpoint: requests at a time (default 8)"},
+      {.name = "attempts", .value = "N", .help = "endpoint: of each sample (default 6)"},
+      {.name = "request-seconds",
+       .value = "S",
+       .help = "endpoint: that an answer may take (default 1800)"},
+      {.name = "retry-seconds",
+       .value = "S",
+       .help = "endpoint: before the second attempt, doubling up to 60 (default 1)"},
       {.name = "train", .value = "FILE.jsonl", .help = "decontaminate: the training data"},
       {.name = "against",
        .value = "FILE.jsonl",

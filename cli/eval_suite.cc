@@ -5,8 +5,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <iostream>
-#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -14,15 +15,17 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "cli/commands.h"
 #include "cli/eval_modes.h"
+#include "cli/evaluation/endpoint_source.h"
 #include "cli/evaluation/engine_source.h"
 #include "cli/evaluation/report.h"
 #include "cli/evaluation/sample_log.h"
 #include "cli/evaluation/sample_scorer.h"
-#include "cli/jsonl_rows.h"
 #include "common/evaluation/problems.h"
 #include "common/evaluation/suite.h"
 #include "common/filesystem.h"
@@ -35,6 +38,7 @@ using nlohmann::ordered_json;
 
 constexpr uint64_t kSmallFileBytesMax = 1 << 20;
 constexpr size_t kChangesShown = 6;
+constexpr double kSecondsMax = 86400;
 constexpr int64_t kProblemsMax = int64_t{1} << 40;
 
 struct SuiteRun {
@@ -166,10 +170,72 @@ absl::StatusOr<std::unique_ptr<SampleSource>> MakeEngineSource(const ParsedComma
   return source;
 }
 
+absl::StatusOr<double> PositiveSeconds(const ParsedCommand& parsed, const std::string& flag,
+                                       double otherwise) {
+  const std::string text = parsed.Value(flag);
+  double seconds = otherwise;
+  const bool fits = !parsed.Has(flag) ||
+                    (absl::SimpleAtod(text, &seconds) && seconds > 0 && seconds <= kSecondsMax);
+  if (fits) return seconds;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--", flag, ": expected seconds above 0 and up to ", kSecondsMax, ", found \"", text, "\""));
+}
+
+// From the environment only: command lines are seen by others and kept in histories.
+absl::StatusOr<std::string> ReadApiKey(const ParsedCommand& parsed) {
+  const std::string name = parsed.Value("api-key-env", "OPENAI_API_KEY");
+  const char* key = name.empty() ? nullptr : std::getenv(name.c_str());
+  if (key == nullptr && parsed.Has("api-key-env") && !name.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--api-key-env: expected a variable of the environment, found no ", name));
+  }
+  const std::string text = key == nullptr ? "" : key;
+  const bool is_plain = std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isgraph(static_cast<unsigned char>(c));
+  });
+  if (is_plain) return text;
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, ": expected a key of visible ASCII characters, found others"));
+}
+
+absl::StatusOr<std::unique_ptr<SampleSource>> MakeEndpointSource(const ParsedCommand& parsed,
+                                                                 SuiteRun& run) {
+  EndpointSource::Options options;
+  options.url = parsed.Value("endpoint");
+  options.model = parsed.Value("endpoint-model");
+  options.seed = run.seed;
+  if (options.model.empty()) {
+    return absl::InvalidArgumentError("--endpoint-model is missing: the model's name there");
+  }
+  if (parsed.Has("endpoint-extra")) {
+    R1_ASSIGN_OR_RETURN(options.extra,
+                        ParseJson(parsed.Value("endpoint-extra"), "--endpoint-extra"));
+    if (!options.extra.is_object()) {
+      return absl::InvalidArgumentError(absl::StrCat("--endpoint-extra: expected an object, found ",
+                                                     DescribeJson(options.extra)));
+    }
+  }
+  R1_ASSIGN_OR_RETURN(options.api_key, ReadApiKey(parsed));
+  R1_ASSIGN_OR_RETURN(const int64_t concurrency, parsed.IntegerValue("concurrency", 8, 1, 1024));
+  R1_ASSIGN_OR_RETURN(const int64_t attempts, parsed.IntegerValue("attempts", 6, 1, 30));
+  options.concurrency = static_cast<int>(concurrency);
+  options.attempts = static_cast<int>(attempts);
+  R1_ASSIGN_OR_RETURN(options.request_seconds,
+                      PositiveSeconds(parsed, "request-seconds", options.request_seconds));
+  R1_ASSIGN_OR_RETURN(options.retry_seconds,
+                      PositiveSeconds(parsed, "retry-seconds", options.retry_seconds));
+  run.identity["endpoint"] = options.url;
+  run.identity["endpoint_model"] = options.model;
+  run.identity["endpoint_extra"] = options.extra;
+  return EndpointSource::Make(options, run.suite.suite, run.data.problems);
+}
+
 absl::StatusOr<ordered_json> Evaluate(const ParsedCommand& parsed,
                                       std::map<std::string, int64_t>& failures) {
   R1_ASSIGN_OR_RETURN(SuiteRun run, ReadRun(parsed));
-  R1_ASSIGN_OR_RETURN(const std::unique_ptr<SampleSource> source, MakeEngineSource(parsed, run));
+  R1_ASSIGN_OR_RETURN(
+      const std::unique_ptr<SampleSource> source,
+      parsed.Has("endpoint") ? MakeEndpointSource(parsed, run) : MakeEngineSource(parsed, run));
   for (const auto& [reason, count] : run.data.left_out) {
     std::cerr << "r1 eval: left out " << count << " rows: " << reason << "\n";
   }
@@ -197,7 +263,10 @@ absl::StatusOr<ordered_json> Evaluate(const ParsedCommand& parsed,
 }  // namespace
 
 int EvalSuite(const ParsedCommand& parsed) {
-  if (!HasFlags("eval", parsed, {"model"})) return kExitUsage;
+  if (parsed.Has("model") == parsed.Has("endpoint")) {
+    std::cerr << "r1 eval: expected one of --model and --endpoint\n";
+    return kExitUsage;
+  }
   std::map<std::string, int64_t> failures;
   const absl::StatusOr<ordered_json> report = Evaluate(parsed, failures);
   if (absl::IsCancelled(report.status())) {
