@@ -13,7 +13,7 @@ help:
 	@echo "make test-chaos  200 random kill schedules against real processes (15 minutes)"
 	@echo "make study-mini  the default run and R1-Zero in miniature for many seeds, with a table (about an hour)"
 	@echo "make bench       benchmarks of kernels, engine and learner"
-	@echo "make fuzz        the fuzz targets with libFuzzer (clang), MINUTES=1 each"
+	@echo "make fuzz        the fuzz targets with libFuzzer (clang), MINUTES=1 of a processor each, and coverage"
 	@echo "make build | setup | config-docs | format | clean"
 
 setup:
@@ -59,7 +59,9 @@ MINUTES ?= 1
 fuzz: setup
 	cmake --preset fuzz
 	cmake --build build/fuzz -j $(JOBS)
-	tests/fuzz/run.sh build/fuzz $(MINUTES)
+	cmake --preset coverage
+	cmake --build build/coverage -j $(JOBS)
+	python3 tests/fuzz/run.py --build build/fuzz --coverage build/coverage --minutes $(MINUTES)
 
 config-docs: build
 	$(BUILD)/bin/generate_config_reference $(BUILD)/proto/config.descriptor docs/config.md

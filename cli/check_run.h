@@ -8,8 +8,11 @@
 
 namespace r1::cli {
 
+// Whether the run will start, so that the model's folder must be there, or is only looked at.
+enum class RunPurpose { kStart, kPlan };
+
 // Returns the model's spec. InvalidArgument: one line a problem, with the config's file, line and
 // field.
-[[nodiscard]] absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded);
+[[nodiscard]] absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded, RunPurpose purpose);
 
 }  // namespace r1::cli

@@ -23,9 +23,11 @@ struct Command {
 const Command& RunCommand();
 const Command& LearnerCommand();
 const Command& WorkerCommand();
+const Command& BenchCommand();
 const Command& EvalCommand();
 const Command& GenerateCommand();
 const Command& LogitsCommand();
+const Command& PlanCommand();
 const Command& ScoreCommand();
 const Command& ChatTemplateCommand();
 const Command& CheckpointCommand();

@@ -17,9 +17,10 @@ constexpr char kSummary[] =
 
 const std::vector<const Command*>& Commands() {
   static const auto* commands = new std::vector<const Command*>{
-      &RunCommand(),          &LearnerCommand(),    &WorkerCommand(),   &GenerateCommand(),
-      &EvalCommand(),         &ScoreCommand(),      &TokenizeCommand(), &LogitsCommand(),
-      &ChatTemplateCommand(), &CheckpointCommand(), &StatusCommand(),   &VersionCommand()};
+      &RunCommand(),      &PlanCommand(),         &LearnerCommand(),    &WorkerCommand(),
+      &GenerateCommand(), &EvalCommand(),         &ScoreCommand(),      &TokenizeCommand(),
+      &LogitsCommand(),   &ChatTemplateCommand(), &CheckpointCommand(), &BenchCommand(),
+      &StatusCommand(),   &VersionCommand()};
   return *commands;
 }
 

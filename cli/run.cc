@@ -59,7 +59,8 @@ int Run(const ParsedCommand& parsed) {
     return kExitUsage;
   }
   const v1::Config& config = loaded->config;
-  const absl::StatusOr<ModelSpec> spec = CheckRun(*loaded);
+  const absl::StatusOr<ModelSpec> spec =
+      CheckRun(*loaded, parsed.Has("dry-run") ? RunPurpose::kPlan : RunPurpose::kStart);
   if (!spec.ok()) {
     std::cerr << spec.status().message() << "\n";
     return kExitUsage;

@@ -22,6 +22,11 @@ if(R1_FUZZ)
   target_compile_options(r1_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
+if(R1_COVERAGE)
+  target_compile_options(r1_flags INTERFACE -fprofile-instr-generate -fcoverage-mapping)
+  target_link_options(r1_flags INTERFACE -fprofile-instr-generate)
+endif()
+
 # r1_add_library(name SRCS a.cc … PUBLIC deps… PRIVATE deps… [REGISTRY])
 # REGISTRY: the sources register themselves, so dependents must link the archive whole
 # (<name>_whole).

@@ -36,7 +36,8 @@ absl::Status UnknownFlag(const CommandSpec& command, const std::string& name) {
 }
 
 absl::Status CheckPositionals(const CommandSpec& command, const std::vector<std::string>& found) {
-  if (found.size() > command.positionals.size()) {
+  const bool repeated = !command.positionals.empty() && command.positionals.back().repeated;
+  if (found.size() > command.positionals.size() && !repeated) {
     return absl::InvalidArgumentError(absl::StrCat("unexpected argument \"",
                                                    found[command.positionals.size()], "\"; see r1 ",
                                                    command.name, " --help"));
@@ -106,6 +107,10 @@ absl::StatusOr<ParsedCommand> ParseCommand(const CommandSpec& command,
     const std::string argument = arguments[i] == "-h" ? "--help" : arguments[i];
     // A lone dash is a file name: standard input.
     if (flags_ended || !absl::StartsWith(argument, "-") || argument == "-") {
+      const size_t index = parsed.positionals_.size();
+      if (index < command.positionals.size() && command.positionals[index].ends_flags) {
+        flags_ended = true;
+      }
       parsed.positionals_.push_back(arguments[i]);
       continue;
     }
@@ -155,7 +160,7 @@ std::string CommandHelp(const std::string& program, const CommandSpec& command) 
   std::vector<std::pair<std::string, std::string>> arguments;
   for (const PositionalSpec& positional : command.positionals) {
     absl::StrAppend(&usage, positional.optional ? " [" : " ", positional.name,
-                    positional.optional ? "]" : "");
+                    positional.repeated ? "…" : "", positional.optional ? "]" : "");
     arguments.emplace_back(positional.name, positional.help);
   }
   std::vector<std::pair<std::string, std::string>> flags;

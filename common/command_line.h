@@ -26,7 +26,9 @@ namespace r1 {
 struct PositionalSpec {
   std::string name;  // as in the help: "CONFIG"
   std::string help;
-  bool optional = false;  // only after all that are not
+  bool optional = false;    // only after all that are not
+  bool repeated = false;    // the last one only
+  bool ends_flags = false;  // what comes after it is no flag of this command, dashes or not
 };
 
 struct FlagSpec {

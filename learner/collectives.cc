@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/log.h"
 
 namespace r1::learner {
@@ -113,6 +115,25 @@ double AllReduceMax(Collectives& collectives, double value) {
   slots[static_cast<size_t>(collectives.rank())] = value;
   collectives.AllReduceSum(std::span<double>(slots));
   return *std::max_element(slots.begin(), slots.end());
+}
+
+std::set<std::string> AllGatherNames(Collectives& collectives, const std::set<std::string>& own) {
+  // A sum of the ranks' lengths, then of their letters, each rank's in its own place.
+  const std::string text = absl::StrJoin(own, "\n");
+  const auto ranks = static_cast<size_t>(collectives.size());
+  const auto rank = static_cast<size_t>(collectives.rank());
+  std::vector<int64_t> ends(ranks);
+  std::fill(ends.begin() + static_cast<std::ptrdiff_t>(rank), ends.end(), text.size() + 1);
+  collectives.AllReduceSum(std::span<int64_t>(ends));
+  std::vector<int64_t> letters(static_cast<size_t>(ends.back()));
+  const int64_t begin = rank == 0 ? 0 : ends[rank - 1];
+  for (size_t i = 0; i < text.size(); ++i) {
+    letters[static_cast<size_t>(begin) + i] = static_cast<unsigned char>(text[i]);
+  }
+  letters[static_cast<size_t>(ends[rank]) - 1] = '\n';
+  collectives.AllReduceSum(std::span<int64_t>(letters));
+  const std::string all(letters.begin(), letters.end());
+  return absl::StrSplit(all, '\n', absl::SkipEmpty());
 }
 
 bool LaunchedByMpi() {

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 
@@ -36,6 +37,9 @@ class Collectives {
 
 // The largest value over ranks, the same on each; values are not negative. Collective.
 double AllReduceMax(Collectives& collectives, double value);
+
+// What any rank has, on each of them, sorted. Names hold no line break. Collective.
+std::set<std::string> AllGatherNames(Collectives& collectives, const std::set<std::string>& own);
 
 // True under mpirun or srun, decided from the environment alone.
 bool LaunchedByMpi();

@@ -7,6 +7,8 @@
 namespace r1::learner {
 namespace {
 
+constexpr int64_t kConfigBytesMax = 1 << 20;
+
 absl::Status CheckVocabulary(const RunModel& model) {
   if (model.tokenizer->vocab_size() <= model.spec.vocab) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -40,6 +42,20 @@ absl::StatusOr<RunModel> LoadRunModel(const v1::ModelConfig& config) {
   R1_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(config.path()));
   R1_RETURN_IF_ERROR(CheckVocabulary(model));
   return model;
+}
+
+absl::StatusOr<ModelSpec> LoadRunSpec(const v1::ModelConfig& config) {
+  FileSystem& files = RealFileSystem();
+  const bool is_there =
+      config.path().empty() || files.Exists(JoinPath(config.path(), "config.json"));
+  if (is_there || config.architecture().empty()) {
+    R1_ASSIGN_OR_RETURN(RunModel model, LoadRunModel(config));
+    return std::move(model.spec);
+  }
+  R1_ASSIGN_OR_RETURN(const std::string text, files.Read(config.architecture(), kConfigBytesMax));
+  absl::StatusOr<ModelSpec> spec = ParseModelSpec(text);
+  if (!spec.ok()) return Annotate(spec.status(), config.architecture());
+  return spec;
 }
 
 absl::StatusOr<std::optional<WeightsSnapshot>> LoadRunWeights(const v1::ModelConfig& config,

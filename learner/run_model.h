@@ -22,6 +22,9 @@ struct RunModel {
 // more ids than the model.
 [[nodiscard]] absl::StatusOr<RunModel> LoadRunModel(const v1::ModelConfig& config);
 
+// The spec alone; when the folder of `path` is not there, that of `architecture`, if it is given.
+[[nodiscard]] absl::StatusOr<ModelSpec> LoadRunSpec(const v1::ModelConfig& config);
+
 // The folder's weights; nullopt for a preset, whose weights are random.
 [[nodiscard]] absl::StatusOr<std::optional<WeightsSnapshot>> LoadRunWeights(
     const v1::ModelConfig& config, const ModelSpec& spec);

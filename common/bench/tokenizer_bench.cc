@@ -1,15 +1,17 @@
 // r1_bench_tokenizer: encoding and decoding speed of a model's tokenizer on one thread, text by
 // text, over the strings of a JSONL file. Times are processor seconds of this thread, the best
-// round counts. tokenizer_peer.py measures Hugging Face's tokenizers beside it.
+// round counts. Then, when Python has Hugging Face's tokenizers, both in turns (tokenizer_peer.py).
 
 #include <algorithm>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "common/bench/python_peer.h"
 #include "common/command_line.h"
 #include "common/jsonl.h"
 #include "common/tokenizer.h"
@@ -19,12 +21,12 @@ namespace {
 
 const CommandSpec kCommand = {
     .name = "tokenizer",
-    .summary = "Measures encoding and decoding.",
+    .summary = "Measures encoding and decoding, beside Hugging Face's tokenizers if Python has it.",
     .positionals = {},
     .flags = {{.name = "tokenizer", .value = "DIR", .help = "folder with tokenizer.json"},
               {.name = "input", .value = "FILE.jsonl", .help = "rows; every string in them counts"},
               {.name = "rounds", .value = "N", .help = "the best one counts (5)"},
-              {.name = "json", .help = "one line of JSON instead of a table"}}};
+              {.name = "json", .help = "one line of JSON, without the peer"}}};
 
 double ThreadSeconds() {
   timespec time;
@@ -88,8 +90,13 @@ int Main(const std::vector<std::string>& arguments) {
     return 2;
   }
   if (command->Has("help")) {
-    std::printf("%s", CommandHelp("r1_bench", kCommand).c_str());
+    std::printf("%s", CommandHelp("r1 bench", kCommand).c_str());
     return 0;
+  }
+  for (const char* flag : {"tokenizer", "input"}) {
+    if (command->Has(flag)) continue;
+    std::fprintf(stderr, "r1_bench_tokenizer: --%s is missing; see --help\n", flag);
+    return 2;
   }
   const absl::StatusOr<Result> result = Measure(*command);
   if (!result.ok()) {
@@ -106,7 +113,13 @@ int Main(const std::vector<std::string>& arguments) {
             "%.2f MB/s\n",
       result->texts, megabytes, result->tokens, result->load_seconds,
       megabytes / result->encode_seconds, megabytes / result->decode_seconds);
-  return 0;
+  if (command->Has("json")) return 0;
+  const bool compared =
+      RunPythonPeer("tokenizers", "tokenizers", R1_PEER_SCRIPT,
+                    {"--bench", std::filesystem::read_symlink("/proc/self/exe"), "--tokenizer",
+                     command->Value("tokenizer"), "--input", command->Value("input"), "--rounds",
+                     command->Value("rounds", "5")});
+  return compared ? 0 : 3;
 }
 
 }  // namespace

@@ -21,6 +21,7 @@ constexpr size_t kRegionBytes = size_t{64} << 20;
 // In the cache line before the memory of a tensor.
 struct alignas(kAlignment) Block {
   int size_class;
+  int64_t bytes;  // of its tensor
   Block* next_free;
 };
 
@@ -57,6 +58,10 @@ class TensorPool : public c10::Allocator {
     const absl::MutexLock lock(&mutex_);
     return stats_;
   }
+  void ResetPeak() {
+    const absl::MutexLock lock(&mutex_);
+    stats_.bytes_peak = stats_.bytes_allocated;
+  }
 
  private:
   static void Delete(void* data) {
@@ -71,18 +76,24 @@ class TensorPool : public c10::Allocator {
       Block* const block = free_[c];
       if (block == nullptr) continue;
       free_[c] = block->next_free;
-      stats_.bytes_allocated += static_cast<int64_t>(ClassBytes(c));
+      Count(bytes, block);
       return block + 1;
     }
     Block* const block = NewBlock(ClassBytes(wanted) + sizeof(Block));
     block->size_class = wanted;
-    stats_.bytes_allocated += static_cast<int64_t>(ClassBytes(wanted));
+    Count(bytes, block);
     return block + 1;
+  }
+
+  void Count(size_t bytes, Block* block) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    block->bytes = static_cast<int64_t>(bytes);
+    stats_.bytes_allocated += block->bytes;
+    stats_.bytes_peak = std::max(stats_.bytes_peak, stats_.bytes_allocated);
   }
 
   void GiveBack(Block* block) {
     const absl::MutexLock lock(&mutex_);
-    stats_.bytes_allocated -= static_cast<int64_t>(ClassBytes(block->size_class));
+    stats_.bytes_allocated -= block->bytes;
     block->next_free = free_[block->size_class];
     free_[block->size_class] = block;
   }
@@ -130,5 +141,7 @@ void UseTensorPool() {
 }
 
 TensorPoolStats GetTensorPoolStats() { return TensorPool::Get().stats(); }
+
+void ResetTensorPoolPeak() { TensorPool::Get().ResetPeak(); }
 
 }  // namespace r1::learner

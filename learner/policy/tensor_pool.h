@@ -16,7 +16,9 @@ void UseTensorPool();
 struct TensorPoolStats {
   int64_t bytes_allocated = 0;  // held by tensors
   int64_t bytes_reserved = 0;   // taken from the system
+  int64_t bytes_peak = 0;       // most that tensors have held since the last ResetTensorPoolPeak
 };
 TensorPoolStats GetTensorPoolStats();
+void ResetTensorPoolPeak();
 
 }  // namespace r1::learner

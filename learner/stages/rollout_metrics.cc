@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "common/status.h"
 
@@ -12,6 +12,7 @@ namespace r1::learner {
 namespace {
 
 constexpr int64_t kLengthBuckets = 4096;
+constexpr int kReasonsMax = 16;  // of one reward; the others count together
 
 }  // namespace
 
@@ -35,17 +36,28 @@ void RolloutMetrics::AddGroup(const v1::Group& group, bool equal_rewards, uint64
     sums_[kTruncated] += truncated ? 1 : 0;
     sums_[kTerminatedTokens] += truncated ? 0 : static_cast<double>(tokens);
     lengths_[std::min(static_cast<size_t>(tokens / bucket_tokens_), lengths_.size() - 1)] += 1;
+    for (const v1::RewardPart& part : sample.parts()) AddPart(part, sample.masked());
     if (sample.masked()) {
       sums_[kMasked] += 1;
       continue;
     }
     sums_[kReward] += sample.reward();
     sums_[kRewardSquared] += sample.reward() * sample.reward();
-    for (const v1::RewardPart& part : sample.parts()) {
-      auto& [sum, count] = parts_[part.name()];
-      sum += part.value();
-      count += 1;
-    }
+  }
+}
+
+void RolloutMetrics::AddPart(const v1::RewardPart& part, bool masked) {
+  const std::string name = absl::StrCat("reward/", part.name(), "/");
+  reasons_[name][part.reason()] += 1;
+  if (masked) return;
+  const auto add = [this](const std::string& key, double value) {
+    auto& [sum, count] = means_[key];
+    sum += value;
+    count += 1;
+  };
+  add(absl::StrCat(name, "mean"), part.value());
+  for (const v1::RewardSubScore& score : part.sub_scores()) {
+    add(absl::StrCat(name, score.name(), "/mean"), score.value());
   }
 }
 
@@ -111,17 +123,33 @@ void RolloutMetrics::Reduce(Collectives& collectives, std::map<std::string, doub
     if (lengths_[bucket] > 0) values["length/max"] = length;
   }
 
-  // Rank 0 has seen every reward name as soon as it has a group of its own; names are the config's
-  // and equal everywhere.
-  std::vector<std::string> names;
-  for (const auto& [name, part] : parts_) names.push_back(name);
-  std::string joined = absl::StrJoin(names, "\n");
-  collectives.Broadcast(joined);
-  for (const std::string& name :
-       std::vector<std::string>(absl::StrSplit(joined, '\n', absl::SkipEmpty()))) {
-    double part[2] = {parts_[name].first, parts_[name].second};
-    collectives.AllReduceSum(std::span<double>(part));
-    values[absl::StrCat("reward/", name, "/mean")] = part[0] / std::max(part[1], 1.0);
+  ReduceParts(collectives, values);
+}
+
+void RolloutMetrics::ReduceParts(Collectives& collectives, std::map<std::string, double>& values) {
+  std::set<std::string> keys;
+  for (const auto& [key, mean] : means_) keys.insert(key);
+  for (const std::string& key : AllGatherNames(collectives, keys)) {
+    double mean[2] = {means_[key].first, means_[key].second};
+    collectives.AllReduceSum(std::span<double>(mean));
+    values[key] = mean[0] / std::max(mean[1], 1.0);
+  }
+
+  // A plugin may give as many reasons as it likes; a row of metrics has an end.
+  std::set<std::string> names;
+  for (const auto& [name, counts] : reasons_) {
+    for (const auto& [reason, count] : counts) names.insert(absl::StrCat(name, "\t", reason));
+  }
+  std::map<std::string, int> reasons_of_reward;
+  for (const std::string& joined : AllGatherNames(collectives, names)) {
+    const std::pair<std::string, std::string> parts =
+        absl::StrSplit(joined, absl::MaxSplits('\t', 1));
+    const auto& [name, reason] = parts;
+    double count = reasons_[name][reason];
+    collectives.AllReduceSum(std::span<double>(&count, 1));
+    const bool is_own = ++reasons_of_reward[name] <= kReasonsMax;
+    values[absl::StrCat(name, "reason/", is_own ? reason : "other", "_frac")] +=
+        count / std::max(sums_[kSamples], 1.0);
   }
 }
 

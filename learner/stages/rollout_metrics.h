@@ -54,11 +54,16 @@ class RolloutMetrics {
     kSums
   };
 
+  void AddPart(const v1::RewardPart& part, bool masked);
+  // What rewards, their sub-scores and their reasons come to. Collective.
+  void ReduceParts(Collectives& collectives, std::map<std::string, double>& values);
+
   const int64_t bucket_tokens_;
   std::vector<double> sums_;
   double prob_diff_max_ = 0;
   double generate_seconds_max_ = 0;
-  std::map<std::string, std::pair<double, double>> parts_;  // name -> sum, count
+  std::map<std::string, std::pair<double, double>> means_;        // metric -> sum, count
+  std::map<std::string, std::map<std::string, double>> reasons_;  // "reward/<name>/" -> counts
   std::vector<int64_t> lengths_;  // histogram in buckets of bucket_tokens_
 };
 

@@ -1,7 +1,8 @@
 // r1_bench_rewards [--code] [FILE.jsonl…]: with --code, the rates of the sandbox (code_bench.h).
 // For each file, the reward `math` over labelled rows {response or prediction, answer, expected}:
 // the share of verdicts that are as expected, the rows that are not, and how many rows one core
-// judges in a second.
+// judges in a second; then the same by math-verify, when Python has it. Without arguments: the
+// sandbox, and the labelled rows of the tests.
 
 #include <algorithm>
 #include <iostream>
@@ -10,7 +11,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/bench/python_peer.h"
 #include "common/clock.h"
+#include "common/command_line.h"
 #include "common/json.h"
 #include "common/jsonl.h"
 #include "common/utf8.h"
@@ -19,6 +22,8 @@
 
 namespace r1::rewards {
 namespace {
+
+constexpr size_t kLongBytes = 8 << 10;
 
 struct LabelledRow {
   std::string id, response, prediction, answer;
@@ -101,32 +106,56 @@ void PrintRate(std::vector<LabelledRow> rows, const Reward& reward, size_t bytes
                                   judged / seconds, slowest * 1e3);
 }
 
+const CommandSpec kCommand = {
+    .name = "rewards",
+    .summary = "Measures the rewards math, beside math-verify if Python has it, and code.",
+    .positionals = {{.name = "FILES",
+                     .help = "JSONL, rows {response or prediction, answer, expected}; without any "
+                             "and without --code: everything, with the rows of the tests",
+                     .optional = true,
+                     .repeated = true}},
+    .flags = {{.name = "code", .help = "verdicts a second of the sandbox"}}};
+
+bool MeasureFile(const std::string& path, const Reward& reward) {
+  const absl::StatusOr<std::vector<LabelledRow>> rows = ReadRows(path);
+  if (!rows.ok() || rows->empty()) {
+    std::cerr << "r1_bench_rewards: " << path << ": "
+              << (rows.ok() ? "no rows" : rows.status().message()) << "\n";
+    return false;
+  }
+  std::cout << path << "\n";
+  const bool is_pairs = !rows->front().prediction.empty();
+  PrintVerdicts(*rows, reward);
+  PrintRate(*rows, reward, 0, is_pairs ? "pairs" : "outputs");
+  if (!is_pairs) PrintRate(*rows, reward, kLongBytes, "outputs of 8 KiB and more");
+  std::cout.flush();
+  return RunPythonPeer("math_verify", "math-verify", R1_PEER_SCRIPT, {path});
+}
+
+int Main(const std::vector<std::string>& arguments) {
+  const absl::StatusOr<ParsedCommand> command = ParseCommand(kCommand, arguments);
+  if (!command.ok()) {
+    std::cerr << "r1_bench_rewards: " << command.status().message() << "\n";
+    return 2;
+  }
+  if (command->Has("help")) {
+    std::cout << CommandHelp("r1 bench", kCommand);
+    return 0;
+  }
+  std::vector<std::string> files = command->positionals();
+  const bool everything = files.empty() && !command->Has("code");
+  if (everything) files = {R1_FIXTURES "/math_hard.jsonl", R1_FIXTURES "/math_outputs.jsonl"};
+  if ((everything || command->Has("code")) && !PrintCodeRates()) return 3;
+  const auto reward = MakeReward("math");
+  for (const std::string& path : files) {
+    if (!MeasureFile(path, **reward)) return 3;
+  }
+  return 0;
+}
+
 }  // namespace
 }  // namespace r1::rewards
 
 int main(int argc, char** argv) {
-  using r1::rewards::LabelledRow;
-  if (argc < 2) {
-    std::cerr << "usage: r1_bench_rewards [--code] [FILE.jsonl…]\n";
-    return 2;
-  }
-  const auto reward = r1::rewards::MakeReward("math");
-  for (int i = 1; i < argc; ++i) {
-    if (std::string(argv[i]) == "--code") {
-      if (!r1::rewards::PrintCodeRates()) return 1;
-      continue;
-    }
-    const absl::StatusOr<std::vector<LabelledRow>> rows = r1::rewards::ReadRows(argv[i]);
-    if (!rows.ok() || rows->empty()) {
-      std::cerr << "r1_bench_rewards: " << argv[i] << ": "
-                << (rows.ok() ? "no rows" : rows.status().message()) << "\n";
-      return 1;
-    }
-    std::cout << argv[i] << "\n";
-    const bool is_pairs = !rows->front().prediction.empty();
-    r1::rewards::PrintVerdicts(*rows, **reward);
-    r1::rewards::PrintRate(*rows, **reward, 0, is_pairs ? "pairs" : "outputs");
-    if (!is_pairs) r1::rewards::PrintRate(*rows, **reward, 8 << 10, "outputs of 8 KiB and more");
-  }
-  return 0;
+  return r1::rewards::Main(std::vector<std::string>(argv + 1, argv + argc));
 }

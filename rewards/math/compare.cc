@@ -385,6 +385,12 @@ char ChoiceLetter(absl::string_view text) {
 
 bool IsOneLetter(absl::string_view text) { return PlainText(text).size() == 1; }
 
+// 4:30, with or without words behind it.
+bool IsTimeOfDay(const Part& part) {
+  const Part value = part.Is(Kind::kUnit) ? part.child(0) : part;
+  return value.Is(Kind::kRatio) && value.node().is_clock;
+}
+
 Verdict CompareWhole(absl::string_view gold, Expression& gold_tree, absl::string_view answer,
                      Expression& answer_tree, bool& exhausted) {
   const char gold_choice = ChoiceLetter(gold), answer_choice = ChoiceLetter(answer);
@@ -392,7 +398,10 @@ Verdict CompareWhole(absl::string_view gold, Expression& gold_tree, absl::string
       gold_choice != 0 && answer_choice != 0 && (IsOneLetter(gold) || IsOneLetter(answer));
   if (is_choice) return gold_choice == answer_choice ? Verdict::kEqual : Verdict::kDifferent;
   const Part left{&gold_tree, gold_tree.root}, right{&answer_tree, answer_tree.root};
-  if (left.Is(Kind::kText) || right.Is(Kind::kText)) {
+  const bool has_text = left.Is(Kind::kText) || right.Is(Kind::kText);
+  // Words are words and a ratio is a ratio: \text{4:30 p.m.} is not 4:30\text{ p.m.}, as the
+  // graders have it whose labels tests/fixtures/math_outputs.jsonl carries.
+  if (has_text && !IsTimeOfDay(left) && !IsTimeOfDay(right)) {
     const std::string plain = PlainText(gold);
     if (!plain.empty() && plain == PlainText(answer)) return Verdict::kEqual;
   }

@@ -297,8 +297,9 @@ class Lexer {
       return PushNamed(named->second);
     }
     if (is_font && words.size() == 1 && IsLetter(words[0])) return PushLetter(words);
-    // \text{12 cm} is 12 cm.
-    if (IsDigit(words[0])) return Lexer(words, tokens_).LexAll();
+    // \text{12 cm} is 12 cm, but \text{4:30 p.m.} is words.
+    const bool is_measure = IsDigit(words[0]) && !absl::StrContains(words, ':');
+    if (is_measure) return Lexer(words, tokens_).LexAll();
     Push({.kind = TokenKind::kText, .text = words});
   }
 

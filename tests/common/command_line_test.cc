@@ -63,6 +63,23 @@ TEST(CommandLineTest, DoubleDashEndsFlagsAndADashIsAFile) {
   EXPECT_FALSE(parsed->Has("dry-run"));
 }
 
+TEST(CommandLineTest, WhatFollowsAnotherProgramsNameIsLeftToIt) {
+  const CommandSpec command = {
+      .name = "bench",
+      .summary = "",
+      .positionals = {{.name = "BENCHMARK", .help = "", .ends_flags = true},
+                      {.name = "ARGUMENTS", .help = "", .optional = true, .repeated = true}},
+      .flags = {{.name = "json", .help = ""}}};
+  const absl::StatusOr<ParsedCommand> parsed =
+      ParseCommand(command, {"--json", "rewards", "--code", "--help", "a", "--", "-h"});
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_TRUE(parsed->Has("json"));
+  EXPECT_FALSE(parsed->Has("help"));
+  EXPECT_THAT(parsed->positionals(), ElementsAre("rewards", "--code", "--help", "a", "--", "-h"));
+  EXPECT_THAT(CommandHelp("r1", command),
+              testing::StartsWith("Usage: r1 bench BENCHMARK [ARGUMENTS…] [FLAGS]\n"));
+}
+
 TEST(CommandLineTest, HelpDemandsNothingElse) {
   for (const std::string flag : {"--help", "-h"}) {
     const absl::StatusOr<ParsedCommand> parsed = ParseCommand(RunCommand(), {flag});

@@ -41,6 +41,12 @@ std::string NaiveTrimmed(std::string text) {
   return text;
 }
 
+size_t NaiveCount(const std::string& text, const std::string& word) {
+  size_t count = 0;
+  for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) ++count;
+  return count;
+}
+
 // Takes the commas of the integer part out, puts one back before every third digit from the right,
 // and believes in them when that gives the same text.
 std::string NaiveNormalized(const std::string& raw) {
@@ -88,6 +94,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto parsed = r1::rewards::ParseResponse(response, input.finished, input.think_prefilled);
   R1_CHECK(parsed.matches == matches);
   R1_CHECK(!matches || std::string(parsed.answer) == answer);
+
+  const auto counts = r1::rewards::CountTags(response);
+  const char* const tags[] = {"<think>", "</think>", "<answer>", "</answer>"};
+  for (size_t i = 0; i < counts.size(); ++i) R1_CHECK(counts[i] == NaiveCount(response, tags[i]));
 
   const auto score = (*r1::rewards::MakeReward("exact_match"))->ScoreSample(input);
   R1_CHECK(score.masked == NaiveTrimmed(gold).empty());

@@ -2,6 +2,7 @@
 // NFC, with and without added tokens, at once and token by token. The built-in ones, which take any
 // bytes, and the small ones of tests/golden, which take valid UTF-8. Input: the text.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -62,6 +63,27 @@ void CheckBuiltins(const std::string& text, const std::string& repaired) {
   }
 }
 
+// Content never becomes an added token, and what stands around it is encoded as ever.
+void CheckContent(const r1::Tokenizer& tokenizer, const std::string& text,
+                  const std::vector<int32_t>& parsed) {
+  R1_CHECK(*tokenizer.EncodeWithContent(text, {}) == parsed);
+  const r1::TextRange whole[] = {{0, text.size()}};
+  const auto content = tokenizer.EncodeWithContent(text, whole);
+  for (const int32_t id : *content) R1_CHECK(!tokenizer.IsSpecial(id));
+  R1_CHECK(*content == *tokenizer.Encode(text, /*parse_added_tokens=*/false));
+  size_t begin = text.size() / 3, end = text.size() - text.size() / 3;
+  const auto is_inside = [&text](size_t at) {
+    return at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
+  };
+  while (is_inside(begin)) ++begin;
+  while (is_inside(end)) ++end;
+  const r1::TextRange middle[] = {{begin, std::max(begin, end)}};
+  const auto mixed = tokenizer.EncodeWithContent(text, middle);
+  R1_CHECK(mixed.ok());
+  R1_CHECK(r1::NormalizeNfc(tokenizer.Decode(*mixed)) == r1::NormalizeNfc(text));
+  R1_CHECK(tokenizer.AddSpecialTokens(*mixed).size() >= mixed->size());
+}
+
 void CheckFamily(const Family& family, const std::string& text, const std::string& repaired) {
   const r1::Tokenizer& tokenizer = *family.tokenizer;
   R1_CHECK(tokenizer.Encode(text).ok() == (text == repaired));
@@ -77,6 +99,7 @@ void CheckFamily(const Family& family, const std::string& text, const std::strin
   // composes with a > before it.
   if (!family.normalizes) R1_CHECK(tokenizer.Decode(*parsed) == expected);
   R1_CHECK(DecodeInParts(tokenizer, *parsed) == tokenizer.Decode(*parsed));
+  CheckContent(tokenizer, repaired, *parsed);
 }
 
 }  // namespace

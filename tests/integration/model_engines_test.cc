@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "common/models/model_costs.h"
 #include "learner/policy/policy.h"
 #include "rollout/engine/engine.h"
+#include "rollout/engine/runner.h"
 #include "tests/common/model_case.h"
 
 namespace r1 {
@@ -55,6 +57,11 @@ TEST_P(ModelEnginesTest, PrefillDecodeAndLearnerAgree) {
   const auto learned = (*policy)->Logits(batch);
   ASSERT_TRUE(learned.ok()) << learned.status();
   EXPECT_LT(Difference(*learned, *prefill), 1e-5 * golden_.scale());
+}
+
+TEST_P(ModelEnginesTest, TheCacheIsAsLargeAsPlanned) {
+  EXPECT_EQ(CacheValues(golden_.spec) * static_cast<int64_t>(sizeof(float)),
+            rollout::CpuRunnerKind().cache_bytes_per_token(golden_.spec));
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, ModelEnginesTest, testing::ValuesIn(ModelCaseNames()),

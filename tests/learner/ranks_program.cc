@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <set>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "learner/algorithms/algorithm.h"
@@ -40,6 +42,15 @@ class RanksProgram {
     }
     const double largest = AllReduceMax(ranks_, 1.5 + ranks_.rank() % 3);
     Check(largest == 1.5 + std::min(ranks_.size() - 1, 2), "the largest value over ranks");
+    const std::set<std::string> own = {"every rank's", absl::StrCat("of rank ", ranks_.rank())};
+    std::set<std::string> all = {"every rank's"};
+    for (int rank = 0; rank < ranks_.size(); ++rank) all.insert(absl::StrCat("of rank ", rank));
+    Check(AllGatherNames(ranks_, own) == all, "the names of all ranks");
+    const bool is_last = ranks_.rank() == ranks_.size() - 1;
+    const std::set<std::string> last = {"a", "bc"};
+    Check(AllGatherNames(ranks_, is_last ? last : std::set<std::string>()) == last,
+          "the names of one rank");
+    Check(AllGatherNames(ranks_, {}).empty(), "no names");
     ranks_.Barrier();
   }
 

@@ -26,7 +26,7 @@ fi
 
 stamp="$environment/stamp-$(sha256sum "$requirements" | cut -c1-16)"
 if [[ ! -e $stamp ]]; then
-  say "installing $(grep -v '^#' "$requirements" | tr '\n' ' ')into $environment"
+  say "installing $(grep -v "^#" "$requirements" | tr "\n" " ")into $environment (about 4 GB)"
   rm -rf "$environment"
   /usr/bin/python3 -m venv "$environment"
   "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"

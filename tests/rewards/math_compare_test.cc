@@ -240,7 +240,8 @@ TEST(MathCompareTest, Texts) {
           {R"(\text{east})", R"(\textbf{east})"},
           {R"(\text{no solution})", "no solution"},
           {R"(\text{A})", "A"},
-          {R"(\text{4:30 p.m.})", R"(4:30 \text{ p.m.})"},
+          {R"(\text{4:30 p.m.})", R"(\textrm{4:30 p.m.})"},
+          {R"(4:30\text{ p.m.})", R"(4:30 \text{p.m.})"},
           {"A, C", "C, A"},
       },
       /*equal=*/true);
@@ -251,6 +252,9 @@ TEST(MathCompareTest, Texts) {
           {R"(\text{red})", R"(\text{blue})"},
           {"B", "C"},
           {"B", "D, B"},
+          // A time of day in words is words.
+          {R"(\text{4:30 p.m.})", R"(4:30 \text{ p.m.})"},
+          {R"(\text{4:30 p.m.})", R"(\text{4:31 p.m.})"},
       },
       /*equal=*/false);
 }
