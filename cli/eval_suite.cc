@@ -16,6 +16,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -61,6 +62,18 @@ absl::StatusOr<int> LockFolder(const std::string& folder) {
   close(file);
   return absl::FailedPreconditionError(
       absl::StrCat(folder, ": another r1 eval works in this folder"));
+}
+
+// What a process that was killed was just writing.
+void RemoveLeftovers(const std::string& folder) {
+  const auto names = RealFileSystem().List(folder);
+  if (!names.ok()) return;
+  for (const std::string& name : *names) {
+    for (const char* ours : {"samples.jsonl", "report.json", "suite.toml", "evaluation.json"}) {
+      if (!absl::StartsWith(name, absl::StrCat(ours, ".tmp-"))) continue;
+      RealFileSystem().RemoveAll(JoinPath(folder, name)).IgnoreError();
+    }
+  }
 }
 
 // Whether what is in the folder came from the same suite, data, model and seed; writes who we are
@@ -115,7 +128,7 @@ absl::Status CompleteSamples(SuiteRun& run, SampleSource& source, SampleLog& log
     if (is_ours && !sample.error.empty()) to_score_again.push_back(sample.raw);
   }
   const std::vector<SampleId> missing = MissingSamples(run, log.samples());
-  if (missing.empty() && to_score_again.empty()) return absl::OkStatus();
+  if (missing.empty() && to_score_again.empty()) return log.Sort();
   R1_ASSIGN_OR_RETURN(
       const std::unique_ptr<SampleScorer> scorer,
       SampleScorer::Start(std::move(run.rewards), run.data.problems, run.seed, run.jobs, log));
@@ -242,6 +255,7 @@ absl::StatusOr<ordered_json> Evaluate(const ParsedCommand& parsed,
   R1_RETURN_IF_ERROR(RealFileSystem().CreateDirectories(run.folder));
   R1_ASSIGN_OR_RETURN(const int lock, LockFolder(run.folder));
   const absl::Cleanup unlock = [lock] { close(lock); };
+  RemoveLeftovers(run.folder);
   R1_RETURN_IF_ERROR(CheckIdentity(run));
   R1_ASSIGN_OR_RETURN(const std::unique_ptr<SampleLog> log, SampleLog::Open(run.folder));
   const size_t before = MissingSamples(run, log->samples()).size();

@@ -39,37 +39,33 @@ double CorrectOf(const JudgedProblem& problem) {
                                            [](const auto* sample) { return IsCorrect(*sample); }));
 }
 
-// Equal answers by the comparison of the reward `math`, each with the first one that it equals.
+// Answers that are the same: correct ones, each of which equals the gold answer; wrong ones by the
+// comparison of the reward `math`, each with the first one that it equals.
 struct Votes {
   std::vector<AnswerClass> classes;
   int64_t silent = 0;  // samples that gave no answer
 };
 Votes CountVotes(std::span<const ScoredSample* const> samples) {
   Votes votes;
-  std::vector<const std::string*> answers;
-  std::vector<double> correct;
+  std::vector<const ScoredSample*> firsts;  // of each class
   for (const ScoredSample* sample : samples) {
     if (sample->extracted.empty()) {
       ++votes.silent;
       continue;
     }
-    size_t i = 0;
-    const auto is_same = [&](const std::string& answer) {
-      return answer == sample->extracted ||
-             rewards::math::CompareAnswers(answer, sample->extracted).verdict ==
+    const auto is_same = [sample](const ScoredSample* first) {
+      if (IsCorrect(*first) || IsCorrect(*sample)) return IsCorrect(*first) && IsCorrect(*sample);
+      return first->extracted == sample->extracted ||
+             rewards::math::CompareAnswers(first->extracted, sample->extracted).verdict ==
                  rewards::math::Verdict::kEqual;
     };
-    while (i < answers.size() && !is_same(*answers[i])) ++i;
-    if (i == answers.size()) {
-      answers.push_back(&sample->extracted);
-      correct.push_back(0);
-      votes.classes.emplace_back();
+    const auto found = std::find_if(firsts.begin(), firsts.end(), is_same);
+    const size_t place = static_cast<size_t>(found - firsts.begin());
+    if (found == firsts.end()) {
+      firsts.push_back(sample);
+      votes.classes.push_back({.votes = 0, .correct = IsCorrect(*sample) ? 1.0 : 0.0});
     }
-    ++votes.classes[i].votes;
-    correct[i] += IsCorrect(*sample) ? 1 : 0;
-  }
-  for (size_t i = 0; i < correct.size(); ++i) {
-    votes.classes[i].correct = correct[i] / static_cast<double>(votes.classes[i].votes);
+    ++votes.classes[place].votes;
   }
   return votes;
 }

@@ -103,7 +103,7 @@ absl::Status SampleLog::Read() {
       return absl::DataLossError(
           absl::StrCat(row.status().message(), "; remove the line to have its sample drawn again"));
     }
-    samples_[row->raw.id] = *row;
+    Keep(*row);
     begin = end + 1;
   }
   return absl::OkStatus();
@@ -113,16 +113,24 @@ absl::Status SampleLog::Append(ScoredSample sample) {
   const std::string row = RowOf(sample);
   absl::MutexLock lock(&mutex_);
   R1_RETURN_IF_ERROR(file_->Append(row));
-  samples_[sample.raw.id] = std::move(sample);
+  Keep(std::move(sample));
   return absl::OkStatus();
+}
+
+void SampleLog::Keep(ScoredSample sample) {
+  const SampleId id = sample.raw.id;
+  is_sorted_ = is_sorted_ && (samples_.empty() || samples_.rbegin()->first < id);
+  samples_[id] = std::move(sample);
 }
 
 absl::Status SampleLog::Sort() {
   absl::MutexLock lock(&mutex_);
+  if (is_sorted_) return absl::OkStatus();
   std::string text;
   for (const auto& [id, sample] : samples_) text += RowOf(sample);
   file_.reset();
   R1_RETURN_IF_ERROR(WriteFileAtomically(RealFileSystem(), path_, text));
+  is_sorted_ = true;
   R1_ASSIGN_OR_RETURN(file_, learner::AppendFile::Open(RealFileSystem(), path_));
   return absl::OkStatus();
 }

@@ -42,7 +42,7 @@ class SampleLog {
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<SampleLog>> Open(const std::string& folder);
 
   [[nodiscard]] absl::Status Append(ScoredSample sample);
-  // Writes the rows in the order of their samples, in place of what was appended.
+  // Writes the rows in the order of their samples, each once, unless the file has them so.
   [[nodiscard]] absl::Status Sort();
   // Not while others append.
   const ScoredSamples& samples() const ABSL_NO_THREAD_SAFETY_ANALYSIS { return samples_; }
@@ -50,10 +50,12 @@ class SampleLog {
  private:
   explicit SampleLog(const std::string& path) : path_(path) {}
   absl::Status Read();
+  void Keep(ScoredSample sample) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string path_;
   absl::Mutex mutex_;
   ScoredSamples samples_ ABSL_GUARDED_BY(mutex_);
+  bool is_sorted_ ABSL_GUARDED_BY(mutex_) = true;  // the file
   std::unique_ptr<learner::AppendFile> file_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -33,6 +33,10 @@ bool IsDate(absl::string_view text) {
          number(8, 2) >= 1 && number(8, 2) <= 31;
 }
 
+bool FindsAnswers(const std::string& reward) {
+  return reward == "math" || reward == "multiple_choice" || reward == "exact_match";
+}
+
 // What depends on several fields, or that no rule of the schema can say.
 class Checker {
  public:
@@ -111,6 +115,14 @@ class Checker {
     if (metric->k > suite_.sampling().samples()) {
       Report("metrics", absl::StrCat("expected at most the ", suite_.sampling().samples(),
                                      " samples of sampling.samples, found ", Quoted(name)));
+    }
+    const bool is_vote = metric->kind == SuiteMetric::Kind::kConsensus ||
+                         metric->kind == SuiteMetric::Kind::kMajority;
+    if (is_vote && suite_.reward_size() > 0 && !FindsAnswers(suite_.reward(0).name())) {
+      Report("metrics", absl::StrCat("expected ", Quoted(name),
+                                     " with a first reward that finds the answer that is voted "
+                                     "for (math, multiple_choice or exact_match), found ",
+                                     Quoted(suite_.reward(0).name())));
     }
     if (metric->kind == SuiteMetric::Kind::kRating && suite_.data().format() != "codeforces") {
       Report("metrics", absl::StrCat("expected \"rating\" with data.format = \"codeforces\" only, "

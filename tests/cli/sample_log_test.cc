@@ -108,6 +108,17 @@ TEST_F(SampleLogTest, SortingGivesTheSameBytesForEveryOrder) {
   EXPECT_EQ(Text(), sorted);
 }
 
+TEST_F(SampleLogTest, AFileThatWasLeftUnsortedIsSortedLater) {
+  auto log = Open();
+  ASSERT_TRUE(log->Append(Sample(0, 1, "b")).ok());
+  ASSERT_TRUE(log->Append(Sample(0, 0, "a")).ok());
+  log = Open();
+  const std::string unsorted = Text();
+  ASSERT_TRUE(log->Sort().ok());
+  EXPECT_NE(Text(), unsorted);
+  EXPECT_EQ(Open()->samples().size(), 2u);
+}
+
 TEST_F(SampleLogTest, ARowInTheMiddleThatIsNoneIsNamed) {
   for (const char* bad : {"{}", "no json", "[]", R"({"index":-1,"sample":0})",
                           R"({"index":0,"sample":0,"problem":"p","text":1})"}) {

@@ -73,6 +73,8 @@ TEST(SuiteTest, ContradictionsAreRefused) {
   EXPECT_THAT(Problem(kMinimal, {"prompt.template=a {prompt}{prompt}"}), HasSubstr("once"));
   EXPECT_THAT(Problem(kMinimal, {"metrics=[\"cons@64\"]"}), HasSubstr("at most the 1 samples"));
   EXPECT_THAT(Problem(kMinimal, {"metrics=[\"pas@4\"]"}), HasSubstr("did you mean \"pass\"?"));
+  EXPECT_THAT(Problem("name = \"x\"\nmetrics = [\"maj@1\"]\n[[reward]]\nname = \"code\"\n"),
+              HasSubstr("a first reward that finds the answer"));
   EXPECT_THAT(Problem(kMinimal, {"metrics=[\"rating\"]"}), HasSubstr("codeforces"));
   EXPECT_THAT(Problem(kMinimal, {"data.format=multiple_choice"}), HasSubstr("choice_columns"));
   EXPECT_THAT(Problem(kMinimal, {"data.choice_columns=[\"a\"]"}), HasSubstr("choice_columns"));
