@@ -237,7 +237,7 @@ TEST_F(RolloutPoolTest, AnotherProtocolVersionIsRefusedNamingBoth) {
   v1::JoinRequest request = JoinRequest();
   request.set_protocol_version(static_cast<v1::ProtocolVersion>(9));
   EXPECT_THAT(std::string(pool_.Join(request).status().message()),
-              HasSubstr("it speaks protocol version 9, this learner speaks 2"));
+              HasSubstr("it speaks protocol version 9, this learner speaks 3"));
 }
 
 TEST_F(RolloutPoolTest, OffersThatCannotWorkAreRefusedAsAWhole) {
