@@ -1,6 +1,8 @@
 #include "cli/check_run.h"
 
+#include <iostream>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -25,6 +27,7 @@ absl::StatusOr<ModelSpec> FindSpec(const v1::ModelConfig& config, RunPurpose pur
 // What a stage starts from as far as it is not another stage's; the config was checked.
 v1::ModelConfig OwnModel(const v1::Config& config, const StageInit& init) {
   v1::ModelConfig model = config.model();
+  model.clear_architecture();
   if (init.kind == StageInit::Kind::kFolder) model.set_path(init.name);
   if (init.kind != StageInit::Kind::kPreset) return model;
   model.clear_path();
@@ -70,9 +73,8 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded, RunPurpose purpos
                                                         sandbox.missing_layers_allowed().end()}},
                             sandbox.on_unavailable() == "disable" ? rewards::OnUnavailable::kDisable
                                                                   : rewards::OnUnavailable::kFail);
-  const std::vector<std::optional<ModelSpec>> specs =
-      StageSpecs(config, first.ok() ? std::optional<ModelSpec>(*first) : std::nullopt, purpose,
-                 report);
+  const std::vector<std::optional<ModelSpec>> specs = StageSpecs(
+      config, first.ok() ? std::optional<ModelSpec>(*first) : std::nullopt, purpose, report);
   for (int i = 0; i < config.stage_size(); ++i) {
     const v1::StageConfig& stage = config.stage(i);
     const std::optional<ModelSpec>& spec = specs[static_cast<size_t>(i)];
@@ -93,6 +95,13 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded, RunPurpose purpos
   }
   if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));
   return first;
+}
+
+void ReportMissingFiles(const std::string& command, const std::vector<std::string>& files) {
+  const std::set<std::string> once(files.begin(), files.end());
+  for (const std::string& file : once) {
+    std::cerr << "r1 " << command << ": not there yet: " << file << "\n";
+  }
 }
 
 }  // namespace r1::cli

@@ -2,6 +2,9 @@
 // and tasks, the model, its tokenizer, lengths.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "common/config.h"
 #include "common/models/model_spec.h"
 #include "common/status.h"
@@ -14,5 +17,8 @@ enum class RunPurpose { kStart, kPlan };
 // Returns the model's spec. InvalidArgument: one line a problem, with the config's file, line and
 // field.
 [[nodiscard]] absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded, RunPurpose purpose);
+
+// Says on stderr which files a run would still need.
+void ReportMissingFiles(const std::string& command, const std::vector<std::string>& files);
 
 }  // namespace r1::cli

@@ -1,198 +1,143 @@
-// r1 eval: accuracy of a model folder on a built-in task or a JSONL file, generated and scored in
-// this process.
+// r1 eval: how good a model is. Its flags, and which of its ways they ask for.
 
 #include <algorithm>
 #include <iostream>
-#include <map>
-#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_format.h"
+#include "absl/strings/str_cat.h"
 #include "cli/commands.h"
-#include "common/dataset.h"
-#include "common/prompt_source.h"
-#include "common/safetensors.h"
-#include "common/stop_ids.h"
+#include "cli/eval_modes.h"
 #include "common/stop_signal.h"
-#include "common/tasks/task.h"
-#include "common/tokenizer.h"
-#include "learner/evaluation_metrics.h"
-#include "rewards/reward.h"
-#include "rollout/engine/engine.h"
 
 namespace r1::cli {
 namespace {
 
-struct EvalSettings {
-  std::string model;
-  std::string task;  // empty: data
-  std::string data;
-  std::string answer_marker;
-  int64_t prompts = 0;
-  int64_t samples = 0;
-  int64_t tokens_max = 0;
-  int64_t threads = 0;
-  uint64_t seed = 1;
-  double temperature = 1;
-};
-
-struct LoadedModel {
-  ModelSpec spec;
-  WeightsSnapshot weights;
-  std::unique_ptr<Tokenizer> tokenizer;
-};
-
-absl::StatusOr<LoadedModel> LoadModel(const std::string& folder) {
-  LoadedModel model;
-  R1_ASSIGN_OR_RETURN(model.spec, ReadModelSpec(folder));
-  R1_ASSIGN_OR_RETURN(model.tokenizer, Tokenizer::Load(folder));
-  R1_ASSIGN_OR_RETURN(model.weights, ReadModelFolder(folder, model.spec));
-  return model;
+// Flags that only one of the ways takes.
+const std::vector<std::string>& TaskFlags() {
+  static const auto* flags = new std::vector<std::string>{"task",    "answer-marker", "prompts",
+                                                          "samples", "temperature",   "max-tokens"};
+  return *flags;
+}
+const std::vector<std::string>& SuiteFlags() {
+  static const auto* flags = new std::vector<std::string>{
+      "limit",           "output",       "set",         "jobs",
+      "kv-cache-mib",    "device",       "endpoint",    "endpoint-model",
+      "endpoint-extra",  "api-key-env",  "concurrency", "attempts",
+      "request-seconds", "retry-seconds"};
+  return *flags;
+}
+const std::vector<std::string>& DecontaminationFlags() {
+  static const auto* flags = new std::vector<std::string>{
+      "train", "against", "report", "ngram", "train-columns", "against-columns"};
+  return *flags;
 }
 
-absl::StatusOr<std::unique_ptr<PromptSource>> OpenSource(const EvalSettings& settings,
-                                                         const Tokenizer& tokenizer) {
-  if (!settings.data.empty()) {
-    v1::DataConfig data;
-    data.add_train_files(settings.data);
-    data.add_eval_files(settings.data);
-    data.set_prompt_template("{prompt}");
-    data.set_answer_marker(settings.answer_marker);
-    data.set_prompt_tokens_max(1 << 20);
-    return Dataset::Load(data, Dataset::Kind::kAnswers, tokenizer);
-  }
-  R1_ASSIGN_OR_RETURN(std::unique_ptr<Task> task, MakeTask(settings.task));
-  return MakeTaskSource(std::shared_ptr<const Task>(std::move(task)));
-}
-
-// Generates and scores; request 2 i holds prompt i's samples, request 2 i + 1 its greedy answer.
-class Evaluation {
- public:
-  Evaluation(const EvalSettings& settings, const LoadedModel& model, rollout::Engine& engine)
-      : settings_(settings), model_(model), engine_(engine) {}
-
-  absl::Status Run(const PromptSource& source) {
-    R1_ASSIGN_OR_RETURN(exact_match_, rewards::MakeReward("exact_match"));
-    R1_ASSIGN_OR_RETURN(format_, rewards::MakeReward("format"));
-    const uint64_t count =
-        std::min(source.size(Split::kEval), static_cast<uint64_t>(settings_.prompts));
-    results_.resize(count);
-    for (uint64_t i = 0; i < count; ++i) {
-      rows_.push_back(source.Prompt(Split::kEval, settings_.seed, 0, i));
-      R1_RETURN_IF_ERROR(Submit(i, false));
-      R1_RETURN_IF_ERROR(Submit(i, true));
-    }
-    while (!engine_.idle()) {
-      if (ProcessStopSignal().raised()) return absl::CancelledError("stopped by a signal");
-      R1_ASSIGN_OR_RETURN(const std::vector<rollout::GeneratedSample> finished, engine_.Step());
-      for (const rollout::GeneratedSample& sample : finished) Score(sample);
-    }
-    return absl::OkStatus();
-  }
-
-  const std::vector<learner::EvaluatedPrompt>& results() const { return results_; }
-
- private:
-  absl::Status Submit(uint64_t prompt, bool greedy) {
-    rollout::GroupRequest request;
-    request.request_id = 2 * prompt + (greedy ? 1 : 0);
-    R1_ASSIGN_OR_RETURN(request.prompt_ids, EncodePrompt(*model_.tokenizer, rows_[prompt]));
-    for (int64_t i = 0; i < (greedy ? 1 : settings_.samples); ++i) {
-      request.sample_indices.push_back(static_cast<uint32_t>(i));
-    }
-    request.temperature = greedy ? 0 : settings_.temperature;
-    request.response_tokens_max = static_cast<uint32_t>(settings_.tokens_max);
-    request.stop_ids = StopIds(model_.spec, *model_.tokenizer);
-    request.run_seed = settings_.seed;
-    request.purpose = RngPurpose::kEvalSample;
-    request.group_id = request.request_id;
-    return engine_.Submit(std::move(request));
-  }
-
-  void Score(const rollout::GeneratedSample& sample) {
-    const uint64_t prompt = sample.request_id / 2;
-    std::vector<int32_t> ids = sample.token_ids;
-    if (sample.stopped) ids.pop_back();
-    const std::string text = model_.tokenizer->Decode(ids);
-    const rewards::RewardInput input{.prompt = rows_[prompt].prompt,
-                                     .response = text,
-                                     .finished = sample.stopped,
-                                     .think_prefilled = rows_[prompt].think_prefilled,
-                                     .answer = rows_[prompt].answer,
-                                     .columns_json = rows_[prompt].columns_json};
-    const learner::EvaluatedSample evaluated{
-        .correct = exact_match_->ScoreSample(input).value == 1,
-        .well_formed = format_->ScoreSample(input).value == 1,
-        .tokens = static_cast<int64_t>(sample.token_ids.size())};
-    if (sample.request_id % 2 == 1) {
-      results_[prompt].greedy = evaluated;
-    } else {
-      results_[prompt].sampled.push_back(evaluated);
-    }
-  }
-
-  const EvalSettings& settings_;
-  const LoadedModel& model_;
-  rollout::Engine& engine_;
-  std::unique_ptr<rewards::Reward> exact_match_;
-  std::unique_ptr<rewards::Reward> format_;
-  std::vector<PromptRow> rows_;
-  std::vector<learner::EvaluatedPrompt> results_;
-};
-
-absl::StatusOr<std::map<std::string, double>> Evaluate(const EvalSettings& settings) {
-  R1_ASSIGN_OR_RETURN(const LoadedModel model, LoadModel(settings.model));
-  R1_ASSIGN_OR_RETURN(const std::unique_ptr<PromptSource> source,
-                      OpenSource(settings, *model.tokenizer));
-  R1_ASSIGN_OR_RETURN(
-      const std::unique_ptr<rollout::Engine> engine,
-      rollout::Engine::Create(model.spec, {.threads = static_cast<int>(settings.threads)}));
-  R1_RETURN_IF_ERROR(engine->LoadWeights(model.weights));
-  Evaluation evaluation(settings, model, *engine);
-  R1_RETURN_IF_ERROR(evaluation.Run(*source));
-  std::map<std::string, double> values;
-  learner::AddEvaluationMetrics(settings.task.empty() ? "data" : settings.task,
-                                evaluation.results(), values);
-  return values;
-}
-
-absl::StatusOr<EvalSettings> ReadSettings(const ParsedCommand& parsed) {
-  EvalSettings settings{.model = parsed.Value("model"),
-                        .task = parsed.Value("task", parsed.Has("data") ? "" : "chain"),
-                        .data = parsed.Value("data"),
-                        .answer_marker = parsed.Value("answer-marker")};
-  if (settings.model.empty())
-    return absl::InvalidArgumentError("--model is missing: a folder in Hugging Face layout");
-  if (parsed.Has("task") && parsed.Has("data"))
-    return absl::InvalidArgumentError("give --task or --data, not both");
-  R1_ASSIGN_OR_RETURN(settings.prompts, parsed.IntegerValue("prompts", 512, 1, 1000000));
-  R1_ASSIGN_OR_RETURN(settings.samples, parsed.IntegerValue("samples", 1, 1, 1024));
-  R1_ASSIGN_OR_RETURN(settings.tokens_max, parsed.IntegerValue("max-tokens", 1024, 1, 1 << 20));
-  R1_ASSIGN_OR_RETURN(settings.threads, parsed.IntegerValue("threads", 1, 1, 512));
-  R1_ASSIGN_OR_RETURN(const int64_t seed, parsed.IntegerValue("seed", 1, 0, int64_t{1} << 53));
-  settings.seed = static_cast<uint64_t>(seed);
-  const std::string temperature = parsed.Value("temperature", "1");
-  if (!absl::SimpleAtod(temperature, &settings.temperature) || settings.temperature <= 0 ||
-      settings.temperature > 100) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--temperature: expected a number above 0 and up to 100, found \"", temperature, "\""));
-  }
-  return settings;
+// False, with a message, when a flag of the other way is given.
+bool FlagsFit(const ParsedCommand& parsed, const std::vector<std::string>& others,
+              const std::string& advice) {
+  const auto found = std::find_if(others.begin(), others.end(),
+                                  [&parsed](const std::string& flag) { return parsed.Has(flag); });
+  if (found == others.end()) return true;
+  std::cerr << "r1 eval: expected no --" << *found << " " << advice << "\n";
+  return false;
 }
 
 int Eval(const ParsedCommand& parsed) {
   InstallSignalHandlers();
-  const absl::StatusOr<EvalSettings> settings = ReadSettings(parsed);
-  if (!settings.ok()) return ReportError("eval", settings.status());
-  const auto values = Evaluate(*settings);
-  if (!values.ok()) return ReportError("eval", values.status());
-  if (parsed.Has("json")) {
-    std::cout << nlohmann::ordered_json(*values).dump(2) << "\n";
-    return kExitDone;
+  if (!parsed.positionals().empty()) {
+    if (parsed.positionals()[0] == "decontaminate") return EvalDecontaminate(parsed);
+    std::cerr << "r1 eval: expected decontaminate or nothing, found " << parsed.positionals()[0]
+              << "\n";
+    return kExitUsage;
   }
-  for (const auto& [name, value] : *values)
-    std::cout << absl::StreamFormat("%-32s %.4f\n", name, value);
-  return kExitDone;
+  if (!FlagsFit(parsed, DecontaminationFlags(), "without decontaminate, found one")) {
+    return kExitUsage;
+  }
+  if (parsed.Has("suite")) {
+    const bool fits = FlagsFit(parsed, TaskFlags(),
+                               "with --suite, found one; a suite's settings change by --set, as in "
+                               "--set sampling.samples=4");
+    return fits ? EvalSuite(parsed) : kExitUsage;
+  }
+  return FlagsFit(parsed, SuiteFlags(), "without --suite, found one") ? EvalTask(parsed)
+                                                                      : kExitUsage;
+}
+
+std::vector<FlagSpec> Flags() {
+  return {
+      {.name = "model", .value = "DIR", .help = "folder in Hugging Face layout"},
+      {.name = "suite",
+       .value = "FILE.toml",
+       .help = "what to measure and how, as configs/eval/math500.toml"},
+      {.name = "data",
+       .value = "FILE.jsonl",
+       .help = "the suite's problems; without --suite: rows with prompt or question, and "
+               "answer"},
+      {.name = "limit", .value = "N", .help = "only the first N problems of the suite"},
+      {.name = "set",
+       .value = "KEY=VALUE",
+       .help = "a setting of the suite, as in sampling.samples=4",
+       .repeated = true},
+      {.name = "output",
+       .value = "DIR",
+       .help = "samples and report of the suite; the same command goes on with what is there "
+               "(default runs/eval-<set>-s<seed>); decontaminate: FILE.jsonl for clean rows"},
+      {.name = "seed", .value = "N", .help = "of the samples (default 1)"},
+      {.name = "threads", .value = "N", .help = "engine threads (default 1)"},
+      {.name = "jobs", .value = "N", .help = "samples of a suite scored at a time (default 2)"},
+      {.name = "kv-cache-mib",
+       .value = "N",
+       .help = "suite: memory of the KV cache (default 2048)"},
+      {.name = "device", .value = "NAME", .help = "suite: cpu or cuda (default cpu)"},
+      {.name = "task", .value = "NAME", .help = "built-in task (default chain)"},
+      {.name = "answer-marker",
+       .value = "TEXT",
+       .help = "without --suite: the answer is what follows it, as in ####"},
+      {.name = "prompts",
+       .value = "N",
+       .help = "without --suite: prompts (default 512, or as many as there are)"},
+      {.name = "samples",
+       .value = "K",
+       .help = "without --suite: samples a prompt for pass@1 (default 1)"},
+      {.name = "temperature", .value = "T", .help = "without --suite: of the samples (default 1)"},
+      {.name = "max-tokens",
+       .value = "N",
+       .help = "without --suite: longest response (default 1024)"},
+      {.name = "endpoint",
+       .value = "URL",
+       .help = "suite: an OpenAI-compatible server in place of --model, as http://HOST:PORT/v1"},
+      {.name = "endpoint-model", .value = "NAME", .help = "endpoint: the model's name there"},
+      {.name = "endpoint-extra",
+       .value = "JSON",
+       .help = "endpoint: fields laid over each request; null removes one"},
+      {.name = "api-key-env",
+       .value = "NAME",
+       .help = "endpoint: environment variable with the API key (default OPENAI_API_KEY)"},
+      {.name = "concurrency", .value = "N", .help = "endpoint: requests at a time (default 8)"},
+      {.name = "attempts", .value = "N", .help = "endpoint: of each sample (default 6)"},
+      {.name = "request-seconds",
+       .value = "S",
+       .help = "endpoint: that an answer may take (default 1800)"},
+      {.name = "retry-seconds",
+       .value = "S",
+       .help = "endpoint: before the second attempt, doubling up to 60 (default 1)"},
+      {.name = "train", .value = "FILE.jsonl", .help = "decontaminate: the training data"},
+      {.name = "against",
+       .value = "FILE.jsonl",
+       .help = "decontaminate: an evaluation set",
+       .repeated = true},
+      {.name = "report",
+       .value = "FILE.jsonl",
+       .help = "decontaminate: a row about each row that is not clean"},
+      {.name = "ngram", .value = "N", .help = "decontaminate: so many words in a row (default 10)"},
+      {.name = "train-columns",
+       .value = "A,B",
+       .help = "decontaminate: columns of the training data to look at (default all texts)"},
+      {.name = "against-columns",
+       .value = "A,B",
+       .help = "decontaminate: columns of the evaluation sets"},
+      {.name = "json", .help = "prints JSON"}};
 }
 
 }  // namespace
@@ -200,27 +145,13 @@ int Eval(const ParsedCommand& parsed) {
 const Command& EvalCommand() {
   static const auto* command = new Command{
       {.name = "eval",
-       .summary =
-           "Measures accuracy of a model folder (a checkpoint, for instance) with 95 % intervals.",
-       .flags = {{.name = "model", .value = "DIR", .help = "folder in Hugging Face layout"},
-                 {.name = "task", .value = "NAME", .help = "built-in task (default chain)"},
-                 {.name = "data",
-                  .value = "FILE.jsonl",
-                  .help = "rows with prompt or question, and answer, instead"},
-                 {.name = "answer-marker",
-                  .value = "TEXT",
-                  .help = "the answer is what follows it, as in ####"},
-                 {.name = "prompts",
-                  .value = "N",
-                  .help = "prompts (default 512, or as many as there are)"},
-                 {.name = "samples",
-                  .value = "K",
-                  .help = "samples a prompt for pass@1 (default 1)"},
-                 {.name = "temperature", .value = "T", .help = "of the samples (default 1)"},
-                 {.name = "max-tokens", .value = "N", .help = "longest response (default 1024)"},
-                 {.name = "threads", .value = "N", .help = "engine threads (default 1)"},
-                 {.name = "seed", .value = "N", .help = "of the samples (default 1)"},
-                 {.name = "json", .help = "as a JSON object"}}},
+       .summary = "Measures a model on a suite of problems (docs/evaluation.md), or on a built-in "
+                  "task, with 95 % intervals.",
+       .positionals = {{.name = "decontaminate",
+                        .help = "instead: finds and drops training rows that hold texts of "
+                                "evaluation sets",
+                        .optional = true}},
+       .flags = Flags()},
       &Eval};
   return *command;
 }

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -140,7 +141,8 @@ ordered_json PlanJson(const RunPlan& plan) {
 }
 
 int Plan(const ParsedCommand& parsed) {
-  const auto loaded = LoadConfig(parsed.positionals()[0], parsed.Values("set"));
+  std::vector<std::string> missing_files;
+  const auto loaded = LoadConfig(parsed.positionals()[0], parsed.Values("set"), &missing_files);
   if (!loaded.ok()) {
     std::cerr << loaded.status().message() << "\n";
     return kExitUsage;
@@ -158,6 +160,7 @@ int Plan(const ParsedCommand& parsed) {
     std::cerr << spec.status().message() << "\n";
     return kExitUsage;
   }
+  ReportMissingFiles("plan", missing_files);
   const RunPlan plan = learner::PlanRun(loaded->config, *spec, *accelerator,
                                         {.devices = static_cast<int>(*devices),
                                          .prompt_tokens = static_cast<int>(*prompt_tokens),

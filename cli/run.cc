@@ -88,19 +88,25 @@ absl::Status Rewind(const ParsedCommand& parsed, const v1::Config& config) {
 int Run(const ParsedCommand& parsed) {
   InstallSignalHandlers();
   const std::string path = parsed.positionals()[0];
-  const absl::StatusOr<LoadedConfig> loaded = LoadConfig(path, parsed.Values("set"));
+  const bool is_dry = parsed.Has("dry-run");
+  std::vector<std::string> missing_files;
+  const absl::StatusOr<LoadedConfig> loaded =
+      LoadConfig(path, parsed.Values("set"), is_dry ? &missing_files : nullptr);
   if (!loaded.ok()) {
     std::cerr << loaded.status().message() << "\n";
     return kExitUsage;
   }
   const v1::Config& config = loaded->config;
   const absl::StatusOr<ModelSpec> spec =
-      CheckRun(*loaded, parsed.Has("dry-run") ? RunPurpose::kPlan : RunPurpose::kStart);
+      CheckRun(*loaded, is_dry ? RunPurpose::kPlan : RunPurpose::kStart);
   if (!spec.ok()) {
     std::cerr << spec.status().message() << "\n";
     return kExitUsage;
   }
-  if (parsed.Has("dry-run")) return DryRun(config, spec->parameters());
+  if (is_dry) {
+    ReportMissingFiles("run", missing_files);
+    return DryRun(config, spec->parameters());
+  }
   if (const absl::Status rewound = Rewind(parsed, config); !rewound.ok()) {
     std::cerr << "r1 run: " << rewound.message() << "\n";
     return kExitUsage;

@@ -20,6 +20,7 @@ pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+find_package(ZLIB REQUIRED)
 find_package(GTest REQUIRED)
 
 # FLINT 3 (Ubuntu 24.04) has Arb inside; with FLINT 2 (Debian 12) it is a library of its own.

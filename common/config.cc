@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "common/config_checks.h"
+#include "common/config_files.h"
 #include "common/config_problems.h"
 #include "common/config_schema.h"
 #include "common/nearest_name.h"
@@ -30,6 +31,8 @@ class Loader {
   explicit Loader(ConfigProblems& problems) : problems_(problems) {}
 
   LoadedConfig Load(const ConfigNode& root);
+  // A file of another schema.
+  ConfigPositions LoadInto(const ConfigNode& root, Message& message);
 
  private:
   // Lays the keys of a section over `message`. Unknown and unfit ones become problems.
@@ -66,6 +69,7 @@ class Loader {
 
   ConfigProblems& problems_;
   LoadedConfig loaded_;
+  const Descriptor* file_schema_ = v1::Config::descriptor();
   // Of the stage that is being read; empty outside.
   std::string stage_name_;
   std::string stage_kind_;
@@ -115,6 +119,19 @@ LoadedConfig Loader::Load(const ConfigNode& root) {
                   "expected at least one [[stage]], found none");
   }
   return std::move(loaded_);
+}
+
+ConfigPositions Loader::LoadInto(const ConfigNode& root, Message& message) {
+  file_schema_ = message.GetDescriptor();
+  FillDefaults(message);
+  for (int i = 0; i < file_schema_->field_count(); ++i) {
+    const FieldDescriptor& field = *file_schema_->field(i);
+    if (!IsSection(field) || field.is_repeated()) continue;
+    FillDefaults(*message.GetReflection()->MutableMessage(&message, &field));
+  }
+  ReadSection(root, "", message);
+  loaded_.positions[""] = root.position;
+  return std::move(loaded_.positions);
 }
 
 void Loader::ReadSection(const ConfigNode& section, const std::string& path, Message& message) {
@@ -360,7 +377,8 @@ bool Loader::IsList(const ConfigNode& node, const std::string& path) {
 void Loader::ReportUnknownKey(const ConfigEntry& entry, const std::string& path,
                               const Descriptor& section) {
   const std::string where = path.empty() ? "at the top of the file" : absl::StrCat("of ", path);
-  std::string suggestion = SuggestKey({entry.key, &section, stage_name_, stage_kind_});
+  std::string suggestion =
+      SuggestKey({entry.key, &section, stage_name_, stage_kind_, file_schema_});
   if (suggestion.empty()) {
     suggestion = absl::StrCat("; known are ", absl::StrJoin(FieldNames(section), ", "));
   }
@@ -396,6 +414,23 @@ std::string DefaultRunDir(const std::string& name, uint64_t seed) {
   return absl::StrCat("runs/", stem, "-s", seed);
 }
 
+// The tree with its overrides; a syntax error ends it, a bad override is a problem.
+absl::StatusOr<ConfigNode> ParseWithOverrides(const std::string& name, const std::string& text,
+                                              const std::vector<std::string>& overrides,
+                                              ConfigProblems& problems) {
+  absl::StatusOr<ConfigNode> root = ParseConfigTree(name, text);
+  if (!root.ok()) {
+    problems.AddLine(ConfigPosition(), root.status().message());
+    return problems.ToStatus();
+  }
+  for (size_t i = 0; i < overrides.size(); ++i) {
+    const int index = static_cast<int>(i) + 1;
+    const absl::Status status = ApplyOverride(overrides[i], index, *root);
+    if (!status.ok()) problems.AddLine({index, 1, 1, ""}, status.message());
+  }
+  return root;
+}
+
 }  // namespace
 
 ConfigPosition LoadedConfig::Where(const std::string& path) const {
@@ -408,27 +443,19 @@ ConfigPosition LoadedConfig::Where(const std::string& path) const {
 }
 
 absl::StatusOr<LoadedConfig> LoadConfig(const std::string& path,
-                                        const std::vector<std::string>& overrides) {
+                                        const std::vector<std::string>& overrides,
+                                        std::vector<std::string>* missing_files) {
   const absl::StatusOr<std::string> text = RealFileSystem().Read(path, kFileBytesMax);
   if (!text.ok()) return Annotate(text.status(), "config file");
-  return LoadConfigText(path, *text, overrides);
+  return LoadConfigText(path, *text, overrides, RealFileSystem(), missing_files);
 }
 
 absl::StatusOr<LoadedConfig> LoadConfigText(const std::string& name, const std::string& text,
                                             const std::vector<std::string>& overrides,
-                                            FileSystem& files) {
+                                            FileSystem& files,
+                                            std::vector<std::string>* missing_files) {
   ConfigProblems problems;
-  absl::StatusOr<ConfigNode> parsed = ParseConfigTree(name, text);
-  if (!parsed.ok()) {
-    problems.AddLine(ConfigPosition(), parsed.status().message());
-    return problems.ToStatus();
-  }
-  ConfigNode& root = *parsed;
-  for (size_t i = 0; i < overrides.size(); ++i) {
-    const int index = static_cast<int>(i) + 1;
-    const absl::Status status = ApplyOverride(overrides[i], index, root);
-    if (!status.ok()) problems.AddLine({index, 1, 1, ""}, status.message());
-  }
+  R1_ASSIGN_OR_RETURN(const ConfigNode root, ParseWithOverrides(name, text, overrides, problems));
   LoadedConfig loaded = Loader(problems).Load(root);
   loaded.positions[""] = root.position;
   if (loaded.config.run().dir().empty()) {
@@ -438,9 +465,19 @@ absl::StatusOr<LoadedConfig> LoadConfigText(const std::string& name, const std::
   v1::ModelConfig& model = *loaded.config.mutable_model();
   if (!model.path().empty() && !loaded.IsExplicit("model.preset")) model.clear_preset();
   if (!model.path().empty() && !loaded.IsExplicit("model.tokenizer")) model.clear_tokenizer();
-  CheckConfig(loaded, files, problems);
+  CheckConfig(loaded, ConfigFiles(files, missing_files), problems);
   R1_RETURN_IF_ERROR(problems.ToStatus());
   return loaded;
+}
+
+absl::StatusOr<ConfigPositions> LoadSchemaText(const std::string& name, const std::string& text,
+                                               const std::vector<std::string>& overrides,
+                                               Message& message) {
+  ConfigProblems problems;
+  R1_ASSIGN_OR_RETURN(const ConfigNode root, ParseWithOverrides(name, text, overrides, problems));
+  ConfigPositions positions = Loader(problems).LoadInto(root, message);
+  R1_RETURN_IF_ERROR(problems.ToStatus());
+  return positions;
 }
 
 }  // namespace r1

@@ -21,11 +21,13 @@
 
 namespace r1 {
 
+// Of every key and section that the file or an override names, by field path
+// ("stage.rl.grpo.kl_coef").
+using ConfigPositions = std::map<std::string, ConfigPosition>;
+
 struct LoadedConfig {
   v1::Config config;  // resolved; run.dir is never empty
-  // Of every key and section that the file or an override names, by field path
-  // ("stage.rl.grpo.kl_coef").
-  std::map<std::string, ConfigPosition> positions;
+  ConfigPositions positions;
 
   // Whether the file or an override names this field.
   bool IsExplicit(const std::string& path) const { return positions.count(path) > 0; }
@@ -35,24 +37,33 @@ struct LoadedConfig {
 
 // InvalidArgument: the message has one line for each problem found, all of them in one pass, in the
 // order of the file: `configs/x.toml:3:8: run.seed: expected an integer from 0 to 9007199254740991,
-// found "one"`. NotFound or Unavailable: the file cannot be read.
-[[nodiscard]] absl::StatusOr<LoadedConfig> LoadConfig(const std::string& path,
-                                                      const std::vector<std::string>& overrides);
+// found "one"`. NotFound or Unavailable: the file cannot be read. With `missing_files`, files that
+// the config names and that are not there are listed in it and are no problem.
+[[nodiscard]] absl::StatusOr<LoadedConfig> LoadConfig(
+    const std::string& path, const std::vector<std::string>& overrides,
+    std::vector<std::string>* missing_files = nullptr);
 
 // The same from text; `name` stands for the file's path in messages and in the default of run.dir.
 // Data files are looked for in `files`.
-[[nodiscard]] absl::StatusOr<LoadedConfig> LoadConfigText(const std::string& name,
-                                                          const std::string& text,
-                                                          const std::vector<std::string>& overrides,
-                                                          FileSystem& files = RealFileSystem());
+[[nodiscard]] absl::StatusOr<LoadedConfig> LoadConfigText(
+    const std::string& name, const std::string& text, const std::vector<std::string>& overrides,
+    FileSystem& files = RealFileSystem(), std::vector<std::string>* missing_files = nullptr);
+
+// A file of another schema whose fields carry the same rules (proto/evaluation.proto), laid over
+// `message`; its sections get their defaults. Positions as in LoadedConfig, with the file's own at
+// "". Errors as those of LoadConfig.
+[[nodiscard]] absl::StatusOr<ConfigPositions> LoadSchemaText(
+    const std::string& name, const std::string& text, const std::vector<std::string>& overrides,
+    google::protobuf::Message& message);
 
 // A resolved config as TOML in the schema's order; loaded again it is the same message, bit for
 // bit.
-std::string ConfigToToml(const v1::Config& config);
+std::string ConfigToToml(const google::protobuf::Message& config);
 
 // Paths of the fields that differ, in the schema's order; those marked safe_on_resume only when
 // asked for.
-std::vector<std::string> ChangedFields(const v1::Config& a, const v1::Config& b, bool include_safe);
+std::vector<std::string> ChangedFields(const google::protobuf::Message& a,
+                                       const google::protobuf::Message& b, bool include_safe);
 
 // SHA-256 (hex) of what determines the results of a run: all fields but run.dir and those marked
 // safe_on_resume.

@@ -17,7 +17,7 @@ namespace {
 
 class Checker {
  public:
-  Checker(const LoadedConfig& loaded, FileSystem& files, ConfigProblems& problems)
+  Checker(const LoadedConfig& loaded, const ConfigFiles& files, ConfigProblems& problems)
       : loaded_(loaded), config_(loaded.config), files_(files), problems_(problems) {}
 
   void CheckAll() {
@@ -56,7 +56,7 @@ class Checker {
                  "expected nothing beside model.path, which brings its own, found a value; remove ",
                  field, " or model.path"));
     }
-    if (!files_.Exists(config_.model().path())) {
+    if (!files_.Accepts(config_.model().path())) {
       Report("model.path",
              absl::StrCat("expected a folder with config.json and *.safetensors, found no \"",
                           config_.model().path(), "\" (relative to the current folder)"));
@@ -116,7 +116,7 @@ class Checker {
                   const google::protobuf::RepeatedPtrField<std::string>& names) {
     if (!loaded_.IsExplicit(path)) return;
     for (const std::string& name : names) {
-      if (files_.Exists(name)) continue;
+      if (files_.Accepts(name)) continue;
       Report(path, absl::StrCat("expected an existing file, found no ", TomlString(name),
                                 " (relative to the current folder)"));
     }
@@ -224,13 +224,13 @@ class Checker {
 
   const LoadedConfig& loaded_;
   const v1::Config& config_;
-  FileSystem& files_;
+  const ConfigFiles& files_;
   ConfigProblems& problems_;
 };
 
 }  // namespace
 
-void CheckConfig(const LoadedConfig& loaded, FileSystem& files, ConfigProblems& problems) {
+void CheckConfig(const LoadedConfig& loaded, const ConfigFiles& files, ConfigProblems& problems) {
   Checker(loaded, files, problems).CheckAll();
   CheckStageReferences(loaded, files, problems);
 }

@@ -3,11 +3,11 @@
 #pragma once
 
 #include "common/config.h"
+#include "common/config_files.h"
 #include "common/config_problems.h"
-#include "common/filesystem.h"
 
 namespace r1 {
 
-void CheckConfig(const LoadedConfig& loaded, FileSystem& files, ConfigProblems& problems);
+void CheckConfig(const LoadedConfig& loaded, const ConfigFiles& files, ConfigProblems& problems);
 
 }  // namespace r1

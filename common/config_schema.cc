@@ -113,7 +113,7 @@ std::vector<KeyPlace> AllPlaces(const UnknownKey& unknown) {
     CollectPlaces(*v1::StageConfig::descriptor(), absl::StrCat("stage.", unknown.stage), unknown,
                   places, foreign_places);
   }
-  CollectPlaces(*v1::Config::descriptor(), "", unknown, places, foreign_places);
+  CollectPlaces(*unknown.file, "", unknown, places, foreign_places);
   places.insert(places.end(), foreign_places.begin(), foreign_places.end());
   return places;
 }
@@ -319,7 +319,7 @@ std::string FieldToToml(const Message& message, const FieldDescriptor& field) {
   }
 }
 
-std::vector<FlatField> FlattenConfig(const v1::Config& config) {
+std::vector<FlatField> FlattenConfig(const Message& config) {
   std::vector<FlatField> flat;
   Flatten(config, "", flat);
   return flat;

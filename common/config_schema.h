@@ -49,6 +49,8 @@ struct UnknownKey {
   const google::protobuf::Descriptor* section = nullptr;
   std::string stage;
   std::string kind;
+  // The schema of the whole file.
+  const google::protobuf::Descriptor* file = v1::Config::descriptor();
 };
 std::string SuggestKey(const UnknownKey& unknown);
 
@@ -63,6 +65,6 @@ struct FlatField {
   std::string value;
   bool safe_on_resume = false;
 };
-std::vector<FlatField> FlattenConfig(const v1::Config& config);
+std::vector<FlatField> FlattenConfig(const google::protobuf::Message& config);
 
 }  // namespace r1

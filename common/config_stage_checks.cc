@@ -20,7 +20,8 @@ constexpr char kTotal[] = "total";
 
 class StageChecker {
  public:
-  StageChecker(const LoadedConfig& loaded, FileSystem& files, ConfigProblems& problems, int index)
+  StageChecker(const LoadedConfig& loaded, const ConfigFiles& files, ConfigProblems& problems,
+               int index)
       : loaded_(loaded),
         config_(loaded.config),
         files_(files),
@@ -169,7 +170,7 @@ class StageChecker {
              "expected nothing beside from_stage, which brings the demonstrations, found a value; "
              "remove one of them");
     }
-    if (!sft.chat_template().empty() && !files_.Exists(sft.chat_template())) {
+    if (!sft.chat_template().empty() && !files_.Accepts(sft.chat_template())) {
       Report(absl::StrCat(path, ".chat_template"),
              absl::StrCat("expected an existing file, found no ", TomlString(sft.chat_template()),
                           " (relative to the current folder)"));
@@ -219,7 +220,7 @@ class StageChecker {
                           config.tokens_min()));
     }
     for (const v1::MixSourceConfig& source : config.mix()) {
-      if (files_.Exists(source.path())) continue;
+      if (files_.Accepts(source.path())) continue;
       Report(absl::StrCat(path, ".mix.", source.name(), ".path"),
              absl::StrCat("expected an existing file, found no ", TomlString(source.path()),
                           " (relative to the current folder)"));
@@ -245,7 +246,7 @@ class StageChecker {
 
   const LoadedConfig& loaded_;
   const v1::Config& config_;
-  FileSystem& files_;
+  const ConfigFiles& files_;
   ConfigProblems& problems_;
   const int index_;
   const v1::StageConfig& stage_;
@@ -254,7 +255,8 @@ class StageChecker {
 
 }  // namespace
 
-void CheckStageReferences(const LoadedConfig& loaded, FileSystem& files, ConfigProblems& problems) {
+void CheckStageReferences(const LoadedConfig& loaded, const ConfigFiles& files,
+                          ConfigProblems& problems) {
   for (int i = 0; i < loaded.config.stage_size(); ++i) {
     StageChecker(loaded, files, problems, i).CheckAll();
   }

@@ -3,12 +3,13 @@
 #pragma once
 
 #include "common/config.h"
+#include "common/config_files.h"
 #include "common/config_problems.h"
-#include "common/filesystem.h"
 
 namespace r1 {
 
 // Adds a problem for each contradiction. Sections that already have one are left alone.
-void CheckStageReferences(const LoadedConfig& loaded, FileSystem& files, ConfigProblems& problems);
+void CheckStageReferences(const LoadedConfig& loaded, const ConfigFiles& files,
+                          ConfigProblems& problems);
 
 }  // namespace r1

@@ -45,14 +45,13 @@ void AppendSection(const Message& message, const std::string& path, std::string&
 
 }  // namespace
 
-std::string ConfigToToml(const v1::Config& config) {
+std::string ConfigToToml(const Message& config) {
   std::string toml = "# Resolved by r1: every key is here, defaults included.\n";
   AppendSection(config, "", toml);
   return toml;
 }
 
-std::vector<std::string> ChangedFields(const v1::Config& a, const v1::Config& b,
-                                       bool include_safe) {
+std::vector<std::string> ChangedFields(const Message& a, const Message& b, bool include_safe) {
   const std::vector<FlatField> fields_a = FlattenConfig(a);
   const std::vector<FlatField> fields_b = FlattenConfig(b);
   std::map<std::string, std::string> values_a;

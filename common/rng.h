@@ -17,6 +17,8 @@ enum class RngPurpose : uint32_t {
   kDocument = 5,     // pre-training documents and demonstrations
   kShuffle = 6,      // order of data and of mini-batches
   kReward = 7,       // rewards that are random by design (coin_flip)
+  kBootstrap = 8,    // resamples behind an interval
+  kChoices = 9,      // order of the choices of an evaluation question
   kTest = 1000,
 };
 

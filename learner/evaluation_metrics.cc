@@ -1,26 +1,11 @@
 #include "learner/evaluation_metrics.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "common/status.h"
 
 namespace r1::learner {
-namespace {
-
-constexpr double kNormalQuantile975 = 1.959963984540054;
-
-}  // namespace
-
-Interval WilsonInterval(double p, double n) {
-  R1_CHECK(n > 0);
-  const double z2 = kNormalQuantile975 * kNormalQuantile975;
-  const double middle = (p + z2 / (2 * n)) / (1 + z2 / n);
-  const double half = std::sqrt(z2 * (p * (1 - p) / n + z2 / (4 * n * n))) / (1 + z2 / n);
-  // The ends are 0 and 1 in exact arithmetic when p is.
-  return {p <= 0 ? 0 : std::max(0.0, middle - half), p >= 1 ? 1 : std::min(1.0, middle + half)};
-}
 
 Interval PassAtOneInterval(std::span<const int64_t> successes, std::span<const int64_t> samples) {
   R1_CHECK(!samples.empty());

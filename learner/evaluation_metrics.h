@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "common/evaluation/estimators.h"
 
 namespace r1::learner {
 
@@ -23,15 +24,6 @@ struct EvaluatedPrompt {
   std::vector<EvaluatedSample> sampled;
   std::optional<EvaluatedSample> greedy;
 };
-
-struct Interval {
-  double low = 0;
-  double high = 1;
-};
-
-// Wilson's score interval (1927) at 95 % for a share p seen in n independent trials; n may be
-// fractional and is positive.
-Interval WilsonInterval(double p, double n);
 
 // 95 % interval of pass@1, the mean over prompts of each prompt's share of correct samples. Samples
 // of one prompt are not independent, so Wilson's n is the effective sample size: p (1 - p) over the

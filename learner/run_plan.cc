@@ -63,7 +63,8 @@ class Planner {
     }
     for (const v1::StageConfig& stage : config.stage()) {
       longest_ = std::max(longest_, Longest(stage));
-      samples_ = samples_ || (!stage.has_pretrain() && !stage.has_sft());
+      generates_ =
+          generates_ || stage.has_grpo() || stage.has_rejection_sampling() || stage.has_distill();
       keeps_reference_ = keeps_reference_ || (stage.has_grpo() && KeepsReference(stage.grpo()));
     }
   }
@@ -137,22 +138,51 @@ class Planner {
 
   StagePlan PlanStage(const v1::StageConfig& stage) const {
     StagePlan plan{.name = stage.name(), .kind = stage.kind()};
-    if (stage.has_grpo()) {
-      PlanGrpo(stage, plan);
-    } else if (stage.has_rejection_sampling()) {
-      PlanRejectionSampling(stage, plan);
-    } else if (stage.has_distill()) {
-      PlanDistill(stage, plan);
-    } else {
-      const bool is_sft = stage.has_sft();
-      plan.steps =
-          static_cast<double>(is_sft ? stage.sft().updates_max() : stage.pretrain().updates_max());
-      const int sequences =
-          is_sft ? stage.sft().sequences_per_update() : stage.pretrain().sequences_per_update();
-      plan.tokens = sequences * (PromptTokens(stage) + ResponseTokens(stage));
-      AddTraining(plan.tokens, PromptTokens(stage) + ResponseTokens(stage), 1, 1, plan);
+    if (stage.has_grpo()) PlanGrpo(stage, plan);
+    if (stage.has_rejection_sampling()) PlanSampling(stage, plan);
+    if (stage.has_distill()) PlanDistillation(stage, plan);
+    if (stage.has_pretrain()) {
+      PlanUpdates(stage, stage.pretrain().updates_max(), stage.pretrain().sequences_per_update(),
+                  plan);
+    }
+    if (stage.has_sft()) {
+      // How many updates an epoch has, the data will tell.
+      const bool has_epochs = stage.sft().epochs() > 0;
+      PlanUpdates(stage, has_epochs ? 1 : stage.sft().updates_max(),
+                  stage.sft().sequences_per_update(), plan);
     }
     return plan;
+  }
+
+  void PlanUpdates(const v1::StageConfig& stage, int64_t updates, int sequences,
+                   StagePlan& plan) const {
+    const double length = PromptTokens(stage) + ResponseTokens(stage);
+    plan.steps = static_cast<double>(updates);
+    plan.tokens = sequences * length;
+    AddTraining(plan.tokens, length, 1, 1, plan);
+  }
+
+  void PlanSampling(const v1::StageConfig& stage, StagePlan& plan) const {
+    const v1::RejectionSamplingConfig& sampling = stage.rejection_sampling();
+    const double prompts = sampling.prompts_per_step();
+    const double sequences = prompts * sampling.samples_per_prompt();
+    plan.steps = std::max(1.0, std::ceil(static_cast<double>(sampling.prompts()) / prompts));
+    plan.tokens = sequences * (PromptTokens(stage) + ResponseTokens(stage));
+    AddGeneration(prompts, sequences, PromptTokens(stage), ResponseTokens(stage), plan);
+  }
+
+  void PlanDistillation(const v1::StageConfig& stage, StagePlan& plan) const {
+    const v1::DistillConfig& distill = stage.distill();
+    const double prompts = distill.prompts_per_step();
+    const double sequences = prompts * distill.samples_per_prompt();
+    const double length = PromptTokens(stage) + ResponseTokens(stage);
+    plan.steps = static_cast<double>(distill.steps());
+    plan.tokens = sequences * length;
+    AddGeneration(prompts, sequences, PromptTokens(stage), ResponseTokens(stage), plan);
+    AddForward("logprobs of the teacher", plan.tokens, length, plan);
+    AddTraining(plan.tokens, length, 1,
+                std::max(1.0, sequences / std::max(1, distill.sequences_per_update())), plan);
+    AddPhase("push weights (network)", workers_, 0, workers_ * parameters_ * on_.value_bytes, plan);
   }
 
   void PlanGrpo(const v1::StageConfig& stage, StagePlan& plan) const {
@@ -168,32 +198,6 @@ class Planner {
     if (updates > 1) AddForward("logprobs of the policy", plan.tokens, length, plan);
     if (KeepsReference(grpo)) AddForward("logprobs of the reference", plan.tokens, length, plan);
     AddTraining(plan.tokens, length, grpo.inner_epochs(), updates, plan);
-    AddPhase("push weights (network)", workers_, 0, workers_ * parameters_ * on_.value_bytes, plan);
-  }
-
-  // All prompts of the files where their number is not given: a step of them is known all the same.
-  void PlanRejectionSampling(const v1::StageConfig& stage, StagePlan& plan) const {
-    const v1::RejectionSamplingConfig& config = stage.rejection_sampling();
-    const double prompts = config.prompts_per_step();
-    const double sequences = prompts * config.samples_per_prompt();
-    plan.steps = std::ceil(static_cast<double>(config.prompts()) / prompts);
-    plan.tokens = sequences * (PromptTokens(stage) + ResponseTokens(stage));
-    AddGeneration(prompts, sequences, PromptTokens(stage), ResponseTokens(stage), plan);
-  }
-
-  // The teacher is taken for as large as the student.
-  void PlanDistill(const v1::StageConfig& stage, StagePlan& plan) const {
-    const v1::DistillConfig& distill = stage.distill();
-    const double prompts = distill.prompts_per_step();
-    const double length = PromptTokens(stage) + ResponseTokens(stage);
-    const double sequences = prompts * distill.samples_per_prompt();
-    plan.steps = static_cast<double>(distill.steps());
-    plan.tokens = sequences * length;
-    AddGeneration(prompts, sequences, PromptTokens(stage), ResponseTokens(stage), plan);
-    AddForward("logprobs of the student", plan.tokens, length, plan);
-    AddForward("logprobs of the teacher", plan.tokens, length, plan);
-    AddTraining(plan.tokens, length, 1,
-                std::max(1.0, sequences / std::max(1, distill.sequences_per_update())), plan);
     AddPhase("push weights (network)", workers_, 0, workers_ * parameters_ * on_.value_bytes, plan);
   }
 
@@ -259,7 +263,7 @@ class Planner {
                       " (r1 does not cut weights yet)");
       plan.problems.push_back(problem);
     }
-    if (samples_ && running_samples_ < 1) {
+    if (generates_ && running_samples_ < 1) {
       plan.problems.push_back(absl::StrCat(
           "rollout.kv_cache_mib = ", config_.rollout().kv_cache_mib(),
           " does not hold one sample of ", static_cast<int64_t>(longest_), " tokens, which takes ",
@@ -281,7 +285,7 @@ class Planner {
   const double parameters_;
   double longest_ = 0;  // tokens of a sequence
   double running_samples_ = 0;
-  bool samples_ = false;
+  bool generates_ = false;
   bool keeps_reference_ = false;
 };
 
