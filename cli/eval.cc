@@ -1,11 +1,10 @@
 // r1 eval: how good a model is. Its flags, and which of its ways they ask for.
 
-#include <algorithm>
+#include <initializer_list>
 #include <iostream>
 #include <string>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "cli/commands.h"
 #include "cli/eval_modes.h"
 #include "common/stop_signal.h"
@@ -13,55 +12,82 @@
 namespace r1::cli {
 namespace {
 
-// Flags that only one of the ways takes.
-const std::vector<std::string>& TaskFlags() {
-  static const auto* flags = new std::vector<std::string>{"task",    "answer-marker", "prompts",
-                                                          "samples", "temperature",   "max-tokens"};
+using Names = std::vector<std::string>;
+
+// Flags that not all of the ways take.
+const Names& SharedFlags() {
+  static const auto* flags = new Names{"model", "data", "seed", "suite", "threads"};
   return *flags;
 }
-const std::vector<std::string>& SuiteFlags() {
-  static const auto* flags = new std::vector<std::string>{
-      "limit",           "output",       "set",         "jobs",
-      "kv-cache-mib",    "device",       "endpoint",    "endpoint-model",
-      "endpoint-extra",  "api-key-env",  "concurrency", "attempts",
-      "request-seconds", "retry-seconds"};
+const Names& TaskFlags() {
+  static const auto* flags =
+      new Names{"task", "answer-marker", "prompts", "samples", "temperature", "max-tokens"};
   return *flags;
 }
-const std::vector<std::string>& DecontaminationFlags() {
-  static const auto* flags = new std::vector<std::string>{
-      "train", "against", "report", "ngram", "train-columns", "against-columns"};
+const Names& SuiteFlags() {
+  static const auto* flags = new Names{"limit", "set", "jobs", "endpoint"};
+  return *flags;
+}
+const Names& EngineFlags() {
+  static const auto* flags = new Names{"threads", "kv-cache-mib", "device"};
+  return *flags;
+}
+const Names& EndpointFlags() {
+  static const auto* flags =
+      new Names{"endpoint-model", "endpoint-extra",  "api-key-env",  "concurrency",
+                "attempts",       "request-seconds", "retry-seconds"};
+  return *flags;
+}
+const Names& DecontaminationFlags() {
+  static const auto* flags =
+      new Names{"train", "against", "report", "ngram", "train-columns", "against-columns"};
   return *flags;
 }
 
-// False, with a message, when a flag of the other way is given.
-bool FlagsFit(const ParsedCommand& parsed, const std::vector<std::string>& others,
+// False, with a message, when a flag of another way is given.
+bool FlagsFit(const ParsedCommand& parsed, std::initializer_list<const Names*> others,
               const std::string& advice) {
-  const auto found = std::find_if(others.begin(), others.end(),
-                                  [&parsed](const std::string& flag) { return parsed.Has(flag); });
-  if (found == others.end()) return true;
-  std::cerr << "r1 eval: expected no --" << *found << " " << advice << "\n";
-  return false;
+  for (const Names* names : others) {
+    for (const std::string& flag : *names) {
+      if (!parsed.Has(flag)) continue;
+      std::cerr << "r1 eval: expected no --" << flag << " " << advice << "\n";
+      return false;
+    }
+  }
+  return true;
+}
+
+int EvalWithSuite(const ParsedCommand& parsed) {
+  const bool fits = FlagsFit(parsed, {&TaskFlags()},
+                             "with --suite, found one; a suite's settings change by --set, as in "
+                             "--set sampling.samples=4") &&
+                    (parsed.Has("endpoint")
+                         ? FlagsFit(parsed, {&EngineFlags()}, "with --endpoint, found one")
+                         : FlagsFit(parsed, {&EndpointFlags()}, "without --endpoint, found one"));
+  return fits ? EvalSuite(parsed) : kExitUsage;
 }
 
 int Eval(const ParsedCommand& parsed) {
   InstallSignalHandlers();
-  if (!parsed.positionals().empty()) {
-    if (parsed.positionals()[0] == "decontaminate") return EvalDecontaminate(parsed);
+  if (!parsed.positionals().empty() && parsed.positionals()[0] != "decontaminate") {
     std::cerr << "r1 eval: expected decontaminate or nothing, found " << parsed.positionals()[0]
               << "\n";
     return kExitUsage;
   }
-  if (!FlagsFit(parsed, DecontaminationFlags(), "without decontaminate, found one")) {
+  if (!parsed.positionals().empty()) {
+    const bool fits = FlagsFit(
+        parsed, {&SharedFlags(), &TaskFlags(), &SuiteFlags(), &EngineFlags(), &EndpointFlags()},
+        "with decontaminate, found one");
+    return fits ? EvalDecontaminate(parsed) : kExitUsage;
+  }
+  if (!FlagsFit(parsed, {&DecontaminationFlags()}, "without decontaminate, found one")) {
     return kExitUsage;
   }
-  if (parsed.Has("suite")) {
-    const bool fits = FlagsFit(parsed, TaskFlags(),
-                               "with --suite, found one; a suite's settings change by --set, as in "
-                               "--set sampling.samples=4");
-    return fits ? EvalSuite(parsed) : kExitUsage;
-  }
-  return FlagsFit(parsed, SuiteFlags(), "without --suite, found one") ? EvalTask(parsed)
-                                                                      : kExitUsage;
+  if (parsed.Has("suite")) return EvalWithSuite(parsed);
+  static const auto* only_with_suite = new Names{"output", "kv-cache-mib", "device"};
+  const bool fits = FlagsFit(parsed, {&SuiteFlags(), &EndpointFlags(), only_with_suite},
+                             "without --suite, found one");
+  return fits ? EvalTask(parsed) : kExitUsage;
 }
 
 std::vector<FlagSpec> Flags() {

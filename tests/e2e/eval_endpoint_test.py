@@ -225,6 +225,7 @@ def check_bad_input(case):
             (url, ("--concurrency", 0), "--concurrency"), (url, ("--attempts", 99), "--attempts"),
             (url, ("--request-seconds", "nan"), "--request-seconds"),
             (url, ("--api-key-env", "R1_NO_SUCH_KEY"), "R1_NO_SUCH_KEY"),
+            (url, ("--threads", 2), "--threads with --endpoint"),
             (url, ("--model", "m"), "one of --model and --endpoint")):
         assert message in case.run(address, *more, code=2).stderr, (address, more)
     # A key goes to no other machine in the clear.

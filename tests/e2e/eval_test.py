@@ -139,6 +139,7 @@ def check_bad_input(r1, folder, model, suite):
         ((*common, "--set", "prompt.style=chat"), "prompt.style=r1_zero"),
         ((*common, "--samples", "3"), "sampling.samples"),
         ((*common, "--limit", "0"), "--limit"),
+        ((*common, "--attempts", "2"), "--attempts without --endpoint"),
         ((*common, "--device", "tpu"), "tpu"),
         (("--model", model, "--suite", unknown, "--set", "prompt.style=plain", *out),
          f'{unknown}:4:1'),
@@ -240,6 +241,7 @@ def check_decontamination(r1, folder):
             (("decontaminate", "--train", train, "--against", folder / "none"), "none"),
             ((*common, "--ngram", "0"), "--ngram"),
             (("decontaminte",), "expected decontaminate"),
+            ((*common, "--limit", "3"), "--limit with decontaminate"),
             (("--model", "m", "--train", train), "without decontaminate")):
         result = evaluate(r1, *arguments, code=2)
         assert message in result.stderr, result

@@ -70,15 +70,18 @@ TEST(PassAtKTest, HandComputedValues) {
   EXPECT_DOUBLE_EQ(PassAtK(5, 2, 2), 0.7);  // 1 - 3 / 10
   EXPECT_DOUBLE_EQ(PassAtK(5, 4, 2), 1);    // no two wrong ones
   EXPECT_NEAR(PassAtK(64, 16, 1), 0.25, 1e-15);
-  // 1 - prod(1 - k / i), i = n - c + 1 … n, as human-eval computes it, in exact fractions:
-  // n = 200, c = 3, k = 100: 1 - (100·99·98) / (200·199·198).
   EXPECT_NEAR(PassAtK(200, 3, 100), 1 - 970200.0 / 7880400.0, 1e-15);
   EXPECT_NEAR(PassAtK(1024, 512, 512), 1, 1e-15);
 }
 
-// README of openai/human-eval: example_samples.jsonl with six completions of one problem, one of
-// which passes, gives pass@1 = 0.16666666666666666 (its k of 10 and 100 exceed the samples).
-TEST(PassAtKTest, HumanEvalsExample) { EXPECT_NEAR(PassAtK(6, 1, 1), 0.16666666666666666, 1e-16); }
+// What openai/human-eval computes: its README's sanity check, six samples of which three pass, and
+// values of estimate_pass_at_k in human_eval/evaluation.py (commit 9d3aa8b), recomputed.
+TEST(PassAtKTest, HumanEvalsValues) {
+  EXPECT_DOUBLE_EQ(PassAtK(6, 3, 1), 0.4999999999999999);
+  EXPECT_DOUBLE_EQ(PassAtK(200, 10, 10), 0.40854786608141724);
+  EXPECT_DOUBLE_EQ(PassAtK(200, 57, 10), 0.9681899279258002);
+  EXPECT_DOUBLE_EQ(PassAtK(64, 5, 8), 0.4990084611316763);
+}
 
 TEST(PassAtKTest, IsTheMeanOverSubsets) {
   for (int n = 1; n <= 9; ++n) {
