@@ -1,5 +1,5 @@
-// The dense products of M16's attention and of its dense layer on the GPU. Bytes are those of the
-// weights.
+// The dense products of M16's attention and of its dense layer, and of Qwen2.5-1.5B and -7B, on the
+// GPU. Bytes are those of the weights.
 #include <string>
 #include <vector>
 
@@ -69,5 +69,13 @@ int main(int argc, char** argv) {
   r1::kernels::Bench(report, {"output", 1, 2048, 2048});
   r1::kernels::Bench(report, {"gate_up", 1, 21888, 2048, true});
   r1::kernels::Bench(report, {"down", 1, 2048, 10944});
+  r1::kernels::Bench(report, {"Q1.5 query, key, value", 1, 2048, 1536});
+  r1::kernels::Bench(report, {"Q1.5 output", 1, 1536, 1536});
+  r1::kernels::Bench(report, {"Q1.5 gate_up", 1, 17920, 1536, true});
+  r1::kernels::Bench(report, {"Q1.5 down", 1, 1536, 8960});
+  r1::kernels::Bench(report, {"Q7 query, key, value", 1, 4608, 3584});
+  r1::kernels::Bench(report, {"Q7 output", 1, 3584, 3584});
+  r1::kernels::Bench(report, {"Q7 gate_up", 1, 37888, 3584, true});
+  r1::kernels::Bench(report, {"Q7 down", 1, 3584, 18944});
   return 0;
 }

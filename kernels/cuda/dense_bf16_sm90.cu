@@ -1,7 +1,10 @@
 // One block a multiprocessor walks the tiles. Only the threads that gather rows of x wait for the
 // kernel before: the weights stream in while that one still computes x. So that both fit on a
 // multiprocessor, blocks for few tokens take half of the registers, and for very few of the shared
-// memory, too; with more tokens, speed is what is under way to the ring.
+// memory, too; with more tokens, speed is what is under way to the ring. With many, it is what L2
+// delivers: two blocks then share the weights of wide tiles.
+#include <atomic>
+
 #include "kernels/cuda/dense_bf16_sm90.h"
 #include "kernels/cuda/dense_tiling.h"
 #include "kernels/cuda/launch.cuh"
@@ -33,10 +36,12 @@ struct DenseTile {
 };
 
 // Tiles first, first + step, …; token tiles fastest, so that blocks that run at the same time share
-// weights.
+// weights. In a cluster of two, each block gets its half of the tokens; the second may get none.
+template <typename Kind>
 class DenseCursor {
  public:
-  __device__ explicit DenseCursor(const KernelArgs& args) : args_(args), next_(blockIdx.x) {}
+  __device__ explicit DenseCursor(const KernelArgs& args)
+      : args_(args), next_(blockIdx.x / Kind::kBlocks) {}
 
   __device__ bool Next(DenseTile* tile) {
     const DenseTiling& tiling = args_.tiling;
@@ -46,10 +51,13 @@ class DenseCursor {
     tile->row_begin = row_tile % tiling.row_tiles * tiling.tile_rows;
     const int rows_left = args_.call.rows - tile->row_begin;
     tile->rows = rows_left < tiling.tile_rows ? rows_left : tiling.tile_rows;
+    const int tokens = tiling.tile_tokens / Kind::kBlocks;
     tile->token_begin = next_ % tiling.token_tiles * tiling.tile_tokens;
+    if constexpr (Kind::kBlocks == 2) tile->token_begin += static_cast<int>(ClusterRank()) * tokens;
     const int tokens_left = args_.call.tokens - tile->token_begin;
-    tile->tokens = tokens_left < tiling.tile_tokens ? tokens_left : tiling.tile_tokens;
-    next_ += gridDim.x;
+    tile->tokens = tokens_left < tokens ? tokens_left : tokens;
+    if (tile->tokens < 0) tile->tokens = 0;
+    next_ += gridDim.x / Kind::kBlocks;
     return true;
   }
 
@@ -112,7 +120,7 @@ template <typename Kind>
 __device__ __forceinline__ void GatherTokens(const KernelArgs& args, Ring<Kind>& ring) {
   const DenseBf16Args& call = args.call;
   const uint32_t row_pieces = static_cast<uint32_t>(call.x_stride / 8);
-  DenseCursor cursor(args);
+  DenseCursor<Kind> cursor(args);
   DenseTile tile;
   while (cursor.Next(&tile)) {
     const __nv_bfloat16* const rows =
@@ -128,7 +136,7 @@ __device__ __forceinline__ void RequestWeights(const KernelArgs& args, Ring<Kind
   // Tiles of other tokens come back for the same weights.
   const uint64_t policy = args.tiling.token_tiles == 1 ? PolicyEvictFirst() : PolicyEvictNormal();
   const int64_t matrix_bytes = PackedBytes(call.rows, call.columns);
-  DenseCursor cursor(args);
+  DenseCursor<Kind> cursor(args);
   DenseTile tile;
   while (cursor.Next(&tile)) {
     StreamWeights(ring, call.weights + tile.matrix * matrix_bytes, call.columns, tile.row_begin,
@@ -144,6 +152,7 @@ __global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
   if (threadIdx.x == 0) ring.InitBarriers();
   if (!args.call.next_starts_with_x) AllowDependentKernels();
   __syncthreads();
+  if constexpr (Kind::kBlocks == 2) ClusterSync();
   if (threadIdx.x < kWarpgroupThreads) {
     if constexpr (!kHalfRegisters) DecreaseRegisters<88>();
     if (threadIdx.x == 0) {
@@ -153,7 +162,7 @@ __global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
       if (args.call.next_starts_with_x) AllowDependentKernels();
       GatherTokens<Kind>(args, ring);
     } else if (threadIdx.x == 32 + kGatherThreads) {
-      DenseCursor cursor(args);
+      DenseCursor<Kind> cursor(args);
       DenseTile tile;
       while (cursor.Next(&tile)) PublishTokens(ring, args.call.columns);
     }
@@ -161,16 +170,18 @@ __global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
   } else {
     if constexpr (!kHalfRegisters) IncreaseRegisters<208>();
     const int warpgroup = threadIdx.x / kWarpgroupThreads - 1;
-    DenseCursor cursor(args);
+    DenseCursor<Kind> cursor(args);
     DenseTile tile;
     for (int turn = 0; cursor.Next(&tile); turn ^= 1) {
-      if (turn != warpgroup) {
+      if (Kind::kInTurn && turn != warpgroup) {
         ring.Skip(args.call.columns / kPackedBlockColumns);
       } else {
         MultiplyTile<Kind, kWidths...>(args, tile, warpgroup, ring);
       }
     }
   }
+  // A block's shared memory must outlive what the other one sends there.
+  if constexpr (Kind::kBlocks == 2) ClusterSync();
 }
 
 template <typename Kind, bool kHalfRegisters, int... kWidths>
@@ -184,16 +195,19 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
   const int columns_stages = args.call.columns / kPackedBlockColumns;
   args.stream = {.stages = 0,
                  .weight_bytes = args.tiling.tile_rows * kPackedRowBytes,
-                 .token_bytes = args.tiling.tile_tokens * kPackedRowBytes};
+                 .token_bytes = args.tiling.tile_tokens / Kind::kBlocks * kPackedRowBytes};
   const int fit = (memory - kRingBarrierBytes - kOverrun) /
                   (args.stream.weight_bytes + args.stream.token_bytes);
   const int useful = columns_stages * 2 < kStagesMax ? columns_stages * 2 : kStagesMax;
   args.stream.stages = fit < useful ? fit : useful;
-  const int tiles = args.tiling.tiles(args.call.matrices);
-  const int blocks = tiles < MultiprocessorCount() ? tiles : MultiprocessorCount();
   const int shared_bytes = args.stream.bytes() + kRingBarrierBytes + kOverrun;
-  return LaunchDependent(DenseKernel<Kind, kHalfRegisters, kWidths...>, blocks, kStreamThreads,
-                         shared_bytes, stream, args);
+  const auto kernel = DenseKernel<Kind, kHalfRegisters, kWidths...>;
+  static std::atomic<int> known_blocks{0};
+  const int blocks_at_once =
+      BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
+  const int tile_blocks = args.tiling.tiles(args.call.matrices) * Kind::kBlocks;
+  const int blocks = tile_blocks < blocks_at_once ? tile_blocks : blocks_at_once;
+  return LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args, Kind::kBlocks);
 }
 
 }  // namespace
@@ -213,6 +227,7 @@ cudaError_t DenseBf16Sm90(const DenseBf16Args& call, cudaStream_t stream) {
                                                         .row_step = row_step,
                                                         .multiprocessors = MultiprocessorCount()}),
                            .stream = {}};
+  if (args.tiling.is_wide()) return Launch<TileKind<2, false, 2>, false, 128>(args, stream);
   if (args.tiling.tile_rows > 64) return Launch<TileKind<2, true, 1>, false, 128>(args, stream);
   if (args.tiling.tile_tokens > kHalfRegistersTokens)
     return Launch<TileKind<1, true, 1>, false, 128>(args, stream);

@@ -22,7 +22,7 @@
 
 namespace r1::kernels {
 
-inline constexpr int kGqaStrictSplitTokens = 512;
+inline constexpr int kGqaStrictSplitTokens = 1024;
 inline constexpr int kGqaSplitTokensMax = 2048;
 // Query heads of a tile's rows that share a key head, at most: T of the tile * H / N.
 inline constexpr int kGqaTileHeadsMax = 64;

@@ -52,7 +52,8 @@ ModelSpec MakeSpec(const Sizes& sizes) {
 }
 
 // Likewise with grouped-query attention; keys of `more` replace these.
-ModelSpec MakeGroupedSpec(const std::string& family, const nlohmann::json& more) {
+ModelSpec MakeGroupedSpec(const std::string& family,
+                          const nlohmann::json& more = nlohmann::json::object()) {
   nlohmann::json config = {
       {"model_type", family},     {"vocab_size", 400},        {"bos_token_id", 1},
       {"eos_token_id", 2},        {"hidden_size", 256},       {"num_hidden_layers", 3},
@@ -248,7 +249,7 @@ class EngineInvarianceGpuTest : public EngineGpuTest, public testing::WithParamI
   void SetUp() override {
     EngineGpuTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    spec_ = GetParam() ? MakeGroupedSpec("qwen2", {}) : MakeSpec({});
+    spec_ = GetParam() ? MakeGroupedSpec("qwen2") : MakeSpec({});
     weights_ = Bf16Weights(spec_, 3);
     for (uint64_t group = 0; group < 20; ++group) {
       requests_.push_back(
