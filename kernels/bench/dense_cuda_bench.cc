@@ -30,6 +30,9 @@ void Bench(const BenchReport& report, const Shape& shape) {
   const int64_t y_stride = int64_t{shape.matrices} * shape.rows;
   const auto x = NormalBf16(kTokensMax * x_stride, 1, 2);
   const DeviceBuffer<__nv_bfloat16> y(kTokensMax * y_stride);
+  const bool has_parts = shape.matrices == 1 && !shape.swiglu;
+  const int parts = has_parts ? DenseBf16ColumnParts(shape.rows, shape.columns) : 1;
+  const DeviceBuffer<float> sums(parts > 1 ? int64_t{parts} * kTokensMax * shape.rows : 0);
   for (const int tokens : {1, 16, 64, 128, 256, 512}) {
     const std::string label = shape.name + " T " + std::to_string(tokens);
     if (!report.Wants(label)) continue;
@@ -46,7 +49,9 @@ void Bench(const BenchReport& report, const Shape& shape) {
            .weights = reinterpret_cast<const uint8_t*>(weights.data()) + call % sets * bytes,
            .y = y.data(),
            .y_stride = y_stride,
-           .y_matrix_stride = shape.swiglu ? shape.rows / 2 : shape.rows},
+           .y_matrix_stride = shape.swiglu ? shape.rows / 2 : shape.rows,
+           .column_parts = parts,
+           .sums = sums.data()},
           stream));
     });
     const double products = 1.0 * shape.matrices * shape.rows * shape.columns;

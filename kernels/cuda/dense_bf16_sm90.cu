@@ -29,6 +29,9 @@ struct KernelArgs {
 
 struct DenseTile {
   int matrix;
+  int part;  // of the columns: blocks [block_begin, block_begin + blocks)
+  int block_begin;
+  int blocks;
   int row_begin;
   int rows;
   int token_begin;
@@ -46,7 +49,11 @@ class DenseCursor {
   __device__ bool Next(DenseTile* tile) {
     const DenseTiling& tiling = args_.tiling;
     if (next_ >= tiling.tiles(args_.call.matrices)) return false;
-    const int row_tile = next_ / tiling.token_tiles;
+    const int column_blocks = args_.call.columns / kPackedBlockColumns;
+    tile->part = next_ / tiling.token_tiles % tiling.column_parts;
+    tile->block_begin = tile->part * column_blocks / tiling.column_parts;
+    tile->blocks = (tile->part + 1) * column_blocks / tiling.column_parts - tile->block_begin;
+    const int row_tile = next_ / (tiling.token_tiles * tiling.column_parts);
     tile->matrix = row_tile / tiling.row_tiles;
     tile->row_begin = row_tile % tiling.row_tiles * tiling.tile_rows;
     const int rows_left = args_.call.rows - tile->row_begin;
@@ -102,6 +109,28 @@ __device__ __forceinline__ void StoreTile(const KernelArgs& args, const DenseTil
   }
 }
 
+// Sums of 64 rows a row tile, as they are.
+template <typename Kind, int kN>
+__device__ __forceinline__ void StoreSums(const KernelArgs& args, const DenseTile& tile,
+                                          int warpgroup,
+                                          const float (&sums)[Kind::kRowTiles][kN / 2]) {
+  const DenseBf16Args& call = args.call;
+  const int lane = threadIdx.x % 32;
+  float* const part = call.sums + int64_t{tile.part} * call.tokens * call.rows + tile.row_begin;
+#pragma unroll
+  for (int r = 0; r < Kind::kRowTiles; ++r) {
+    const int first_row =
+        Kind::RowTile(r, warpgroup) * 64 + static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane / 4;
+#pragma unroll
+    for (int i = 0; i < kN / 2; ++i) {
+      const int row = first_row + i / 2 % 2 * 8;
+      const int token = i / 4 * 8 + lane % 4 * 2 + i % 2;
+      if (row < tile.rows && token < tile.tokens)
+        part[int64_t{tile.token_begin + token} * call.rows + row] = sums[r][i];
+    }
+  }
+}
+
 template <typename Kind, int kN, int... kLarger>
 __device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const DenseTile& tile,
                                              int warpgroup, Ring<Kind>& ring) {
@@ -112,8 +141,12 @@ __device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const Dense
     }
   }
   float sums[Kind::kRowTiles][kN / 2];
-  Multiply<Kind, kN>(ring, args.call.columns, warpgroup, sums);
-  StoreTile<Kind, kN>(args, tile, warpgroup, sums);
+  Multiply<Kind, kN>(ring, tile.blocks * kPackedBlockColumns, warpgroup, sums);
+  if (args.call.column_parts > 1) {
+    StoreSums<Kind, kN>(args, tile, warpgroup, sums);
+  } else {
+    StoreTile<Kind, kN>(args, tile, warpgroup, sums);
+  }
 }
 
 template <typename Kind>
@@ -123,9 +156,10 @@ __device__ __forceinline__ void GatherTokens(const KernelArgs& args, Ring<Kind>&
   DenseCursor<Kind> cursor(args);
   DenseTile tile;
   while (cursor.Next(&tile)) {
-    const __nv_bfloat16* const rows =
-        call.x + tile.token_begin * call.x_stride + tile.matrix * call.x_matrix_stride;
-    StreamTokens(ring, rows, call.columns, tile.tokens, threadIdx.x - 32,
+    const __nv_bfloat16* const rows = call.x + tile.token_begin * call.x_stride +
+                                      tile.matrix * call.x_matrix_stride +
+                                      tile.block_begin * kPackedBlockColumns;
+    StreamTokens(ring, rows, tile.blocks * kPackedBlockColumns, tile.tokens, threadIdx.x - 32,
                  [&](int row) { return row * row_pieces; });
   }
 }
@@ -139,8 +173,10 @@ __device__ __forceinline__ void RequestWeights(const KernelArgs& args, Ring<Kind
   DenseCursor<Kind> cursor(args);
   DenseTile tile;
   while (cursor.Next(&tile)) {
-    StreamWeights(ring, call.weights + tile.matrix * matrix_bytes, call.columns, tile.row_begin,
-                  tile.row_begin + tile.rows, policy);
+    StreamWeights(
+        ring,
+        call.weights + tile.matrix * matrix_bytes + int64_t{tile.block_begin} * kPackedBlockBytes,
+        call.columns, tile.blocks, tile.row_begin, tile.row_begin + tile.rows, policy);
   }
 }
 
@@ -164,7 +200,7 @@ __global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
     } else if (threadIdx.x == 32 + kGatherThreads) {
       DenseCursor<Kind> cursor(args);
       DenseTile tile;
-      while (cursor.Next(&tile)) PublishTokens(ring, args.call.columns);
+      while (cursor.Next(&tile)) PublishTokens(ring, tile.blocks * kPackedBlockColumns);
     }
     __syncwarp();
   } else {
@@ -174,7 +210,7 @@ __global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
     DenseTile tile;
     for (int turn = 0; cursor.Next(&tile); turn ^= 1) {
       if (Kind::kInTurn && turn != warpgroup) {
-        ring.Skip(args.call.columns / kPackedBlockColumns);
+        ring.Skip(tile.blocks);
       } else {
         MultiplyTile<Kind, kWidths...>(args, tile, warpgroup, ring);
       }
@@ -192,7 +228,7 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
   // A matrix instruction reads 64 rows of weights, so the last stage's may run on into what follows
   // it; those sums are not stored.
   constexpr int kOverrun = kRowTileBytes;
-  const int columns_stages = args.call.columns / kPackedBlockColumns;
+  const int columns_stages = args.call.columns / kPackedBlockColumns / args.call.column_parts;
   args.stream = {.stages = 0,
                  .weight_bytes = args.tiling.tile_rows * kPackedRowBytes,
                  .token_bytes = args.tiling.tile_tokens / Kind::kBlocks * kPackedRowBytes};
@@ -212,6 +248,15 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
 
 }  // namespace
 
+int DenseBf16ColumnParts(int rows, int columns) {
+  // Chains of at least 32 blocks of columns, and only where rows alone make few tiles.
+  constexpr int kBlocksMin = 32;
+  constexpr int kPartsMax = 4;
+  const int parts = columns / kPackedBlockColumns / kBlocksMin;
+  if (columns < 2 * rows || parts <= 1) return 1;
+  return parts < kPartsMax ? parts : kPartsMax;
+}
+
 cudaError_t DenseBf16Sm90(const DenseBf16Args& call, cudaStream_t stream) {
   const int row_step = call.swiglu ? 16 : 8;
   if (call.tokens < 1 || call.matrices < 1 || call.rows < row_step || call.rows % row_step != 0)
@@ -219,11 +264,15 @@ cudaError_t DenseBf16Sm90(const DenseBf16Args& call, cudaStream_t stream) {
   if (call.columns < 64 || call.columns % 64 != 0) return cudaErrorInvalidValue;
   if (call.x_stride % 8 != 0 || call.x_matrix_stride % 8 != 0) return cudaErrorInvalidValue;
   if (call.y_stride % 8 != 0 || call.y_matrix_stride % 8 != 0) return cudaErrorInvalidValue;
+  if (call.column_parts < 1 || call.column_parts > call.columns / kPackedBlockColumns)
+    return cudaErrorInvalidValue;
+  if (call.column_parts > 1 && (call.matrices > 1 || call.swiglu)) return cudaErrorInvalidValue;
   const KernelArgs args = {.call = call,
                            .tiling = ChooseDenseTiling({.tokens = call.tokens,
                                                         .matrices = call.matrices,
                                                         .rows = call.rows,
                                                         .columns = call.columns,
+                                                        .column_parts = call.column_parts,
                                                         .row_step = row_step,
                                                         .multiprocessors = MultiprocessorCount()}),
                            .stream = {}};

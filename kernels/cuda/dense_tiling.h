@@ -22,10 +22,13 @@ struct DenseTiling {
   int tile_tokens;  // a multiple of 8; of 16 in a wide tile
   int row_tiles;    // of a matrix
   int token_tiles;
+  int column_parts;
 
   bool is_wide() const { return tile_rows == kDenseWideTileRows; }
 
-  R1_HOST_DEVICE int tiles(int matrices) const { return matrices * row_tiles * token_tiles; }
+  R1_HOST_DEVICE int tiles(int matrices) const {
+    return matrices * row_tiles * token_tiles * column_parts;
+  }
 };
 
 struct DenseTilingArgs {
@@ -33,6 +36,7 @@ struct DenseTilingArgs {
   int matrices;
   int rows;
   int columns;
+  int column_parts = 1;
   int row_step;  // tile_rows is a multiple of it; divides 64
   int multiprocessors;
 };
@@ -50,7 +54,7 @@ inline int64_t DenseCycles(const DenseTilingArgs& args, const DenseTiling& tilin
   const int blocks = tiling.is_wide() ? 2 : 1;
   const int tokens =
       tiling.is_wide() ? kDenseTileTokensMax : divide_up(args.tokens, tiling.token_tiles);
-  const int64_t column_blocks = args.columns / 64;
+  const int64_t column_blocks = divide_up(args.columns / 64, args.column_parts);
   const int64_t bytes = int64_t{tiling.tile_rows / blocks + tokens} * 2 * 64;
   const int64_t products =
       int64_t{divide_up(tiling.tile_rows, 64)} * 2 * divide_up(tiling.tile_tokens, blocks);
@@ -83,7 +87,8 @@ inline DenseTiling ChooseDenseTiling(const DenseTilingArgs& args) {
       consider({.tile_rows = tile_rows,
                 .tile_tokens = tile_tokens,
                 .row_tiles = divide_up(args.rows, tile_rows),
-                .token_tiles = token_tiles});
+                .token_tiles = token_tiles,
+                .column_parts = args.column_parts});
     }
   }
   if (args.tokens > kDenseTileTokensMax && args.rows >= kDenseWideTileRows) {
@@ -91,7 +96,8 @@ inline DenseTiling ChooseDenseTiling(const DenseTilingArgs& args) {
     consider({.tile_rows = kDenseWideTileRows,
               .tile_tokens = divide_up(divide_up(args.tokens, token_tiles), 16) * 16,
               .row_tiles = divide_up(args.rows, kDenseWideTileRows),
-              .token_tiles = token_tiles});
+              .token_tiles = token_tiles,
+              .column_parts = args.column_parts});
   }
   return best;
 }

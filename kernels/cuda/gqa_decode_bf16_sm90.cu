@@ -324,8 +324,7 @@ __device__ __forceinline__ void AttendQuarters(const GqaDecodeBf16Args& call, co
     Weigh<Kind>(scores, run, weights);
     AddValues<Kind>(keys + GroupedKeyBytes(Kind::kHeadDim), offsets, item.tokens - first_token,
                     weights, run);
-    __syncwarp();
-    if (lane == 0) BarrierArrive(SharedAddress(&shared.empty[stage]));
+    BarrierArrive(SharedAddress(&shared.empty[stage]));
   }
   // Nobody reads the stages any more: sums take their place.
   NamedBarrierSync(1, Kind::kAttendThreads);
@@ -469,7 +468,7 @@ __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < Kind::kStages; ++stage) {
       BarrierInit(SharedAddress(&shared.full[stage]), 1);
-      BarrierInit(SharedAddress(&shared.empty[stage]), Kind::kWarps);
+      BarrierInit(SharedAddress(&shared.empty[stage]), Kind::kAttendThreads);
     }
     BarrierInitFence();
   }

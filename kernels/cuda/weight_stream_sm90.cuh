@@ -153,11 +153,14 @@ __device__ __forceinline__ void RequestPiece(uint32_t target, const uint8_t* sou
   }
 }
 
-// Requests the rows [row_begin, row_end) of a packed matrix, both multiples of 8, row_begin of the
-// tile's height in a cluster, where each block requests one half for both. By one thread.
+// Requests `blocks` blocks of columns of the rows [row_begin, row_end) of a packed matrix, from
+// `packed` on, which is the matrix or one of its first row's blocks. Both rows are multiples of 8,
+// row_begin of the tile's height in a cluster, where each block requests one half for both. By one
+// thread.
 template <typename Kind>
 __device__ __forceinline__ void StreamWeights(Ring<Kind>& ring, const uint8_t* packed, int columns,
-                                              int row_begin, int row_end, uint64_t policy) {
+                                              int blocks, int row_begin, int row_end,
+                                              uint64_t policy) {
   constexpr int kOwnRows = Kind::kRows / Kind::kBlocks;
   static_assert(kOwnRows <= kPackedBlockRows);
   const int own_begin =
@@ -173,7 +176,7 @@ __device__ __forceinline__ void StreamWeights(Ring<Kind>& ring, const uint8_t* p
   const uint8_t* second = packed + PackedRowOffset(piece_end, 0, columns);
   const uint32_t target = (own_begin - row_begin) * kPackedRowBytes;
   const uint32_t all_bytes = (row_end - row_begin) * kPackedRowBytes;
-  for (int block = 0; block < columns / kPackedBlockColumns; ++block) {
+  for (int block = 0; block < blocks; ++block) {
     ring.WaitEmpty();
     BarrierArriveExpectBytes(ring.full(), all_bytes);
     if (first_bytes > 0) {

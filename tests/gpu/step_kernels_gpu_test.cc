@@ -90,6 +90,37 @@ TEST_F(ResidualNormGpuTest, SmallBatchesMatch) {
   }
 }
 
+TEST_F(ResidualNormGpuTest, SmallBatchesTakeADeltaInParts) {
+  const int hidden = 136, rows = 3, parts = 2;
+  const std::vector<float> before = NormalFloats(rows * hidden, 2, 1);
+  const std::vector<float> delta = NormalFloats(parts * rows * hidden, 1, 2);
+  const DeviceBuffer<float> residual(before);
+  const DeviceBuffer<float> device_delta(delta);
+  const DeviceBuffer<float> weight(std::vector<float>(hidden, 1));
+  DeviceBuffer<__nv_bfloat16> y(rows * hidden);
+  R1_CHECK_CUDA(ResidualNormBf16Sm90({.rows = rows,
+                                      .hidden = hidden,
+                                      .residual = residual.data(),
+                                      .delta_parts = device_delta.data(),
+                                      .part_count = parts,
+                                      .part_stride = rows * hidden,
+                                      .weight = weight.data(),
+                                      .eps = kEps,
+                                      .y = y.data()},
+                                     nullptr));
+  std::vector<double> sums, expected;
+  const std::vector<float> ones(hidden, 1);
+  for (int row = 0; row < rows; ++row) {
+    std::vector<double> x;
+    for (int i = row * hidden; i < (row + 1) * hidden; ++i)
+      x.push_back(double{before[i]} + delta[i] + delta[rows * hidden + i]);
+    Append(sums, x);
+    Append(expected, Normed(x, ones.data()));
+  }
+  EXPECT_LE(RelativeError(residual.ToHost(), sums), 1e-6);
+  EXPECT_LE(RelativeError(ToFloats(y), expected), kTolerance);
+}
+
 TEST_F(ResidualNormGpuTest, SmallBatchesBeginWithTheEmbeddings) {
   const int hidden = 256;
   const std::vector<int32_t> ids = {3, 0, 6};

@@ -63,6 +63,8 @@ int64_t ForwardPass::Place(uint8_t* base) {
   placement.Take(&a_.residual, rows * spec.hidden);
   placement.Take(&a_.normed, rows * spec.hidden);
   placement.Take(&a_.delta, rows * spec.hidden);
+  const int64_t parts = Widest(spec, [&](const LayerSpec& layer) { return DeltaParts(layer); });
+  placement.Take(&a_.delta_parts, parts > 1 ? parts * rows * spec.hidden : 0);
   placement.Take(&a_.input, either([](const auto& a) { return InputWidth(a); }));
   placement.Take(&a_.query_normed, latent([](const MlaSpec& a) { return a.q_lora_rank; }));
   placement.Take(&a_.query, either([](const auto& a) { return QueryWidth(a); }));
@@ -155,26 +157,42 @@ absl::Status ForwardPass::Enqueue(const Step& step, uint8_t* cache, cudaStream_t
     R1_RETURN_IF_ERROR(spec_->layers[layer].mla.has_value()
                            ? MlaAttention(step, layer, layer_cache, stream)
                            : GqaAttention(step, layer, layer_cache, stream));
+    delta_parts_ = 1;
     R1_RETURN_IF_ERROR(Norm(step, weights.mlp_norm, false, stream));
     R1_RETURN_IF_ERROR(spec_->layers[layer].dense.has_value() ? DenseMlp(step, layer, stream)
                                                               : Experts(step, layer, stream));
+    delta_parts_ = DeltaParts(spec_->layers[layer]);
   }
   return Draw(step, stream);
 }
 
+int ForwardPass::DeltaParts(const LayerSpec& layer) const {
+  if (!layer.dense.has_value()) return 1;
+  return kernels::DenseBf16ColumnParts(spec_->hidden, layer.dense->intermediate);
+}
+
+void ForwardPass::AddDelta(const Step& step, kernels::ResidualNormBf16Args* args) const {
+  if (delta_parts_ == 1) {
+    args->delta = a_.delta;
+  } else {
+    args->delta_parts = a_.delta_parts;
+    args->part_count = delta_parts_;
+    args->part_stride = int64_t{step.shape.rows} * spec_->hidden;
+  }
+}
+
 absl::Status ForwardPass::Norm(const Step& step, const float* weight, bool begins,
                                cudaStream_t stream) {
-  R1_RETURN_IF_CUDA_ERROR(
-      kernels::ResidualNormBf16Sm90({.rows = step.shape.rows,
-                                     .hidden = spec_->hidden,
-                                     .residual = a_.residual,
-                                     .tokens = begins ? step.inputs.token_ids : nullptr,
-                                     .embedding = begins ? model_->embedding() : nullptr,
-                                     .delta = begins ? nullptr : a_.delta,
-                                     .weight = weight,
-                                     .eps = static_cast<float>(spec_->rms_norm_eps),
-                                     .y = a_.normed},
-                                    stream));
+  kernels::ResidualNormBf16Args args = {.rows = step.shape.rows,
+                                        .hidden = spec_->hidden,
+                                        .residual = a_.residual,
+                                        .tokens = begins ? step.inputs.token_ids : nullptr,
+                                        .embedding = begins ? model_->embedding() : nullptr,
+                                        .weight = weight,
+                                        .eps = static_cast<float>(spec_->rms_norm_eps),
+                                        .y = a_.normed};
+  if (!begins) AddDelta(step, &args);
+  R1_RETURN_IF_CUDA_ERROR(kernels::ResidualNormBf16Sm90(args, stream));
   Mark(OperatorTimer::kNorm, stream);
   return absl::OkStatus();
 }
@@ -199,7 +217,9 @@ absl::Status ForwardPass::DenseMlp(const Step& step, int layer, cudaStream_t str
                                                   .x_stride = intermediate,
                                                   .weights = weights.down,
                                                   .y = a_.delta,
-                                                  .y_stride = spec_->hidden},
+                                                  .y_stride = spec_->hidden,
+                                                  .column_parts = DeltaParts(spec_->layers[layer]),
+                                                  .sums = a_.delta_parts},
                                                  stream));
   Mark(OperatorTimer::kMlp, stream);
   return absl::OkStatus();
@@ -238,16 +258,15 @@ absl::Status ForwardPass::Experts(const Step& step, int layer, cudaStream_t stre
 
 absl::Status ForwardPass::Draw(const Step& step, cudaStream_t stream) {
   if (step.shape.draws == 0) return absl::OkStatus();
-  R1_RETURN_IF_CUDA_ERROR(
-      kernels::ResidualNormBf16Sm90({.rows = step.shape.draws,
-                                     .hidden = spec_->hidden,
-                                     .residual = a_.residual,
-                                     .delta = a_.delta,
-                                     .row_ids = step.inputs.draw_rows,
-                                     .weight = model_->final_norm(),
-                                     .eps = static_cast<float>(spec_->rms_norm_eps),
-                                     .y = a_.draws_normed},
-                                    stream));
+  kernels::ResidualNormBf16Args norm = {.rows = step.shape.draws,
+                                        .hidden = spec_->hidden,
+                                        .residual = a_.residual,
+                                        .row_ids = step.inputs.draw_rows,
+                                        .weight = model_->final_norm(),
+                                        .eps = static_cast<float>(spec_->rms_norm_eps),
+                                        .y = a_.draws_normed};
+  AddDelta(step, &norm);
+  R1_RETURN_IF_CUDA_ERROR(kernels::ResidualNormBf16Sm90(norm, stream));
   Mark(OperatorTimer::kNorm, stream);
   for (int first = 0; first < step.shape.draws; first += kernels::kSampleHeadRowsMax) {
     R1_RETURN_IF_CUDA_ERROR(kernels::SampleHeadBf16Sm90(

@@ -13,6 +13,7 @@
 #include "common/models/model_spec.h"
 #include "common/status.h"
 #include "kernels/cuda/mla_input_bf16_sm90.h"
+#include "kernels/cuda/residual_norm_bf16_sm90.h"
 #include "rollout/engine/cuda/device_memory.h"
 #include "rollout/engine/cuda/device_model.h"
 #include "rollout/engine/cuda/operator_timer.h"
@@ -50,7 +51,8 @@ class ForwardPass {
   struct Activations {
     float* residual;              // D
     __nv_bfloat16* normed;        // D
-    __nv_bfloat16* delta;         // D: what the last operator adds to the residual stream
+    __nv_bfloat16* delta;         // D: what the last operator adds to the residual stream, unless
+    float* delta_parts;           // [S, rows of the step] D: in parts, of a dense MLP
     __nv_bfloat16* input;         // what the attention's first projection gives
     __nv_bfloat16* query_normed;  // query_rank
     __nv_bfloat16* query;         // all heads', with query compression or in grouped attention
@@ -87,6 +89,11 @@ class ForwardPass {
   int MlaSplitTokens(int rows, int heads, int contexts_max) const;
   int GqaSplitTokens(int rows, int kv_heads, int contexts_max) const;
 
+  // Parts of a dense MLP's last product.
+  int DeltaParts(const LayerSpec& layer) const;
+  // Takes the delta of the last operator into the residual stream.
+  void AddDelta(const Step& step, kernels::ResidualNormBf16Args* args) const;
+
   absl::Status Norm(const Step& step, const float* weight, bool begins, cudaStream_t stream);
   absl::Status GqaAttention(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
   absl::Status GqaAttend(const Step& step, const GqaSpec& a, const uint8_t* cache,
@@ -119,6 +126,7 @@ class ForwardPass {
   std::vector<int> expert_shape_of_layer_;
   DeviceMemory memory_;
   Activations a_ = {};
+  int delta_parts_ = 1;  // of the operator enqueued last; 1: it left a_.delta
   DeviceMemory rope_memory_;
   std::vector<const float*> rope_table_of_layer_;
 };
