@@ -1,5 +1,5 @@
-// The dense products of M16's attention and of its dense layer on the GPU. Bytes are those of the
-// weights.
+// The dense products of M16's attention and of its dense layer, and of Qwen2.5-1.5B and -7B, on the
+// GPU. Bytes are those of the weights.
 #include <string>
 #include <vector>
 
@@ -30,6 +30,9 @@ void Bench(const BenchReport& report, const Shape& shape) {
   const int64_t y_stride = int64_t{shape.matrices} * shape.rows;
   const auto x = NormalBf16(kTokensMax * x_stride, 1, 2);
   const DeviceBuffer<__nv_bfloat16> y(kTokensMax * y_stride);
+  const bool has_parts = shape.matrices == 1 && !shape.swiglu;
+  const int parts = has_parts ? DenseBf16ColumnParts(shape.rows, shape.columns) : 1;
+  const DeviceBuffer<float> sums(parts > 1 ? int64_t{parts} * kTokensMax * shape.rows : 0);
   for (const int tokens : {1, 16, 64, 128, 256, 512}) {
     const std::string label = shape.name + " T " + std::to_string(tokens);
     if (!report.Wants(label)) continue;
@@ -46,7 +49,9 @@ void Bench(const BenchReport& report, const Shape& shape) {
            .weights = reinterpret_cast<const uint8_t*>(weights.data()) + call % sets * bytes,
            .y = y.data(),
            .y_stride = y_stride,
-           .y_matrix_stride = shape.swiglu ? shape.rows / 2 : shape.rows},
+           .y_matrix_stride = shape.swiglu ? shape.rows / 2 : shape.rows,
+           .column_parts = parts,
+           .sums = sums.data()},
           stream));
     });
     const double products = 1.0 * shape.matrices * shape.rows * shape.columns;
@@ -69,5 +74,13 @@ int main(int argc, char** argv) {
   r1::kernels::Bench(report, {"output", 1, 2048, 2048});
   r1::kernels::Bench(report, {"gate_up", 1, 21888, 2048, true});
   r1::kernels::Bench(report, {"down", 1, 2048, 10944});
+  r1::kernels::Bench(report, {"Q1.5 query, key, value", 1, 2048, 1536});
+  r1::kernels::Bench(report, {"Q1.5 output", 1, 1536, 1536});
+  r1::kernels::Bench(report, {"Q1.5 gate_up", 1, 17920, 1536, true});
+  r1::kernels::Bench(report, {"Q1.5 down", 1, 1536, 8960});
+  r1::kernels::Bench(report, {"Q7 query, key, value", 1, 4608, 3584});
+  r1::kernels::Bench(report, {"Q7 output", 1, 3584, 3584});
+  r1::kernels::Bench(report, {"Q7 gate_up", 1, 37888, 3584, true});
+  r1::kernels::Bench(report, {"Q7 down", 1, 3584, 18944});
   return 0;
 }

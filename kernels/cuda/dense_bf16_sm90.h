@@ -7,9 +7,11 @@
 //   y[t, m, i] = silu(gate) * up of the sums of gate's and up's rows i, with swiglu
 //
 // Rounding: bf16 in and out, fp32 sums over columns in steps of 16, in order. A row's bits depend
-// neither on the other rows nor on their number.
+// neither on the other rows nor on their number. A product of few rows and many columns may be cut
+// into sums of parts of the columns, which keeps all multiprocessors busy; the cut is for whoever
+// calls to choose, by the matrix alone (DenseBf16ColumnParts).
 //
-// Shape letters: T tokens, M matrices, N rows of a matrix, K columns.
+// Shape letters: T tokens, M matrices, N rows of a matrix, K columns, S parts of the columns.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -35,10 +37,17 @@ struct DenseBf16Args {
   __nv_bfloat16* y = nullptr;        // likewise
   int64_t y_stride = 0;
   int64_t y_matrix_stride = 0;
+  // In several parts of the columns, results go to `sums` instead, unrounded and not yet added up.
+  // Only for one matrix, without swiglu.
+  int column_parts = 1;   // S, at most K / 64
+  float* sums = nullptr;  // [S][T, N]
   // The next kernel starts when x is complete instead of at once: for one that needs what x is part
   // of, but not y, and runs beside this kernel (MlaInputBf16Args::beside).
   bool next_starts_with_x = false;
 };
+
+// Parts that are worth it for a matrix of so many rows and columns.
+int DenseBf16ColumnParts(int rows, int columns);
 
 // cudaErrorInvalidValue for sizes or strides outside the limits above.
 [[nodiscard]] cudaError_t DenseBf16Sm90(const DenseBf16Args& args, cudaStream_t stream);

@@ -458,7 +458,8 @@ __device__ __forceinline__ void RequestWeights(const KernelArgs& args, MoePlanCu
     const int columns = tile.down ? shape.intermediate : shape.hidden;
     const uint8_t* const matrices = tile.down ? args.call.down : args.call.gate_up;
     StreamWeights(ring, matrices + tile.expert * PackedBytes(rows, columns), columns,
-                  tile.row_begin, tile.row_begin + Kind::kRows, policy);
+                  columns / kPackedBlockColumns, tile.row_begin, tile.row_begin + Kind::kRows,
+                  policy);
   }
 }
 

@@ -31,6 +31,20 @@ __device__ __forceinline__ void LoadFp32(const float* source, float (&values)[kC
   values[4] = high.x, values[5] = high.y, values[6] = high.z, values[7] = high.w;
 }
 
+// Adds the sum of the parts.
+__device__ __forceinline__ void AddParts(const ResidualNormBf16Args& args, int64_t offset,
+                                         float (&values)[kChannels]) {
+  float sums[kChannels] = {};
+  for (int part = 0; part < args.part_count; ++part) {
+    float own[kChannels];
+    LoadFp32(args.delta_parts + part * args.part_stride + offset, own);
+#pragma unroll
+    for (int i = 0; i < kChannels; ++i) sums[i] += own[i];
+  }
+#pragma unroll
+  for (int i = 0; i < kChannels; ++i) values[i] += sums[i];
+}
+
 __device__ __forceinline__ void StoreFp32(float* target, const float (&values)[kChannels]) {
   *reinterpret_cast<float4*>(target) = make_float4(values[0], values[1], values[2], values[3]);
   *reinterpret_cast<float4*>(target + 4) = make_float4(values[4], values[5], values[6], values[7]);
@@ -56,6 +70,7 @@ __global__ void __launch_bounds__(kThreads)
       LoadFp32(residual + channel, values[p]);
       if (args.delta != nullptr)
         AddBf16(args.delta + int64_t{row} * args.hidden + channel, values[p]);
+      if (args.part_count > 0) AddParts(args, int64_t{row} * args.hidden + channel, values[p]);
     }
     if (args.row_ids == nullptr) StoreFp32(residual + channel, values[p]);
 #pragma unroll

@@ -2,7 +2,7 @@
 // residual stream takes in a result, or begins with the token's embedding, and is normalised for
 // the next product (1910.07467).
 //
-//   residual[t] += delta[t], or residual[t] = embedding[tokens[t]]
+//   residual[t] += delta[t], or the sum of its parts, or residual[t] = embedding[tokens[t]]
 //   y[t] = residual[t] / sqrt(mean of its squares + eps) * weight
 //
 // Rounding: the residual stream is fp32, all else bf16; squares are summed in fp32 in an order that
@@ -24,11 +24,15 @@ struct ResidualNormBf16Args {
   int rows = 0;               // T
   int hidden = 0;             // D, a multiple of 8
   float* residual = nullptr;  // [T, D]
-  // Either both of the first two, or the third, or none.
+  // Either both of the first two, or one of the others, or none.
   const int32_t* tokens = nullptr;           // [T]
   const __nv_bfloat16* embedding = nullptr;  // [V, D]
   const __nv_bfloat16* delta = nullptr;      // [T, D]
-  // Takes only these rows of residual and delta, which are not written then; null: 0, 1, 2, …
+  const float* delta_parts = nullptr;        // [part_count], part_stride apart, each [T, D]
+  int part_count = 0;
+  int64_t part_stride = 0;  // a multiple of 4
+  // Takes only these rows of residual and delta or its parts, which are not written then; null: 0,
+  // 1, 2, …
   const int32_t* row_ids = nullptr;  // [T]
   const float* weight = nullptr;     // [D]
   float eps = 0;

@@ -204,7 +204,8 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
       const int vocab_end = (args.call.vocab + 7) / 8 * 8;
       while (cursor.Next(&tile)) {
         const int end = tile.id_begin + args.tile_ids;
-        StreamWeights(ring, args.call.head, args.call.hidden, tile.id_begin,
+        StreamWeights(ring, args.call.head, args.call.hidden,
+                      args.call.hidden / kPackedBlockColumns, tile.id_begin,
                       end < vocab_end ? end : vocab_end, policy);
       }
     } else if (threadIdx.x == 32 + kGatherThreads) {

@@ -1,7 +1,7 @@
 // Hopper (sm_90a) instructions as functions: mbarriers, bulk and asynchronous copies into shared
-// memory, matrix multiply-add by a warpgroup, programmatic dependent launch. One function an
-// instruction (PTX ISA 8.0, sections 9.7.8, 9.7.12, 9.7.14), no policy. Shared-memory addresses are
-// the 32-bit ones of the shared window.
+// memory, matrix multiply-add by a warp and by a warpgroup, programmatic dependent launch. One
+// function an instruction (PTX ISA 8.0, sections 9.7.8, 9.7.12, 9.7.13, 9.7.14), no policy.
+// Shared-memory addresses are the 32-bit ones of the shared window.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -197,6 +197,37 @@ __device__ __forceinline__ uint32_t TransposeFragment(uint32_t pair) {
 __device__ __forceinline__ uint32_t PackBf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return *reinterpret_cast<const uint32_t*>(&pair);
+}
+
+// --- products by a warp
+// -------------------------------------------------------------------------------------------------
+
+// Four 8x8 matrices of 16-bit values from shared memory as fragments: lanes 8 i … 8 i + 7 give the
+// rows of matrix i, 16 bytes each; of every matrix thread l gets the columns 2 * (l % 4) and the
+// next of row l / 4.
+__device__ __forceinline__ void LoadMatrices(uint32_t row, uint32_t (&fragments)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(fragments[0]), "=r"(fragments[1]), "=r"(fragments[2]), "=r"(fragments[3])
+               : "r"(row)
+               : "memory");
+}
+// The same of the transposed matrices.
+__device__ __forceinline__ void LoadMatricesTransposed(uint32_t row, uint32_t (&fragments)[4]) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(fragments[0]), "=r"(fragments[1]), "=r"(fragments[2]), "=r"(fragments[3])
+               : "r"(row)
+               : "memory");
+}
+
+// D[16, 8] += A[16, 16] * B[8, 16]^T, bf16 inputs, fp32 sums. Fragments: a = rows 0 … 7 and 8 … 15
+// of columns 0 … 7, then those of columns 8 … 15; b = columns 0 … 7, 8 … 15; d[0], d[1] = row
+// lane / 4, columns 2 * (lane % 4) and the next; d[2], d[3] = row lane / 4 + 8.
+__device__ __forceinline__ void MultiplyFragments(float (&d)[4], const uint32_t (&a)[4],
+                                                  uint32_t b_low, uint32_t b_high) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b_low), "r"(b_high));
 }
 
 // --- wgmma

@@ -142,44 +142,63 @@ class Ring {
   uint32_t turn_phase_ = 0;
 };
 
-// Requests the rows [row_begin, row_end) of a packed matrix, both multiples of 8, row_begin of the
-// tile's height in a cluster, where each block requests one half for both. By one thread.
+// For this block of the cluster, or for both.
+template <typename Kind>
+__device__ __forceinline__ void RequestPiece(uint32_t target, const uint8_t* source, uint32_t bytes,
+                                             uint32_t barrier, uint64_t policy) {
+  if constexpr (Kind::kBlocks == 1) {
+    BulkCopy(target, source, bytes, barrier, policy);
+  } else {
+    BulkCopyToCluster(target, source, bytes, barrier, 3, policy);
+  }
+}
+
+// Requests `blocks` blocks of columns of the rows [row_begin, row_end) of a packed matrix, from
+// `packed` on, which is the matrix or one of its first row's blocks. Both rows are multiples of 8,
+// row_begin of the tile's height in a cluster, where each block requests one half for both. By one
+// thread.
 template <typename Kind>
 __device__ __forceinline__ void StreamWeights(Ring<Kind>& ring, const uint8_t* packed, int columns,
-                                              int row_begin, int row_end, uint64_t policy) {
-  const int own_rows = Kind::kRows / Kind::kBlocks;
+                                              int blocks, int row_begin, int row_end,
+                                              uint64_t policy) {
+  constexpr int kOwnRows = Kind::kRows / Kind::kBlocks;
+  static_assert(kOwnRows <= kPackedBlockRows);
   const int own_begin =
-      Kind::kBlocks == 1 ? row_begin : row_begin + static_cast<int>(ClusterRank()) * own_rows;
-  const int own_end = row_end < own_begin + own_rows ? row_end : own_begin + own_rows;
-  for (int block = 0; block < columns / kPackedBlockColumns; ++block) {
+      Kind::kBlocks == 1 ? row_begin : row_begin + static_cast<int>(ClusterRank()) * kOwnRows;
+  const int own_end = row_end < own_begin + kOwnRows ? row_end : own_begin + kOwnRows;
+  // Rows are in one piece up to the end of their packed block. This one thread sets the pace of
+  // narrow tiles, so the loop has nothing else to work out.
+  const int piece_end = own_begin / kPackedBlockRows * kPackedBlockRows + kPackedBlockRows;
+  const int first_end = own_end < piece_end ? own_end : piece_end;
+  const int first_bytes = (first_end - own_begin) * kPackedRowBytes;
+  const int second_bytes = (own_end - piece_end) * kPackedRowBytes;
+  const uint8_t* first = packed + PackedRowOffset(own_begin, 0, columns);
+  const uint8_t* second = packed + PackedRowOffset(piece_end, 0, columns);
+  const uint32_t target = (own_begin - row_begin) * kPackedRowBytes;
+  const uint32_t all_bytes = (row_end - row_begin) * kPackedRowBytes;
+  for (int block = 0; block < blocks; ++block) {
     ring.WaitEmpty();
-    BarrierArriveExpectBytes(ring.full(), (row_end - row_begin) * kPackedRowBytes);
-    for (int row = own_begin; row < own_end;) {
-      const int block_end = (row / kPackedBlockRows + 1) * kPackedBlockRows;
-      const int end = own_end < block_end ? own_end : block_end;
-      const uint32_t target = ring.weights() + (row - row_begin) * kPackedRowBytes;
-      const uint8_t* const source = packed + PackedRowOffset(row, block, columns);
-      const uint32_t bytes = (end - row) * kPackedRowBytes;
-      if constexpr (Kind::kBlocks == 1) {
-        BulkCopy(target, source, bytes, ring.full(), policy);
-      } else {
-        BulkCopyToCluster(target, source, bytes, ring.full(), 3, policy);
-      }
-      row = end;
+    BarrierArriveExpectBytes(ring.full(), all_bytes);
+    if (first_bytes > 0) {
+      RequestPiece<Kind>(ring.weights() + target, first, first_bytes, ring.full(), policy);
     }
+    if (second_bytes > 0) {
+      RequestPiece<Kind>(ring.weights() + target + first_bytes, second, second_bytes, ring.full(),
+                         policy);
+    }
+    first += kPackedBlockBytes;
+    second += kPackedBlockBytes;
     ring.Advance();
   }
 }
 
-// Gathers rows of `columns` bf16 into the ring: row i is at rows + row_offset(i) * 16 bytes. By
-// kGatherThreads threads, thread = 0 … kGatherThreads - 1. Stages keep stale rows from `tokens` on:
-// they only reach columns that nobody stores.
-template <typename Kind, typename RowOffset>
-__device__ __forceinline__ void StreamTokens(Ring<Kind>& ring, const void* rows, int columns,
-                                             int tokens, int thread, RowOffset row_offset) {
+// StreamTokens for at most 8 * kPasses tokens.
+template <int kPasses, typename Kind, typename RowOffset>
+__device__ __forceinline__ void StreamTokensInPasses(Ring<Kind>& ring, const void* rows,
+                                                     int columns, int tokens, int thread,
+                                                     RowOffset row_offset) {
   constexpr int kPieces = kPackedRowBytes / 16;
   constexpr int kRowsAtOnce = kGatherThreads / kPieces;
-  constexpr int kPasses = kTileTokensMax / kRowsAtOnce;
   const int piece = thread % kPieces;
   const int first_row = thread / kPieces;
   uint32_t offsets[kPasses];
@@ -202,6 +221,22 @@ __device__ __forceinline__ void StreamTokens(Ring<Kind>& ring, const void* rows,
     CopyAsyncArrive(ring.landed());
     source += kPackedRowBytes;
     ring.Advance();
+  }
+}
+
+// Gathers rows of `columns` bf16 into the ring: row i is at rows + row_offset(i) * 16 bytes. By
+// kGatherThreads threads, thread = 0 … kGatherThreads - 1. Stages keep stale rows from `tokens` on:
+// they only reach columns that nobody stores.
+template <typename Kind, typename RowOffset>
+__device__ __forceinline__ void StreamTokens(Ring<Kind>& ring, const void* rows, int columns,
+                                             int tokens, int thread, RowOffset row_offset) {
+  static_assert(kTileTokensMax == 8 * 16);
+  if (tokens <= 8) {
+    StreamTokensInPasses<1>(ring, rows, columns, tokens, thread, row_offset);
+  } else if (tokens <= 32) {
+    StreamTokensInPasses<4>(ring, rows, columns, tokens, thread, row_offset);
+  } else {
+    StreamTokensInPasses<16>(ring, rows, columns, tokens, thread, row_offset);
   }
 }
 

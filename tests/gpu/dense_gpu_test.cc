@@ -87,6 +87,38 @@ class Product {
     return y.ToHost();
   }
 
+  // Sums of `parts` parts of the columns, [parts][count][rows]; of a single matrix.
+  std::vector<float> RunParts(int first, int count, int parts) const {
+    DeviceBuffer<float> sums(int64_t{parts} * count * shape_.rows);
+    sums.Fill(0xFF);
+    R1_CHECK_CUDA(DenseBf16Sm90({.tokens = count,
+                                 .rows = shape_.rows,
+                                 .columns = shape_.columns,
+                                 .x = x_.data() + first * x_stride_,
+                                 .x_stride = x_stride_,
+                                 .weights = packed_.data(),
+                                 .column_parts = parts,
+                                 .sums = sums.data()},
+                                nullptr));
+    return sums.ToHost();
+  }
+
+  void ExpectPartsAddUp(int parts) const {
+    const std::vector<float> sums = RunParts(0, tokens_, parts);
+    std::vector<float> y(sums.size() / parts);
+    for (size_t i = 0; i < sums.size(); ++i) y[i % y.size()] += sums[i];
+    EXPECT_LE(RelativeError(y, expected_[0]), 1e-5) << tokens_ << " tokens, " << parts << " parts";
+    // The first and the last token alone.
+    for (const int t : {0, tokens_ - 1}) {
+      const std::vector<float> alone = RunParts(t, 1, parts);
+      for (int part = 0; part < parts; ++part) {
+        const auto own = alone.begin() + part * shape_.rows;
+        const auto same = sums.begin() + (int64_t{part} * tokens_ + t) * shape_.rows;
+        EXPECT_TRUE(std::equal(own, own + shape_.rows, same)) << "token " << t;
+      }
+    }
+  }
+
   void ExpectMatches() const {
     const std::vector<float> y = ToFloats(Run(0, tokens_));
     for (int m = 0; m < shape_.matrices; ++m) {
@@ -156,6 +188,22 @@ TEST_F(DenseGpuTest, RowHasTheSameBitsInEveryBatch) {
   }
 }
 
+TEST_F(DenseGpuTest, SmallProductsInPartsMatch) {
+  for (const int tokens : {1, 9, 70, 300}) {
+    const Product product({.matrices = 1, .rows = 264, .columns = 448}, tokens, tokens);
+    product.ExpectPartsAddUp(2);
+    product.ExpectPartsAddUp(3);
+    product.ExpectPartsAddUp(7);
+  }
+}
+
+TEST_F(DenseGpuTest, ProductsInPartsOfQwenMatch) {
+  EXPECT_EQ(DenseBf16ColumnParts(1536, 8960), 4);
+  EXPECT_EQ(DenseBf16ColumnParts(3584, 3584), 1);
+  for (const int tokens : {1, 64, 200, 600})
+    Product({.matrices = 1, .rows = 1536, .columns = 8960}, tokens, 7).ExpectPartsAddUp(4);
+}
+
 TEST_F(DenseGpuTest, SmallSizesOutsideTheLimitsAreRefused) {
   DenseBf16Args args = {.tokens = 1, .rows = 60, .columns = 64};
   EXPECT_EQ(DenseBf16Sm90(args, nullptr), cudaErrorInvalidValue);
@@ -166,6 +214,9 @@ TEST_F(DenseGpuTest, SmallSizesOutsideTheLimitsAreRefused) {
   args.x_stride = 4;
   EXPECT_EQ(DenseBf16Sm90(args, nullptr), cudaErrorInvalidValue);
   args.x_stride = 64;
+  args.column_parts = 2;
+  EXPECT_EQ(DenseBf16Sm90(args, nullptr), cudaErrorInvalidValue) << "one block of columns";
+  args.column_parts = 1;
   args.tokens = 0;
   EXPECT_EQ(DenseBf16Sm90(args, nullptr), cudaErrorInvalidValue);
 }

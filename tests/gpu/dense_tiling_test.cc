@@ -22,14 +22,33 @@ TEST(DenseTilingTest, TilesCoverTheProductWithinTheLimits) {
           EXPECT_LT((tiling.row_tiles - 1) * tiling.tile_rows, rows);
           EXPECT_GE(tiling.token_tiles * tiling.tile_tokens, tokens);
           EXPECT_LT((tiling.token_tiles - 1) * tiling.tile_tokens, tokens);
-          EXPECT_LE(tiling.tile_tokens, kDenseTileTokensMax);
-          EXPECT_EQ(tiling.tile_tokens % 8, 0);
+          EXPECT_LE(tiling.tile_tokens,
+                    tiling.is_wide() ? kDenseWideTileTokensMax : kDenseTileTokensMax);
+          EXPECT_EQ(tiling.tile_tokens % (tiling.is_wide() ? 16 : 8), 0);
           EXPECT_EQ(tiling.tile_rows % row_step, 0);
-          EXPECT_TRUE(tiling.tile_rows <= 64 || tiling.tile_rows == kDenseTileRowsMax);
+          EXPECT_TRUE(tiling.tile_rows <= 64 || tiling.tile_rows == kDenseTileRowsMax ||
+                      tiling.tile_rows == kDenseWideTileRows);
+          EXPECT_TRUE(tokens > kDenseTileTokensMax || !tiling.is_wide());
         }
       }
     }
   }
+}
+
+TEST(DenseTilingTest, ManyTokensAndRowsTakeWideTiles) {
+  const auto is_wide = [](int tokens, int rows, int columns) {
+    return ChooseDenseTiling({.tokens = tokens,
+                              .matrices = 1,
+                              .rows = rows,
+                              .columns = columns,
+                              .row_step = 16,
+                              .multiprocessors = 132})
+        .is_wide();
+  };
+  EXPECT_TRUE(is_wide(512, 37888, 3584));
+  EXPECT_TRUE(is_wide(8192, 2048, 1536));
+  EXPECT_FALSE(is_wide(512, 1536, 8960)) << "12 of them for 66 pairs of multiprocessors";
+  EXPECT_FALSE(is_wide(128, 37888, 3584));
 }
 
 TEST(DenseTilingTest, OneTokenTakesOneRound) {

@@ -1,9 +1,11 @@
-// The whole engine on the GPU: logprobs, greedy tokens and routing of small DeepSeek-V3 models
-// against the float64 forward pass, and equal bits under every circumstance that must not matter.
+// The whole engine on the GPU: logprobs, greedy tokens and routing of small models, with latent and
+// with grouped-query attention, against the float64 forward pass, and equal bits under every
+// circumstance that must not matter.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -47,6 +49,42 @@ ModelSpec MakeSpec(const Sizes& sizes) {
   absl::StatusOr<ModelSpec> spec = ParseModelSpec(json);
   EXPECT_TRUE(spec.ok()) << spec.status();
   return *std::move(spec);
+}
+
+// Likewise with grouped-query attention; keys of `more` replace these.
+ModelSpec MakeGroupedSpec(const std::string& family,
+                          const nlohmann::json& more = nlohmann::json::object()) {
+  nlohmann::json config = {
+      {"model_type", family},     {"vocab_size", 400},        {"bos_token_id", 1},
+      {"eos_token_id", 2},        {"hidden_size", 256},       {"num_hidden_layers", 3},
+      {"intermediate_size", 320}, {"num_attention_heads", 6}, {"num_key_value_heads", 2},
+      {"head_dim", 64},           {"hidden_act", "silu"},     {"max_position_embeddings", 2000},
+      {"rms_norm_eps", 1e-6},     {"rope_theta", 10000.0},    {"tie_word_embeddings", false}};
+  config.update(more);
+  absl::StatusOr<ModelSpec> spec = ParseModelSpec(config.dump());
+  EXPECT_TRUE(spec.ok()) << spec.status();
+  return *std::move(spec);
+}
+
+// Biases and tied embeddings; scaled rotations, heads of their own keys; norms of heads; experts.
+std::vector<ModelSpec> GroupedSpecs() {
+  const nlohmann::json llama3 = {{"rope_type", "llama3"},
+                                 {"factor", 8.0},
+                                 {"low_freq_factor", 1.0},
+                                 {"high_freq_factor", 4.0},
+                                 {"original_max_position_embeddings", 64}};
+  return {MakeGroupedSpec("qwen2", {{"tie_word_embeddings", true}}),
+          MakeGroupedSpec("llama", {{"num_attention_heads", 2},
+                                    {"head_dim", 128},
+                                    {"rope_scaling", llama3},
+                                    {"max_position_embeddings", 512}}),
+          MakeGroupedSpec(
+              "qwen3", {{"num_attention_heads", 7}, {"num_key_value_heads", 1}, {"head_dim", 128}}),
+          MakeGroupedSpec("qwen3_moe", {{"num_experts", 32},
+                                        {"num_experts_per_tok", 4},
+                                        {"moe_intermediate_size", 64},
+                                        {"norm_topk_prob", true},
+                                        {"decoder_sparse_step", 1}})};
 }
 
 // Random weights that bf16 holds exactly, so that only the computation differs.
@@ -152,9 +190,25 @@ TEST_F(EngineGpuTest, LogprobsAgreeWithANaiveFloat64Forward) {
   }
 }
 
+TEST_F(EngineGpuTest, GroupedAttentionAgreesWithANaiveFloat64Forward) {
+  for (const ModelSpec& spec : GroupedSpecs()) {
+    const WeightsSnapshot weights = Bf16Weights(spec, 5);
+    const NaiveModel naive(spec, weights);
+    std::vector<GroupRequest> requests;
+    for (uint64_t group = 0; group < 3; ++group) {
+      const int prompt_tokens[] = {1, 30, 66};
+      requests.push_back(RandomRequest(spec, group, prompt_tokens[group], 2, 10));
+      requests.back().temperature = group == 1 ? 0 : group == 2 ? 0.7 : 1;
+    }
+    const Results results = RunAll(*MakeEngine(spec, weights, Gpu()), requests);
+    Mismatch mismatch;
+    for (const GroupRequest& request : requests) Compare(naive, request, results, &mismatch);
+    ExpectClose(mismatch, spec.family);
+  }
+}
+
 // Beyond one split of the attention, and several blocks a chunk of the prompt.
-TEST_F(EngineGpuTest, LongSequencesAgreeWithANaiveFloat64Forward) {
-  const ModelSpec spec = MakeSpec({.layers = 1});
+void ExpectLongSequencesToAgree(const ModelSpec& spec) {
   const WeightsSnapshot weights = Bf16Weights(spec, 6);
   EngineOptions options = Gpu();
   options.prefill_tokens_max = 300;
@@ -162,7 +216,7 @@ TEST_F(EngineGpuTest, LongSequencesAgreeWithANaiveFloat64Forward) {
   const Results results = RunAll(*MakeEngine(spec, weights, options), requests);
   Mismatch mismatch;
   Compare(NaiveModel(spec, weights), requests[0], results, &mismatch);
-  ExpectClose(mismatch, "long");
+  ExpectClose(mismatch, absl::StrCat("long, ", spec.family));
 
   // Other splits: as close, until a token differs.
   options.batch_invariant = false;
@@ -171,6 +225,12 @@ TEST_F(EngineGpuTest, LongSequencesAgreeWithANaiveFloat64Forward) {
   const GeneratedSample& invariant = results.at({1, 0});
   for (size_t t = 0; t < 20 && sample.token_ids[t] == invariant.token_ids[t]; ++t)
     EXPECT_NEAR(sample.logprobs[t], invariant.logprobs[t], 0.02) << t;
+}
+
+TEST_F(EngineGpuTest, LongSequencesAgreeWithANaiveFloat64Forward) {
+  ExpectLongSequencesToAgree(MakeSpec({.layers = 1}));
+  ExpectLongSequencesToAgree(
+      MakeGroupedSpec("qwen2", {{"num_hidden_layers", 1}, {"head_dim", 128}}));
 }
 
 TEST_F(EngineGpuTest, TiedEmbeddingsAgreeWithANaiveFloat64Forward) {
@@ -184,12 +244,12 @@ TEST_F(EngineGpuTest, TiedEmbeddingsAgreeWithANaiveFloat64Forward) {
 }
 
 // Groups of different lengths; what each sample must be, whatever happens around it.
-class EngineInvarianceGpuTest : public EngineGpuTest {
+class EngineInvarianceGpuTest : public EngineGpuTest, public testing::WithParamInterface<bool> {
  protected:
   void SetUp() override {
     EngineGpuTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    spec_ = MakeSpec({});
+    spec_ = GetParam() ? MakeGroupedSpec("qwen2") : MakeSpec({});
     weights_ = Bf16Weights(spec_, 3);
     for (uint64_t group = 0; group < 20; ++group) {
       requests_.push_back(
@@ -213,7 +273,10 @@ class EngineInvarianceGpuTest : public EngineGpuTest {
   Results expected_;
 };
 
-TEST_F(EngineInvarianceGpuTest, ConcurrencyChunksAndGraphsDoNotMatter) {
+INSTANTIATE_TEST_SUITE_P(Attention, EngineInvarianceGpuTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "grouped" : "latent"; });
+
+TEST_P(EngineInvarianceGpuTest, ConcurrencyChunksAndGraphsDoNotMatter) {
   for (const int running : {1, 3, 7, 40, 500}) {
     EngineOptions options = Gpu();
     options.running_samples_max = running;
@@ -229,7 +292,7 @@ TEST_F(EngineInvarianceGpuTest, ConcurrencyChunksAndGraphsDoNotMatter) {
   ExpectSame(options, "profile");
 }
 
-TEST_F(EngineInvarianceGpuTest, ASampleAloneIsTheSameSample) {
+TEST_P(EngineInvarianceGpuTest, ASampleAloneIsTheSameSample) {
   const std::unique_ptr<Engine> engine = MakeEngine(spec_, weights_, Gpu());
   for (const size_t group : {0u, 4u, 13u, 19u}) {
     for (const uint32_t index : requests_[group].sample_indices) {
@@ -242,17 +305,17 @@ TEST_F(EngineInvarianceGpuTest, ASampleAloneIsTheSameSample) {
   }
 }
 
-TEST_F(EngineInvarianceGpuTest, PreemptedSamplesAreComputedAgainToTheSameBits) {
-  // 3,456 bytes a token: 9 blocks of 64 tokens in 2 MiB, for samples that need up to 4 each.
+TEST_P(EngineInvarianceGpuTest, PreemptedSamplesAreComputedAgainToTheSameBits) {
+  // 3,456 or 1,536 bytes a token: 9 or 10 blocks of 64 tokens, for samples that need up to 4 each.
   EngineOptions options = Gpu();
-  options.kv_cache_mib = 2;
+  options.kv_cache_mib = GetParam() ? 1 : 2;
   const std::unique_ptr<Engine> small = MakeEngine(spec_, weights_, options);
   EXPECT_EQ(Difference(RunAll(*small, requests_), expected_), "");
   EXPECT_GT(small->stats().preemptions_total, 2u);
   EXPECT_EQ(small->stats().kv_used_frac, 0);
 }
 
-TEST_F(EngineInvarianceGpuTest, ReloadedWeightsGiveTheSameBitsAndOtherWeightsOthers) {
+TEST_P(EngineInvarianceGpuTest, ReloadedWeightsGiveTheSameBitsAndOtherWeightsOthers) {
   const std::unique_ptr<Engine> engine = MakeEngine(spec_, weights_, Gpu());
   EXPECT_TRUE(SameResults(RunAll(*engine, requests_), expected_));
   ASSERT_TRUE(engine->LoadWeights(Bf16Weights(spec_, 4, 9)).ok());

@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "kernels/cuda/grouped_cache_layout.h"
 #include "kernels/cuda/latent_cache_layout.h"
 #include "kernels/cuda/packed_layout.h"
 
@@ -82,6 +83,33 @@ TEST(LatentCacheLayoutTest, EveryChannelHasItsOwnPlace) {
   EXPECT_EQ(*offsets.begin(), 0);
   EXPECT_EQ(*offsets.rbegin(), kCacheBlockBytes - 2);
   EXPECT_EQ(CacheOffset(5, kLatentChannels) / kCacheTileBytes, kLatentChannels / 64);
+}
+
+TEST(GroupedCacheLayoutTest, EveryChannelHasItsOwnPlace) {
+  for (const int head_dim : {64, 128}) {
+    EXPECT_TRUE(IsGroupedHeadDim(head_dim));
+    std::set<int> offsets;
+    for (int token = 0; token < kGroupedBlockTokens; ++token) {
+      for (int channel = 0; channel < head_dim; ++channel)
+        offsets.insert(GroupedOffset(token, channel));
+    }
+    EXPECT_EQ(offsets.size(), static_cast<size_t>(kGroupedBlockTokens) * head_dim);
+    EXPECT_EQ(*offsets.begin(), 0);
+    EXPECT_EQ(*offsets.rbegin(), GroupedKeyBytes(head_dim) - 2);
+    EXPECT_EQ(GroupedHeadBytes(head_dim), 2 * GroupedKeyBytes(head_dim));
+  }
+  EXPECT_FALSE(IsGroupedHeadDim(96));
+}
+
+// The kernel takes pieces 16 channels apart by an exclusive or with 32 bytes a step.
+TEST(GroupedCacheLayoutTest, PiecesOfATokenAreAnExclusiveOrApart) {
+  for (int token = 0; token < kGroupedBlockTokens; ++token) {
+    for (int channel = 0; channel < 128; channel += 8) {
+      EXPECT_EQ(GroupedOffset(token, channel),
+                channel / 64 * kGroupedTileBytes +
+                    (GroupedOffset(token, channel % 16) ^ channel % 64 / 16 * 32));
+    }
+  }
 }
 
 }  // namespace

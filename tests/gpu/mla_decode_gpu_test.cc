@@ -95,8 +95,12 @@ class Batch {
       own_rows.push_back(
           &rows[(block * kLatentBlockTokens + t % kLatentBlockTokens) * kCacheChannels]);
     }
-    return AttentionOracle(&q[int64_t{sequence} * heads_ * kCacheChannels], own_rows,
-                           kCacheChannels, kLatentChannels, kScale);
+    return AttentionOracle({.q = &q[int64_t{sequence} * heads_ * kCacheChannels],
+                            .keys = own_rows,
+                            .key_width = kCacheChannels,
+                            .values = own_rows,
+                            .value_width = kLatentChannels,
+                            .scale = kScale});
   }
 
  private:

@@ -138,16 +138,16 @@ SampleOracleResult SampleOracle(const std::vector<double>& logits, double temper
   return result;
 }
 
-std::vector<double> AttentionOracle(const float* q, const std::vector<const float*>& rows,
-                                    int width, int latent, double scale) {
+std::vector<double> AttentionOracle(const AttentionOracleArgs& args) {
   std::vector<double> weights;
-  for (const float* row : rows) weights.push_back(Dot(q, row, width) * scale);
+  for (const float* key : args.keys)
+    weights.push_back(Dot(args.q, key, args.key_width) * args.scale);
   const double highest = *std::max_element(weights.begin(), weights.end());
   double total = 0;
   for (double& weight : weights) total += weight = std::exp(weight - highest);
-  std::vector<double> out(latent);
-  for (size_t t = 0; t < rows.size(); ++t) {
-    for (int c = 0; c < latent; ++c) out[c] += weights[t] / total * rows[t][c];
+  std::vector<double> out(args.value_width);
+  for (size_t t = 0; t < args.values.size(); ++t) {
+    for (int c = 0; c < args.value_width; ++c) out[c] += weights[t] / total * args.values[t][c];
   }
   return out;
 }

@@ -57,9 +57,15 @@ struct SampleOracleResult {
 SampleOracleResult SampleOracle(const std::vector<double>& logits, double temperature,
                                 double uniform, int32_t token_or_negative = -1);
 
-// One query row [width] over `context` cached rows [context, width], whose first `latent` channels
-// are the values.
-std::vector<double> AttentionOracle(const float* q, const std::vector<const float*>& rows,
-                                    int width, int latent, double scale);
+// One query row [key_width] over the keys [key_width] and values [value_width] of its context.
+struct AttentionOracleArgs {
+  const float* q = nullptr;
+  std::vector<const float*> keys = {};
+  int key_width = 0;
+  std::vector<const float*> values = {};
+  int value_width = 0;
+  double scale = 0;
+};
+std::vector<double> AttentionOracle(const AttentionOracleArgs& args);
 
 }  // namespace r1::kernels

@@ -186,7 +186,7 @@ TEST(OraclesTest, SamplingAgreesWithTheReference) {
   }
 }
 
-TEST(OraclesTest, AttentionAgreesWithTheReference) {
+TEST(OraclesTest, LatentAttentionAgreesWithTheReference) {
   constexpr int kHeads = 2;
   constexpr int kLatent = 24;
   constexpr int kWidth = 32;
@@ -220,10 +220,59 @@ TEST(OraclesTest, AttentionAgreesWithTheReference) {
     rows.push_back(&blocks[row * kWidth]);
   }
   for (int head = 0; head < kHeads; ++head) {
-    const std::vector<double> oracle =
-        AttentionOracle(&q[head * kWidth], rows, kWidth, kLatent, args.scale);
+    const std::vector<double> oracle = AttentionOracle({.q = &q[head * kWidth],
+                                                        .keys = rows,
+                                                        .key_width = kWidth,
+                                                        .values = rows,
+                                                        .value_width = kLatent,
+                                                        .scale = args.scale});
     const auto begin = out.begin() + head * kLatent;
     EXPECT_LT(RelativeError({begin, begin + kLatent}, oracle), 1e-6) << "head " << head;
+  }
+}
+
+TEST(OraclesTest, GroupedAttentionAgreesWithTheReference) {
+  constexpr int kHeads = 6;
+  constexpr int kKvHeads = 2;
+  constexpr int kHeadDim = 16;
+  constexpr int kContext = 21;
+  constexpr int kBlockTokens = 8;
+  constexpr int kWidth = kKvHeads * 2 * kHeadDim;
+  Rng rng = TestRng(5);
+  const std::vector<float> q = RandomFloats(rng, kHeads * kHeadDim);
+  std::vector<float> blocks = RandomFloats(rng, 3 * kBlockTokens * kWidth);
+  const std::vector<int32_t> table = {2, 0, 1};
+  const int32_t* const table_row = table.data();
+  const int32_t context = kContext;
+  std::vector<float> out(kHeads * kHeadDim);
+  GqaDecodeArgs args;
+  args.q = q.data();
+  args.cache.blocks = blocks.data();
+  args.cache.block_stride = kBlockTokens * kWidth;
+  args.cache.block_tokens = kBlockTokens;
+  args.cache.width = kWidth;
+  args.block_tables = &table_row;
+  args.contexts = &context;
+  args.row_count = 1;
+  args.heads = kHeads;
+  args.kv_heads = kKvHeads;
+  args.head_dim = kHeadDim;
+  args.scale = 0.25f;
+  args.out = out.data();
+  GqaDecodeReference(args);
+  for (int head = 0; head < kHeads; ++head) {
+    AttentionOracleArgs oracle_args = {.q = &q[head * kHeadDim],
+                                       .key_width = kHeadDim,
+                                       .value_width = kHeadDim,
+                                       .scale = args.scale};
+    for (int t = 0; t < kContext; ++t) {
+      const int row = table[t / kBlockTokens] * kBlockTokens + t % kBlockTokens;
+      oracle_args.keys.push_back(&blocks[row * kWidth + head / 3 * 2 * kHeadDim]);
+      oracle_args.values.push_back(oracle_args.keys.back() + kHeadDim);
+    }
+    const auto begin = out.begin() + head * kHeadDim;
+    EXPECT_LT(RelativeError({begin, begin + kHeadDim}, AttentionOracle(oracle_args)), 1e-6)
+        << "head " << head;
   }
 }
 

@@ -5,7 +5,8 @@
 #                                             FOLDER (default .gpu); copy it to the GPU machine
 #   FOLDER/run.sh test                        every test; fails when there is no Hopper GPU
 #   FOLDER/run.sh bench [JSON]                every kernel benchmark: a table, and all rows in JSON
-#   FOLDER/run.sh generate [JSON]             the engine's: tokens a second of M16, then time by operator
+#   FOLDER/run.sh generate [JSON]             the engine's: tokens a second of M16, Q1.5 and Q7, then
+#                                             time by operator
 #   FOLDER/run.sh sanitize                    the small tests under compute-sanitizer: memcheck, racecheck
 #   FOLDER/run.sh all [JSON]                  the three of them
 #
@@ -25,7 +26,7 @@ pack() {
   ((${#programs[@]})) || die "no GPU programs in $build/bin: was it configured with a CUDA toolkit?"
   rm -rf "$folder"
   mkdir -p "$folder/lib"
-  cp "${programs[@]}" "$source_root/kernels/bench/shapes/m16.json" "${BASH_SOURCE[0]}" "$folder"
+  cp "${programs[@]}" "$source_root"/kernels/bench/shapes/*.json "${BASH_SOURCE[0]}" "$folder"
   # What a machine without a compiler may lack: neither the C library nor the compiler's own.
   ldd "${programs[@]}" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u |
     { grep -Ev '/(libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)\.so' || true; } |
@@ -63,9 +64,13 @@ generate() {
   local json=${1:-} rows
   rows=$(mktemp)
   local points=1x1,1x16,4x16,16x16,32x16
-  "$here/r1_bench_generate" --config "$here/m16.json" --points "$points" --json "$rows"
-  "$here/r1_bench_generate" --config "$here/m16.json" --points "$points" --json "$rows" --fast
-  "$here/r1_bench_generate" --config "$here/m16.json" --points "$points" --response-tokens 40 --profile
+  local model
+  for model in m16 q1_5 q7; do
+    local bench=("$here/r1_bench_generate" --config "$here/$model.json" --points "$points")
+    "${bench[@]}" --json "$rows"
+    "${bench[@]}" --json "$rows" --fast
+    "${bench[@]}" --response-tokens 40 --profile
+  done
   if [[ -n $json ]]; then
     {
       printf '{"date": "%s", "gpu": "%s", "rows": [\n' "$(date -u +%F)" \
@@ -97,5 +102,5 @@ case ${1:-} in
   generate) generate "${2:-}" ;;
   sanitize) sanitize ;;
   all) run_tests && bench "${2:-}" && sanitize ;;
-  *) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  *) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac

@@ -1,11 +1,13 @@
 // The small kernels between the products, against double precision: residual stream and norm, what
-// latent attention does with its projections, block copies, packing of parts of matrices.
+// latent and grouped-query attention do with their projections, block copies, packing of parts of
+// matrices.
 #include <cmath>
 #include <numeric>
 #include <string>
 #include <vector>
 
 #include "kernels/cuda/cache_copy_sm90.h"
+#include "kernels/cuda/gqa_input_bf16_sm90.h"
 #include "kernels/cuda/mla_input_bf16_sm90.h"
 #include "kernels/cuda/packed_weights.h"
 #include "kernels/cuda/residual_norm_bf16_sm90.h"
@@ -88,6 +90,37 @@ TEST_F(ResidualNormGpuTest, SmallBatchesMatch) {
   }
 }
 
+TEST_F(ResidualNormGpuTest, SmallBatchesTakeADeltaInParts) {
+  const int hidden = 136, rows = 3, parts = 2;
+  const std::vector<float> before = NormalFloats(rows * hidden, 2, 1);
+  const std::vector<float> delta = NormalFloats(parts * rows * hidden, 1, 2);
+  const DeviceBuffer<float> residual(before);
+  const DeviceBuffer<float> device_delta(delta);
+  const DeviceBuffer<float> weight(std::vector<float>(hidden, 1));
+  DeviceBuffer<__nv_bfloat16> y(rows * hidden);
+  R1_CHECK_CUDA(ResidualNormBf16Sm90({.rows = rows,
+                                      .hidden = hidden,
+                                      .residual = residual.data(),
+                                      .delta_parts = device_delta.data(),
+                                      .part_count = parts,
+                                      .part_stride = rows * hidden,
+                                      .weight = weight.data(),
+                                      .eps = kEps,
+                                      .y = y.data()},
+                                     nullptr));
+  std::vector<double> sums, expected;
+  const std::vector<float> ones(hidden, 1);
+  for (int row = 0; row < rows; ++row) {
+    std::vector<double> x;
+    for (int i = row * hidden; i < (row + 1) * hidden; ++i)
+      x.push_back(double{before[i]} + delta[i] + delta[rows * hidden + i]);
+    Append(sums, x);
+    Append(expected, Normed(x, ones.data()));
+  }
+  EXPECT_LE(RelativeError(residual.ToHost(), sums), 1e-6);
+  EXPECT_LE(RelativeError(ToFloats(y), expected), kTolerance);
+}
+
 TEST_F(ResidualNormGpuTest, SmallBatchesBeginWithTheEmbeddings) {
   const int hidden = 256;
   const std::vector<int32_t> ids = {3, 0, 6};
@@ -115,14 +148,27 @@ TEST_F(ResidualNormGpuTest, SmallBatchesBeginWithTheEmbeddings) {
 
 class MlaInputGpuTest : public GpuTest {};
 
-// Rotation of 64 channels with the table's row, in double precision.
-std::vector<double> Rotated(const float* x, const float* table_row, bool interleaved) {
+// Rotation with the table's row, in double precision.
+std::vector<double> Rotated(const std::vector<double>& x, const float* table_row,
+                            bool interleaved) {
+  const size_t width = x.size();
   std::vector<double> y;
-  for (int i = 0; i < kRotaryChannels; ++i) {
-    const int partner = interleaved ? i ^ 1 : (i + kRotaryChannels / 2) % kRotaryChannels;
-    y.push_back(double{x[i]} * table_row[i] + double{x[partner]} * table_row[kRotaryChannels + i]);
+  for (size_t i = 0; i < width; ++i) {
+    const size_t partner = interleaved ? i ^ 1 : (i + width / 2) % width;
+    y.push_back(x[i] * table_row[i] + x[partner] * table_row[width + i]);
   }
   return y;
+}
+
+std::vector<double> Rotated(const float* x, const float* table_row, bool interleaved) {
+  return Rotated(std::vector<double>(x, x + kRotaryChannels), table_row, interleaved);
+}
+
+std::vector<float> Frequencies(int dim) {
+  std::vector<float> frequencies;
+  for (int i = 0; i < dim / 2; ++i)
+    frequencies.push_back(static_cast<float>(std::pow(1e4, -2.0 * i / dim)));
+  return frequencies;
 }
 
 void ExpectInputsMatch(bool interleaved, int heads, int query_rank) {
@@ -133,10 +179,8 @@ void ExpectInputsMatch(bool interleaved, int heads, int query_rank) {
   const int head_width = nope + kRotaryChannels;
   const int width = query_rank + heads * head_width + kCacheChannels;
   const int latent_at = width - kCacheChannels;
-  std::vector<float> frequencies(kRotaryChannels / 2);
-  for (size_t i = 0; i < frequencies.size(); ++i)
-    frequencies[i] = static_cast<float>(std::pow(1e4, -static_cast<double>(i) / 32));
-  const std::vector<float> table = MakeRopeTable(frequencies, 1.5f, interleaved, 256);
+  const std::vector<float> table =
+      MakeRopeTable(Frequencies(kRotaryChannels), 1.5f, interleaved, 256);
   const std::vector<float> latent_norm = NormalFloats(kLatentChannels, 1, 5);
   const std::vector<float> query_norm = NormalFloats(query_rank, 1, 6);
   const auto input = NormalBf16(int64_t{rows} * width, 1, 7);
@@ -224,6 +268,103 @@ TEST_F(MlaInputGpuTest, SmallInputsMatch) {
   ExpectInputsMatch(false, 16, 0);
   ExpectInputsMatch(true, 32, 128);
   ExpectInputsMatch(false, 128, 1536);
+}
+
+class GqaInputGpuTest : public GpuTest {};
+
+struct GqaInputCase {
+  int heads;
+  int kv_heads;
+  int head_dim;
+  bool has_bias;
+  bool has_norm;
+  bool interleaved;
+};
+
+void ExpectGqaInputsMatch(const GqaInputCase& c) {
+  const std::vector<int32_t> positions = {0, 5, 63, 64, 200};
+  const std::vector<int32_t> slots = {130, 5, 63, -1, 64};
+  const int rows = static_cast<int>(positions.size());
+  const int all_heads = c.heads + 2 * c.kv_heads;
+  const int width = all_heads * c.head_dim;
+  const int stride = width + 8;
+  const std::vector<float> table = MakeRopeTable(Frequencies(c.head_dim), 1.5f, c.interleaved, 256);
+  const std::vector<float> bias = NormalFloats(width, 1, 5);
+  const std::vector<float> norms[2] = {NormalFloats(c.head_dim, 1, 6),
+                                       NormalFloats(c.head_dim, 1, 7)};
+  const auto input = NormalBf16(int64_t{rows} * stride, 1, 8);
+  const std::vector<float> x = ToFloats(input);
+  const DeviceBuffer<int32_t> device_positions(positions);
+  const DeviceBuffer<int32_t> device_slots(slots);
+  const DeviceBuffer<float> device_table(table);
+  const DeviceBuffer<float> device_bias(bias);
+  const DeviceBuffer<float> query_norm(norms[0]);
+  const DeviceBuffer<float> key_norm(norms[1]);
+  const int head_bytes = GroupedHeadBytes(c.head_dim);
+  DeviceBuffer<uint8_t> cache(3 * c.kv_heads * head_bytes);
+  DeviceBuffer<__nv_bfloat16> query(int64_t{rows} * c.heads * c.head_dim);
+  cache.Fill(0xFF);
+  query.Fill(0xFF);
+  R1_CHECK_CUDA(GqaInputBf16Sm90({.rows = rows,
+                                  .heads = c.heads,
+                                  .kv_heads = c.kv_heads,
+                                  .head_dim = c.head_dim,
+                                  .input = input.data(),
+                                  .input_stride = stride,
+                                  .bias = c.has_bias ? device_bias.data() : nullptr,
+                                  .query_norm = c.has_norm ? query_norm.data() : nullptr,
+                                  .key_norm = c.has_norm ? key_norm.data() : nullptr,
+                                  .eps = kEps,
+                                  .positions = device_positions.data(),
+                                  .rope_table = device_table.data(),
+                                  .interleaved = c.interleaved,
+                                  .query = query.data(),
+                                  .cache = cache.data(),
+                                  .slots = device_slots.data()},
+                                 nullptr));
+
+  const std::vector<uint8_t> bytes = cache.ToHost();
+  std::vector<double> expected_queries, expected_cache;
+  std::vector<float> found_cache;
+  for (int row = 0; row < rows; ++row) {
+    const float* const table_row = &table[int64_t{positions[row]} * 2 * c.head_dim];
+    for (int head = 0; head < all_heads; ++head) {
+      const bool is_query = head < c.heads;
+      const bool is_value = head >= c.heads + c.kv_heads;
+      std::vector<double> own;
+      for (int i = 0; i < c.head_dim; ++i) {
+        const int column = head * c.head_dim + i;
+        own.push_back(double{x[row * stride + column]} + (c.has_bias ? bias[column] : 0));
+      }
+      if (!is_value && c.has_norm) own = Normed(own, norms[is_query ? 0 : 1].data());
+      if (!is_value) own = Rotated(own, table_row, c.interleaved);
+      if (is_query) Append(expected_queries, own);
+      if (is_query || slots[row] < 0) continue;
+      Append(expected_cache, own);
+      const int kv_head = (head - c.heads) % c.kv_heads;
+      for (int i = 0; i < c.head_dim; ++i) {
+        __nv_bfloat16 value;
+        std::memcpy(&value,
+                    &bytes[(slots[row] / kGroupedBlockTokens * c.kv_heads + kv_head) * head_bytes +
+                           (is_value ? GroupedKeyBytes(c.head_dim) : 0) +
+                           GroupedOffset(slots[row] % kGroupedBlockTokens, i)],
+                    sizeof(value));
+        found_cache.push_back(ToFloat(value));
+      }
+    }
+  }
+  EXPECT_LE(RelativeError(ToFloats(query), expected_queries), kTolerance);
+  EXPECT_LE(RelativeError(found_cache, expected_cache), kTolerance);
+  EXPECT_GE(std::count(bytes.begin(), bytes.end(), 0xFF),
+            static_cast<int64_t>(bytes.size()) - static_cast<int64_t>(2 * found_cache.size()));
+}
+
+TEST_F(GqaInputGpuTest, SmallInputsMatch) {
+  ExpectGqaInputsMatch({12, 2, 128, true, false, false});
+  ExpectGqaInputsMatch({16, 8, 128, false, true, false});
+  ExpectGqaInputsMatch({14, 2, 64, true, false, true});
+  ExpectGqaInputsMatch({3, 1, 64, true, true, false});
+  ExpectGqaInputsMatch({5, 5, 128, false, false, true});
 }
 
 class CacheCopyGpuTest : public GpuTest {};

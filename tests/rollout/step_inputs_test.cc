@@ -3,6 +3,7 @@
 #include "rollout/engine/cuda/step_inputs.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -69,6 +70,23 @@ TEST(StepInputsTest, OnlyOneTokenAndOneDrawASequenceIsADecodeStep) {
   EXPECT_FALSE(IsDecodeStep(one_sequence));
 }
 
+TEST(StepInputsTest, RowsOfASequenceComeInTilesBehindSingleRows) {
+  const BlockTable a = {1}, b = {2}, c = {3};
+  const auto cut = [](const std::vector<const int32_t*>& tables, int rows_max) {
+    std::vector<std::pair<int, int>> tiles;
+    const RowTiling tiling = CutRows(tables, rows_max);
+    for (const kernels::RowTile& tile : tiling.tiles) tiles.emplace_back(tile.first, tile.count);
+    return std::make_pair(tiles, tiling.single);
+  };
+  using Tiles = std::vector<std::pair<int, int>>;
+  const std::vector<const int32_t*> tables = {a.data(), b.data(), b.data(),
+                                              b.data(), b.data(), c.data()};
+  EXPECT_EQ(cut(tables, 3), std::make_pair(Tiles({{0, 1}, {4, 1}, {5, 1}, {1, 3}}), 3));
+  EXPECT_EQ(cut(tables, 2), std::make_pair(Tiles({{0, 1}, {5, 1}, {1, 2}, {3, 2}}), 2));
+  EXPECT_EQ(cut({a.data(), a.data()}, 9), std::make_pair(Tiles({{0, 2}}), 0));
+  EXPECT_EQ(cut(tables, 1), std::make_pair(Tiles(), 0)) << "each row by itself needs no list";
+}
+
 TEST(StepInputsTest, GraphSizesHoldWhatTheyAreForAndWasteLittle) {
   int sizes = 0;
   for (int rows = 1; rows <= 1024; ++rows) {
@@ -104,6 +122,18 @@ TEST(CudaEngineOptionsTest, ModelsAndOptionsThatTheGpuLacksAreRefusedByName) {
   spec.hidden = 256;
   EXPECT_THAT(refused(spec, {}), HasSubstr("kv_lora_rank 512"));
   EXPECT_THAT(refused(spec, {.block_tokens = 16}), HasSubstr("block_tokens: expected 64"));
+  ModelSpec grouped = RandomFamilySpec("qwen2", 1);
+  grouped.hidden = 256;
+  EXPECT_THAT(refused(grouped, {}), HasSubstr("layer 0: the GPU's grouped-query attention"));
+  EXPECT_THAT(refused(grouped, {}), HasSubstr("head_dim of 64 or 128"));
+  for (LayerSpec& layer : grouped.layers) layer.gqa->head_dim = layer.gqa->rope.dim = 64;
+  grouped.layers[0].gqa->output_bias = true;
+  EXPECT_THAT(refused(grouped, {}), HasSubstr("output projection with a bias"));
+  grouped.layers[0].gqa->output_bias = false;
+  grouped.layers.push_back(grouped.layers[0]);
+  grouped.layers.back().gqa->kv_heads *= 2;
+  for (LayerSpec& layer : grouped.layers) layer.dense->intermediate = 64;
+  EXPECT_THAT(refused(grouped, {}), HasSubstr("all layers have attention of one kind"));
   EXPECT_THAT(refused(spec, {.prefill_tokens_max = 1 << 16}), HasSubstr("32768 together"));
 }
 

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/cache_copy_sm90.h"
 #include "kernels/cuda/latent_cache_layout.h"
+#include "rollout/engine/cuda/layer_shapes.h"
 
 namespace r1::rollout {
 namespace {
@@ -35,7 +36,7 @@ absl::Status CheckCudaOptions(const ModelSpec& spec, const EngineOptions& option
 }
 
 int64_t CacheBytesPerToken(const ModelSpec& spec) {
-  return static_cast<int64_t>(spec.layers.size()) * kernels::kCacheBlockBytes /
+  return static_cast<int64_t>(spec.layers.size()) * CacheBlockBytes(spec) /
          kernels::kLatentBlockTokens;
 }
 
@@ -76,7 +77,8 @@ absl::Status CudaRunner::Allocate() {
   // Padding may add to the rows and draws of a step.
   const StepShape largest = {.rows = GraphRows(shape_.rows_max),
                              .draws = GraphRows(shape_.draws_max),
-                             .blocks = BlocksFor(shape_.positions_max)};
+                             .blocks = BlocksFor(shape_.positions_max),
+                             .tiles = shape_.rows_max};
   const int64_t input_bytes = PlaceStepInputs(largest, nullptr).bytes;
   R1_ASSIGN_OR_RETURN(inputs_, AllocateDevice(input_bytes, "a step's inputs"));
   R1_ASSIGN_OR_RETURN(host_inputs_, AllocatePinned(input_bytes));
@@ -101,19 +103,24 @@ absl::Status CudaRunner::Run(StepBatch* batch) {
   R1_CHECK(batch->draws.filtered.empty());
   const int draws = static_cast<int>(batch->draws.fused.rows.size());
   const bool is_decode = IsDecodeStep(*batch) && batch->rows() <= kGraphRowsMax;
+  const RowTiling tiling =
+      is_decode ? RowTiling() : CutRows(batch->block_tables, pass_->tile_rows_max());
   const int contexts_max =
       std::min(GraphContext(*std::max_element(batch->contexts.begin(), batch->contexts.end())),
                shape_.positions_max);
   ForwardPass::Step step = {.shape = {.rows = is_decode ? GraphRows(batch->rows()) : batch->rows(),
                                       .draws = is_decode ? GraphRows(draws) : draws,
-                                      .blocks = BlocksFor(contexts_max)},
+                                      .blocks = BlocksFor(contexts_max),
+                                      .tiles = static_cast<int>(tiling.tiles.size()),
+                                      .single_tiles = tiling.single},
                             .contexts_max = contexts_max,
                             .inputs = {},
                             .results = {}};
   step.inputs = PlaceStepInputs(step.shape, inputs_.get());
   step.results = PlaceStepResults(step.shape.draws, results_.get());
-  FillStepInputs(*batch, shape_.block_tokens, step.shape,
-                 PlaceStepInputs(step.shape, host_inputs_.get()));
+  const StepInputs host_inputs = PlaceStepInputs(step.shape, host_inputs_.get());
+  FillStepInputs(*batch, shape_.block_tokens, step.shape, host_inputs);
+  std::copy(tiling.tiles.begin(), tiling.tiles.end(), host_inputs.tiles);
 
   R1_RETURN_IF_CUDA_ERROR(cudaEventRecord(step_begins_.get(), stream_.get()));
   R1_RETURN_IF_ERROR(CopyBlocks(batch->copies));
@@ -152,8 +159,8 @@ absl::Status CudaRunner::CopyBlocks(const std::vector<BlockCopy>& copies) {
   for (const int end : CopyRuns(copies)) {
     R1_RETURN_IF_CUDA_ERROR(kernels::CacheCopySm90(
         {.cache = cache_.get(),
-         .layer_bytes = int64_t{shape_.block_count} * kernels::kCacheBlockBytes,
-         .block_bytes = kernels::kCacheBlockBytes,
+         .layer_bytes = int64_t{shape_.block_count} * CacheBlockBytes(spec_),
+         .block_bytes = CacheBlockBytes(spec_),
          .layers = static_cast<int>(spec_.layers.size()),
          .copies = reinterpret_cast<kernels::CacheBlockCopy*>(copies_.get()) + begin,
          .count = end - begin},

@@ -3,22 +3,16 @@
 #include <algorithm>
 
 #include "kernels/cuda/packed_weights.h"
+#include "rollout/engine/cuda/layer_shapes.h"
 
 namespace r1::rollout {
 
 using kernels::PackedBytes;
 
-int SharedExperts(const MoeSpec& moe) { return moe.shared_intermediate / moe.intermediate; }
-
 namespace {
 
-int QueryWidth(const MlaSpec& a) { return a.heads * (a.qk_nope_head_dim + a.qk_rope_head_dim); }
-
-void PlaceAttention(const MlaSpec& a, int hidden, Placement& placement, DeviceAttention* weights) {
-  const int kv_down = a.kv_lora_rank + a.qk_rope_head_dim;
-  const int query_input = a.q_lora_rank > 0 ? a.q_lora_rank : QueryWidth(a);
-  placement.Take(&weights->norm, hidden);
-  placement.Take(&weights->input, PackedBytes(query_input + kv_down, hidden));
+void PlaceMla(const MlaSpec& a, int hidden, Placement& placement, DeviceAttention* weights) {
+  placement.Take(&weights->input, PackedBytes(InputWidth(a), hidden));
   if (a.q_lora_rank > 0) {
     placement.Take(&weights->query_norm, a.q_lora_rank);
     placement.Take(&weights->query_up, PackedBytes(QueryWidth(a), a.q_lora_rank));
@@ -27,6 +21,16 @@ void PlaceAttention(const MlaSpec& a, int hidden, Placement& placement, DeviceAt
   placement.Take(&weights->key_absorb, a.heads * PackedBytes(a.kv_lora_rank, a.qk_nope_head_dim));
   placement.Take(&weights->value_up, a.heads * PackedBytes(a.v_head_dim, a.kv_lora_rank));
   placement.Take(&weights->output, PackedBytes(hidden, a.heads * a.v_head_dim));
+}
+
+void PlaceGqa(const GqaSpec& a, int hidden, Placement& placement, DeviceAttention* weights) {
+  placement.Take(&weights->input, PackedBytes(InputWidth(a), hidden));
+  if (a.qkv_bias) placement.Take(&weights->input_bias, InputWidth(a));
+  if (a.qk_norm) {
+    placement.Take(&weights->query_norm, a.head_dim);
+    placement.Take(&weights->key_norm, a.head_dim);
+  }
+  placement.Take(&weights->output, PackedBytes(hidden, QueryWidth(a)));
 }
 
 void PlaceMlp(const LayerSpec& layer, int hidden, Placement& placement, DeviceMlp* weights) {
@@ -52,7 +56,13 @@ int64_t DeviceModel::Place(uint8_t* base) {
   placement.Take(&embedding_, int64_t{spec_->vocab} * spec_->hidden);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const LayerSpec& layer = spec_->layers[i];
-    PlaceAttention(*layer.mla, spec_->hidden, placement, &layers_[i].attention);
+    DeviceAttention& attention = layers_[i].attention;
+    placement.Take(&attention.norm, spec_->hidden);
+    if (layer.mla.has_value()) {
+      PlaceMla(*layer.mla, spec_->hidden, placement, &attention);
+    } else {
+      PlaceGqa(*layer.gqa, spec_->hidden, placement, &attention);
+    }
     placement.Take(&layers_[i].mlp_norm, spec_->hidden);
     PlaceMlp(layer, spec_->hidden, placement, &layers_[i].mlp);
   }
@@ -79,6 +89,10 @@ class DeviceModelLoader {
   absl::Status Run() {
     int64_t elements = 0;
     for (const WeightSpec& weight : spec_.weights) elements = std::max(elements, weight.elements());
+    for (const LayerSpec& layer : spec_.layers) {
+      if (layer.gqa.has_value())
+        elements = std::max(elements, int64_t{InputWidth(*layer.gqa)} * spec_.hidden);
+    }
     R1_ASSIGN_OR_RETURN(floats_, AllocateDevice(elements * 4, "loading weights"));
     for (DeviceMemory& bf16 : bf16_) {
       R1_ASSIGN_OR_RETURN(bf16, AllocateDevice(elements * 2, "loading weights"));
@@ -94,7 +108,9 @@ class DeviceModelLoader {
     for (layer_ = 0; layer_ < static_cast<int>(spec_.layers.size()); ++layer_) {
       const LayerSpec& layer = spec_.layers[layer_];
       DeviceLayer& target = model_.layers_[layer_];
-      R1_RETURN_IF_ERROR(Attention(*layer.mla, target.attention));
+      R1_RETURN_IF_ERROR(Copy(WeightRole::kAttentionNorm, target.attention.norm));
+      R1_RETURN_IF_ERROR(layer.mla.has_value() ? Mla(*layer.mla, target.attention)
+                                               : Gqa(*layer.gqa, target.attention));
       R1_RETURN_IF_ERROR(Copy(WeightRole::kMlpNorm, target.mlp_norm));
       if (layer.dense.has_value()) {
         R1_RETURN_IF_ERROR(DenseMlp(*layer.dense, target.mlp));
@@ -157,12 +173,32 @@ class DeviceModelLoader {
     return absl::OkStatus();
   }
 
-  absl::Status Attention(const MlaSpec& a, DeviceAttention& target) {
-    R1_RETURN_IF_ERROR(Copy(WeightRole::kAttentionNorm, target.norm));
+  // One matrix of the rows of three.
+  absl::Status Gqa(const GqaSpec& a, DeviceAttention& target) {
+    const int query_rows = QueryWidth(a);
+    const int key_rows = a.kv_heads * a.head_dim;
+    __nv_bfloat16* const keys = staged(0) + int64_t{query_rows} * spec_.hidden;
+    R1_RETURN_IF_ERROR(Round(WeightRole::kQuery, staged(0)));
+    R1_RETURN_IF_ERROR(Round(WeightRole::kKey, keys));
+    R1_RETURN_IF_ERROR(Round(WeightRole::kValue, keys + int64_t{key_rows} * spec_.hidden));
+    R1_RETURN_IF_ERROR(Pack(staged(0), InputWidth(a), spec_.hidden, target.input));
+    if (a.qkv_bias) {
+      R1_RETURN_IF_ERROR(Copy(WeightRole::kQueryBias, target.input_bias));
+      R1_RETURN_IF_ERROR(Copy(WeightRole::kKeyBias, target.input_bias + query_rows));
+      R1_RETURN_IF_ERROR(Copy(WeightRole::kValueBias, target.input_bias + query_rows + key_rows));
+    }
+    if (a.qk_norm) {
+      R1_RETURN_IF_ERROR(Copy(WeightRole::kQueryHeadNorm, target.query_norm));
+      R1_RETURN_IF_ERROR(Copy(WeightRole::kKeyHeadNorm, target.key_norm));
+    }
+    return PackTensor(WeightRole::kOutput, spec_.hidden, query_rows, target.output);
+  }
+
+  absl::Status Mla(const MlaSpec& a, DeviceAttention& target) {
     R1_RETURN_IF_ERROR(Copy(WeightRole::kKvNorm, target.latent_norm));
     const int kv_down = a.kv_lora_rank + a.qk_rope_head_dim;
     // Whole blocks of rows, so that one matrix continues the other.
-    const int query_input = a.q_lora_rank > 0 ? a.q_lora_rank : QueryWidth(a);
+    const int query_input = InputQueryWidth(a);
     R1_CHECK(query_input % kernels::kPackedBlockRows == 0);
     uint8_t* const kv_target = target.input + PackedBytes(query_input, spec_.hidden);
     R1_RETURN_IF_ERROR(PackTensor(WeightRole::kKvDown, kv_down, spec_.hidden, kv_target));

@@ -1,8 +1,8 @@
 // A model's weights on the GPU, in bf16 and in the layouts of kernels/cuda; norms and router biases
 // in fp32. Loaded in place, so that captured graphs stay valid from one policy version to the next.
 //
-// Shape letters: D model, H heads, L latent channels, E routed experts, S shared ones, I width of
-// an expert, V vocabulary.
+// Shape letters: D model, H heads, N key heads, K channels of a head, L latent channels, E routed
+// experts, S shared ones, I width of an expert, V vocabulary.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -18,14 +18,19 @@
 namespace r1::rollout {
 
 struct DeviceAttention {
-  float* norm = nullptr;          // [D]
-  uint8_t* input = nullptr;       // D -> [query or query_down | kv_down]
-  float* query_norm = nullptr;    // only with query compression
+  float* norm = nullptr;      // [D]
+  uint8_t* input = nullptr;   // D -> [query or query_down | kv_down], or [queries | keys | values]
+  uint8_t* output = nullptr;  // H * v, or H * K -> D
+  // Of the compressed query, null = no compression; or of every query head [K], null = none.
+  float* query_norm = nullptr;
+  // Of latent attention.
   uint8_t* query_up = nullptr;    // only with query compression
   float* latent_norm = nullptr;   // [L]
   uint8_t* key_absorb = nullptr;  // [H], each nope -> L
   uint8_t* value_up = nullptr;    // [H], each L -> v
-  uint8_t* output = nullptr;      // H * v -> D
+  // Of grouped-query attention; null = none.
+  float* input_bias = nullptr;  // [(H + 2 N) * K]
+  float* key_norm = nullptr;    // [K], of every key head
 };
 
 // A dense MLP, or the experts of a layer: E routed ones, then S shared ones.
@@ -70,8 +75,5 @@ class DeviceModel {
   float* final_norm_ = nullptr;
   uint8_t* head_ = nullptr;
 };
-
-// Shared experts as experts of the routed ones' width.
-int SharedExperts(const MoeSpec& moe);
 
 }  // namespace r1::rollout

@@ -1,7 +1,7 @@
 // The forward pass on the GPU: enqueues the kernels of a step, from token ids to drawn tokens with
 // their logprobs, on a stream. Interprets the ModelSpec; owns the activations; reads nothing on the
 // host that changes from step to step, so that what it enqueues can be captured in a graph and
-// replayed.
+// replayed. The attention blocks are in mla_attention.cc and gqa_attention.cc.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -13,6 +13,7 @@
 #include "common/models/model_spec.h"
 #include "common/status.h"
 #include "kernels/cuda/mla_input_bf16_sm90.h"
+#include "kernels/cuda/residual_norm_bf16_sm90.h"
 #include "rollout/engine/cuda/device_memory.h"
 #include "rollout/engine/cuda/device_model.h"
 #include "rollout/engine/cuda/operator_timer.h"
@@ -20,9 +21,6 @@
 #include "rollout/engine/runner.h"
 
 namespace r1::rollout {
-
-// InvalidArgument: sizes that the kernels do not support.
-[[nodiscard]] absl::Status CheckCudaSpec(const ModelSpec& spec);
 
 class ForwardPass {
  public:
@@ -34,7 +32,8 @@ class ForwardPass {
     StepResults results;  // likewise
   };
 
-  // `spec` and `model` outlive the pass; `timer` too, or null. ResourceExhausted when the
+  // `spec`, which CheckCudaSpec has accepted, and `model` outlive the pass; `timer` too, or null.
+  // ResourceExhausted when the
   // activations do not fit into the GPU's memory.
   [[nodiscard]] static absl::StatusOr<ForwardPass> Make(const ModelSpec& spec,
                                                         const DeviceModel& model,
@@ -44,23 +43,28 @@ class ForwardPass {
   // The KV cache is [layers][blocks].
   [[nodiscard]] absl::Status Enqueue(const Step& step, uint8_t* cache, cudaStream_t stream);
 
+  // Neighbouring rows of a sequence that are best attended together; 1: each by itself.
+  int tile_rows_max() const;
+
  private:
   // Of the whole batch, [rows_max, …]; draws_normed [draws_max, D].
   struct Activations {
     float* residual;              // D
     __nv_bfloat16* normed;        // D
-    __nv_bfloat16* delta;         // D: what the last operator adds to the residual stream
-    __nv_bfloat16* input;         // query or query_down | kv_down
+    __nv_bfloat16* delta;         // D: what the last operator adds to the residual stream, unless
+    float* delta_parts;           // [S, rows of the step] D: in parts, of a dense MLP
+    __nv_bfloat16* input;         // what the attention's first projection gives
     __nv_bfloat16* query_normed;  // query_rank
-    __nv_bfloat16* query;         // H * (nope + rope), with query compression
+    __nv_bfloat16* query;         // all heads', with query compression or in grouped attention
     __nv_bfloat16* absorbed;      // H * (L + R)
     __nv_bfloat16* attention;     // H * L
-    __nv_bfloat16* values;        // H * v
+    __nv_bfloat16* values;        // what the attention's last projection takes
     __nv_bfloat16* hidden;        // widest dense MLP
     int32_t* experts;             // A
     float* expert_weights;        // A
     __nv_bfloat16* draws_normed;  // D
     uint8_t* attention_workspace;
+    uint32_t* attention_counters;  // N
     uint8_t* head_workspace;
     std::vector<uint8_t*> expert_workspaces;  // of expert_shapes_
   };
@@ -73,20 +77,39 @@ class ForwardPass {
               bool batch_invariant, OperatorTimer* timer);
   // Sets all pointers; the bytes taken.
   int64_t Place(uint8_t* base);
-  int64_t AttentionWorkspaceBytes() const;
-  int SplitTokens(int rows, int heads, int contexts_max) const;
+  // Of tiles as they are attended together: the steps', or rows where a step has no list.
+  struct TileRange {
+    int begin = 0;
+    int end = 0;
+    int rows_max = 1;  // of a tile
+  };
+
+  int64_t MlaWorkspaceBytes(const MlaSpec& a) const;
+  int64_t GqaWorkspaceBytes(const GqaSpec& a) const;
+  int MlaSplitTokens(int rows, int heads, int contexts_max) const;
+  int GqaSplitTokens(int rows, int kv_heads, int contexts_max) const;
+
+  // Parts of a dense MLP's last product.
+  int DeltaParts(const LayerSpec& layer) const;
+  // Takes the delta of the last operator into the residual stream.
+  void AddDelta(const Step& step, kernels::ResidualNormBf16Args* args) const;
 
   absl::Status Norm(const Step& step, const float* weight, bool begins, cudaStream_t stream);
-  absl::Status Attention(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
-  absl::Status QueryAndCache(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
+  absl::Status GqaAttention(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
+  absl::Status GqaAttend(const Step& step, const GqaSpec& a, const uint8_t* cache,
+                         cudaStream_t stream);
+  absl::Status GqaAttendTiles(const Step& step, const GqaSpec& a, const uint8_t* cache,
+                              const TileRange& range, cudaStream_t stream);
+  absl::Status MlaAttention(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
+  absl::Status MlaQueryAndCache(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
   // What every call of that kernel says; nothing to write yet.
-  kernels::MlaInputBf16Args InputArgs(const Step& step, int layer) const;
+  kernels::MlaInputBf16Args MlaInputArgs(const Step& step, int layer) const;
   // Writes the latent, as `write` says, and the compressed query, normalised, then multiplies it
   // out.
   absl::Status UncompressQuery(const Step& step, int layer, kernels::MlaInputBf16Args write,
                                cudaStream_t stream);
-  absl::Status Attend(const Step& step, const MlaSpec& a, const uint8_t* cache,
-                      cudaStream_t stream);
+  absl::Status MlaAttend(const Step& step, const MlaSpec& a, const uint8_t* cache,
+                         cudaStream_t stream);
   absl::Status DenseMlp(const Step& step, int layer, cudaStream_t stream);
   absl::Status Experts(const Step& step, int layer, cudaStream_t stream);
   absl::Status Draw(const Step& step, cudaStream_t stream);
@@ -103,6 +126,7 @@ class ForwardPass {
   std::vector<int> expert_shape_of_layer_;
   DeviceMemory memory_;
   Activations a_ = {};
+  int delta_parts_ = 1;  // of the operator enqueued last; 1: it left a_.delta
   DeviceMemory rope_memory_;
   std::vector<const float*> rope_table_of_layer_;
 };

@@ -16,6 +16,7 @@ StepInputs PlaceStepInputs(const StepShape& shape, uint8_t* base) {
   placement.Take(&inputs.contexts, shape.rows);
   placement.Take(&inputs.slots, shape.rows);
   placement.Take(&inputs.tables, int64_t{shape.rows} * shape.blocks);
+  placement.Take(&inputs.tiles, shape.tiles);
   placement.Take(&inputs.draw_rows, shape.draws);
   placement.Take(&inputs.temperatures, shape.draws);
   placement.Take(&inputs.draw_positions, shape.draws);
@@ -71,6 +72,22 @@ bool IsDecodeStep(const StepBatch& batch) {
   // Rows of one sequence are neighbours.
   return std::adjacent_find(batch.block_tables.begin(), batch.block_tables.end()) ==
          batch.block_tables.end();
+}
+
+RowTiling CutRows(const std::vector<const int32_t*>& block_tables, int rows_max) {
+  RowTiling tiling;
+  if (rows_max == 1) return tiling;
+  const int rows = static_cast<int>(block_tables.size());
+  for (int first = 0; first < rows;) {
+    int end = first + 1;
+    while (end < rows && end < first + rows_max && block_tables[end] == block_tables[first]) ++end;
+    tiling.tiles.push_back({.first = first, .count = end - first});
+    first = end;
+  }
+  const auto single = std::stable_partition(tiling.tiles.begin(), tiling.tiles.end(),
+                                            [](const auto& tile) { return tile.count == 1; });
+  tiling.single = static_cast<int>(single - tiling.tiles.begin());
+  return tiling;
 }
 
 int GraphRows(int rows) {

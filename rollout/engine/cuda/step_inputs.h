@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/rng.h"
+#include "kernels/cuda/gqa_decode_bf16_sm90.h"
 #include "rollout/engine/block_manager.h"
 #include "rollout/engine/runner.h"
 
@@ -17,6 +18,9 @@ struct StepShape {
   int rows = 0;    // padding included
   int draws = 0;   // likewise
   int blocks = 0;  // of a row's table
+  // Of the list of tiles; 0 = none, every row is attended by itself. The first are of one row.
+  int tiles = 0;
+  int single_tiles = 0;
 };
 
 // Pointers into that memory.
@@ -26,6 +30,7 @@ struct StepInputs {
   int32_t* contexts;   // [rows]
   int32_t* slots;      // [rows]: place in the cache, as kernels/cuda/mla_input_bf16_sm90.h says
   int32_t* tables;     // [rows, blocks]
+  kernels::RowTile* tiles;
   int32_t* draw_rows;  // [draws]
   float* temperatures;
   uint32_t* draw_positions;
@@ -50,6 +55,14 @@ void FillStepInputs(const StepBatch& batch, int block_tokens, const StepShape& s
 // Whether every row is a sequence of its own whose next token is drawn once: then the steps of a
 // batch differ in numbers alone.
 bool IsDecodeStep(const StepBatch& batch);
+
+// Cuts the rows of a batch into tiles of at most rows_max neighbours with one block table, those of
+// one row first. No tiles when rows_max is 1.
+struct RowTiling {
+  std::vector<kernels::RowTile> tiles;
+  int single = 0;  // of one row
+};
+RowTiling CutRows(const std::vector<const int32_t*>& block_tables, int rows_max);
 
 // Sizes of captured graphs: the smallest with room for this many rows, and for this many tokens of
 // context.

@@ -1,0 +1,557 @@
+// A block attends one split of the cache for one key head and one tile of rows: the query heads of
+// the tile's rows that share the key head are the rows of the tensor cores' products. One warp
+// requests blocks of the cache; the others work in sets of four, each set for 16 or 32 of the rows,
+// and a warp of a set takes a quarter of every block's tokens: 16 of 64, with a running maximum of
+// its own. So the warps never wait for each other before the split ends, and what is loaded from
+// shared memory as keys and values serves all rows of a set's warp. Then the quarters are merged,
+// and whichever block of a tile finishes last merges its splits.
+#include "kernels/cuda/gqa_decode_bf16_sm90.h"
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/sm90.cuh"
+#include "kernels/cuda/warp.cuh"
+
+namespace r1::kernels {
+namespace {
+
+using namespace sm90;  // NOLINT: one file's worth of instructions
+
+constexpr int kQuarters = 4;
+constexpr int kQuarterTokens = kGroupedBlockTokens / kQuarters;
+constexpr int kRowsOfProduct = 16;
+constexpr float kLog2E = 1.4426950408889634f;
+// Stands for minus infinity, so that differences of two of them are numbers; and the score of a
+// token that a row does not attend, still lower, so that its probability is zero in any case.
+constexpr float kLowest = -1e30f;
+constexpr float kMasked = -2e30f;
+
+__host__ __device__ constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
+
+struct KernelArgs {
+  GqaDecodeBf16Args call;
+  // [tile_count, tile_rows_max, H][splits_max][K / 2] pairs of channels, relative to 2^highest and
+  // not yet divided by the mass.
+  float2* sums;
+  float2* states;  // likewise without channels: highest score, mass
+  int splits_max;
+};
+
+// A kind of block: kSets sets of warps, each for kProducts times 16 rows.
+template <int kHeadDim_, int kSets_, int kProducts_>
+struct BlockKind {
+  static constexpr int kHeadDim = kHeadDim_;
+  static constexpr int kSets = kSets_;
+  static constexpr int kProducts = kProducts_;
+  static constexpr int kRowsOfSet = kProducts * kRowsOfProduct;
+  static constexpr int kRows = kSets * kRowsOfSet;
+  static constexpr int kWarps = kSets * kQuarters;  // without the one that requests
+  static constexpr int kAttendThreads = 32 * kWarps;
+  static constexpr int kThreads = kAttendThreads + 32;
+  static constexpr int kTiles = kHeadDim / 64;
+  static constexpr int kStageBytes = GroupedHeadBytes(kHeadDim);
+  // Two blocks for a few rows fit on a multiprocessor, or one for many.
+  static constexpr int kBlocks = kRows <= kRowsOfProduct ? 2 : 1;
+  static constexpr int kStages = (kBlocks == 2 ? 96 << 10 : 160 << 10) / kStageBytes;
+  // Pairs from a row of sums in shared memory to the next, so that rows are in different banks.
+  static constexpr int kSumsStride = kHeadDim / 2 + 4;
+};
+
+template <typename Kind>
+struct Shared {
+  union {
+    uint8_t stages[Kind::kStages][Kind::kStageBytes];
+    float2 sums[Kind::kWarps][Kind::kRowsOfSet][Kind::kSumsStride];  // at the end
+  };
+  uint8_t queries[Kind::kTiles][Kind::kRows * kPackedRowBytes];
+  float2 states[Kind::kWarps][Kind::kRowsOfSet];  // as in KernelArgs
+  uint64_t full[Kind::kStages];
+  uint64_t empty[Kind::kStages];
+  bool is_last;
+};
+
+// --- work
+// -------------------------------------------------------------------------------------------------
+
+// What a block attends.
+struct Item {
+  RowTile tile;
+  int kv_head;
+  int heads;  // query heads of a key head
+  int split;
+  int first_token;
+  int tokens;  // of the split, of the tile's longest context; none: nothing to do
+
+  __device__ explicit Item(const GqaDecodeBf16Args& call)
+      : tile(call.tiles == nullptr ? RowTile{static_cast<int>(blockIdx.x), 1}
+                                   : call.tiles[blockIdx.x]),
+        kv_head(blockIdx.y),
+        heads(call.heads / call.kv_heads),
+        split(blockIdx.z),
+        first_token(split * call.split_tokens) {
+    const int left = call.contexts[last_row()] - first_token;
+    tokens = left < call.split_tokens ? left : call.split_tokens;
+  }
+
+  __device__ int last_row() const { return tile.first + tile.count - 1; }
+  __device__ int rows() const { return tile.count * heads; }
+  // Of one of them: the query head among all rows' heads.
+  __device__ int64_t Head(const GqaDecodeBf16Args& call, int row) const {
+    return int64_t{tile.first + row / heads} * call.heads + kv_head * heads + row % heads;
+  }
+  __device__ int Context(const GqaDecodeBf16Args& call, int row) const {
+    return call.contexts[tile.first + row / heads];
+  }
+  // Its place in the workspace.
+  __device__ int64_t FirstSplit(const KernelArgs& args, int row) const {
+    const int64_t tile_row = int64_t{blockIdx.x} * args.call.tile_rows_max + row / heads;
+    return (tile_row * args.call.heads + kv_head * heads + row % heads) * args.splits_max;
+  }
+};
+
+// Requests the split's blocks. By one warp.
+template <typename Kind>
+__device__ __forceinline__ void RequestBlocks(const GqaDecodeBf16Args& call, const Item& item,
+                                              Shared<Kind>& shared) {
+  static_assert(kGqaSplitTokensMax / kGroupedBlockTokens <= 32);
+  const int lane = threadIdx.x % 32;
+  const int blocks = DivideUp(item.tokens, kGroupedBlockTokens);
+  const int32_t* const table = call.block_tables + int64_t{item.last_row()} * call.table_stride +
+                               item.first_token / kGroupedBlockTokens;
+  const int32_t own = lane < blocks ? table[lane] : 0;
+  // Tiles of a prompt come back for the same blocks.
+  const uint64_t policy = Kind::kBlocks == 2 ? PolicyEvictFirst() : PolicyEvictNormal();
+  for (int number = 0; number < blocks; ++number) {
+    const int32_t block = __shfl_sync(~0u, own, number);
+    if (lane != 0) continue;
+    const int stage = number % Kind::kStages;
+    const uint32_t full = SharedAddress(&shared.full[stage]);
+    BarrierWait(SharedAddress(&shared.empty[stage]), number / Kind::kStages % 2 ^ 1);
+    BarrierArriveExpectBytes(full, Kind::kStageBytes);
+    BulkCopy(SharedAddress(shared.stages[stage]),
+             call.cache + (int64_t{block} * call.kv_heads + item.kv_head) * Kind::kStageBytes,
+             Kind::kStageBytes, full, policy);
+  }
+}
+
+// Query rows to shared memory, zeros behind the last one. By the attending threads.
+template <typename Kind>
+__device__ __forceinline__ void LoadQueries(const GqaDecodeBf16Args& call, const Item& item,
+                                            Shared<Kind>& shared) {
+  constexpr int kPieces = Kind::kHeadDim / 8;
+  for (int i = threadIdx.x; i < Kind::kRows * kPieces; i += Kind::kAttendThreads) {
+    const int row = i / kPieces;
+    const int piece = i % kPieces;
+    uint4 bits = make_uint4(0, 0, 0, 0);
+    if (row < item.rows()) {
+      bits = *reinterpret_cast<const uint4*>(call.q + item.Head(call, row) * Kind::kHeadDim +
+                                             piece * 8);
+    }
+    *reinterpret_cast<uint4*>(shared.queries[piece / 8] + row * kPackedRowBytes +
+                              SwizzledPiece(row, piece % 8) * 16) = bits;
+  }
+}
+
+// --- a warp's run over its quarters
+// -------------------------------------------------------------------------------------------------
+
+// Of a warp's rows: a thread has the rows 8 * half + lane / 4 of each product; of their sums, the
+// channels that MultiplyFragments says.
+template <typename Kind>
+struct Run {
+  int limits[Kind::kProducts][2];  // tokens of the split that the row attends
+  float highest[Kind::kProducts][2];
+  float mass[Kind::kProducts][2];  // this thread's part
+  float sums[Kind::kProducts][Kind::kHeadDim / 8][4] = {};
+
+  __device__ Run(const GqaDecodeBf16Args& call, const Item& item, int first_row) {
+#pragma unroll
+    for (int p = 0; p < Kind::kProducts; ++p) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row =
+            first_row + p * kRowsOfProduct + half * 8 + static_cast<int>(threadIdx.x % 32) / 4;
+        limits[p][half] =
+            item.Context(call, row < item.rows() ? row : item.rows() - 1) - item.first_token;
+        highest[p][half] = kLowest;
+        mass[p][half] = 0;
+      }
+    }
+  }
+};
+
+// Where a lane finds the rows that LoadMatrices takes from it, without the 32 bytes times step that
+// are to be added without carry.
+struct FragmentOffsets {
+  uint32_t key;    // matrices: 8 tokens by 8 channels, channels fastest
+  uint32_t value;  // tokens fastest
+  uint32_t query;  // rows fastest
+
+  __device__ FragmentOffsets(int lane, int quarter, int first_row) {
+    const int key_token = quarter * kQuarterTokens + lane / 16 * 8 + lane % 8;
+    const int value_token = quarter * kQuarterTokens + lane % 16;
+    const int row = first_row + lane % 16;
+    key = key_token * kPackedRowBytes + SwizzledPiece(key_token, lane / 8 % 2) * 16;
+    value = value_token * kPackedRowBytes + SwizzledPiece(value_token, lane / 16) * 16;
+    query = row * kPackedRowBytes + SwizzledPiece(row, lane / 16) * 16;
+  }
+};
+
+// Scores of 16 tokens: in `scores` the products with keys, as powers of two, masked.
+template <typename Kind>
+__device__ __forceinline__ void Score(const Run<Kind>& run, uint32_t keys, uint32_t queries,
+                                      const FragmentOffsets& offsets, int first_token, float scale,
+                                      float (&scores)[Kind::kProducts][2][4]) {
+#pragma unroll
+  for (int p = 0; p < Kind::kProducts; ++p) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) scores[p][i / 4][i % 4] = 0;
+  }
+#pragma unroll
+  for (int step = 0; step < Kind::kHeadDim / 16; ++step) {
+    uint32_t key[4];
+    LoadMatrices(keys + step / 4 * kGroupedTileBytes + (offsets.key ^ step % 4 * 32), key);
+#pragma unroll
+    for (int p = 0; p < Kind::kProducts; ++p) {
+      uint32_t query[4];
+      LoadMatrices(queries + step / 4 * Kind::kRows * kPackedRowBytes +
+                       p * kRowsOfProduct * kPackedRowBytes + (offsets.query ^ step % 4 * 32),
+                   query);
+      MultiplyFragments(scores[p][0], query, key[0], key[1]);
+      MultiplyFragments(scores[p][1], query, key[2], key[3]);
+    }
+  }
+  const int own_token = first_token + static_cast<int>(threadIdx.x % 4) * 2;
+#pragma unroll
+  for (int p = 0; p < Kind::kProducts; ++p) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      float& score = scores[p][i / 4][i % 4];
+      const int token = own_token + i / 4 * 8 + i % 2;
+      score = token < run.limits[p][i % 4 / 2] ? score * scale : kMasked;
+    }
+  }
+}
+
+// Takes the scores into the running maxima and masses; in `weights` the probabilities relative to
+// the new maxima, as a product's first operand.
+template <typename Kind>
+__device__ __forceinline__ void Weigh(float (&scores)[Kind::kProducts][2][4], Run<Kind>& run,
+                                      uint32_t (&weights)[Kind::kProducts][4]) {
+  float shrink[Kind::kProducts][2];
+  bool shrinks = false;
+#pragma unroll
+  for (int p = 0; p < Kind::kProducts; ++p) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      float& a = scores[p][0][2 * half];
+      float& b = scores[p][0][2 * half + 1];
+      float& c = scores[p][1][2 * half];
+      float& d = scores[p][1][2 * half + 1];
+      float highest = fmaxf(fmaxf(a, b), fmaxf(c, d));
+      highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 1));
+      highest = fmaxf(highest, __shfl_xor_sync(~0u, highest, 2));
+      highest = fmaxf(highest, run.highest[p][half]);
+      shrink[p][half] = exp2f(run.highest[p][half] - highest);
+      shrinks |= shrink[p][half] != 1;
+      run.highest[p][half] = highest;
+      a = exp2f(a - highest);
+      b = exp2f(b - highest);
+      c = exp2f(c - highest);
+      d = exp2f(d - highest);
+      run.mass[p][half] = run.mass[p][half] * shrink[p][half] + ((a + b) + (c + d));
+      weights[p][half] = PackBf16(a, b);
+      weights[p][2 + half] = PackBf16(c, d);
+    }
+  }
+  if (!__any_sync(~0u, shrinks)) return;
+#pragma unroll
+  for (int p = 0; p < Kind::kProducts; ++p) {
+#pragma unroll
+    for (int c = 0; c < Kind::kHeadDim / 8; ++c) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) run.sums[p][c][i] *= shrink[p][i / 2];
+    }
+  }
+}
+
+// Adds the values of 16 tokens. Those from `tokens` on do not exist; whatever is there, they count
+// as zero.
+template <typename Kind>
+__device__ __forceinline__ void AddValues(uint32_t values, const FragmentOffsets& offsets,
+                                          int tokens, const uint32_t (&weights)[Kind::kProducts][4],
+                                          Run<Kind>& run) {
+  uint32_t exists[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int token = i * 8 + static_cast<int>(threadIdx.x % 4) * 2;
+    exists[i] = (token < tokens ? 0xFFFFu : 0) | (token + 1 < tokens ? 0xFFFF0000u : 0);
+  }
+#pragma unroll
+  for (int c = 0; c < Kind::kHeadDim / 16; ++c) {
+    uint32_t value[4];
+    LoadMatricesTransposed(values + c / 4 * kGroupedTileBytes + (offsets.value ^ c % 4 * 32),
+                           value);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) value[i] &= exists[i % 2];
+#pragma unroll
+    for (int p = 0; p < Kind::kProducts; ++p) {
+      MultiplyFragments(run.sums[p][2 * c], weights[p], value[0], value[1]);
+      MultiplyFragments(run.sums[p][2 * c + 1], weights[p], value[2], value[3]);
+    }
+  }
+}
+
+// Leaves sums and states of every warp in shared memory. By the attending threads.
+template <typename Kind>
+__device__ __forceinline__ void AttendQuarters(const GqaDecodeBf16Args& call, const Item& item,
+                                               Shared<Kind>& shared) {
+  const int warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  const int quarter = warp % kQuarters;
+  const int first_row = warp / kQuarters * Kind::kRowsOfSet;
+  const float scale = call.scale * kLog2E;
+  const uint32_t queries = SharedAddress(shared.queries);
+  const FragmentOffsets offsets(lane, quarter, first_row);
+  Run<Kind> run(call, item, first_row);
+  const int blocks = DivideUp(item.tokens, kGroupedBlockTokens);
+  for (int number = 0; number < blocks; ++number) {
+    const int stage = number % Kind::kStages;
+    const int first_token = number * kGroupedBlockTokens + quarter * kQuarterTokens;
+    BarrierWait(SharedAddress(&shared.full[stage]), number / Kind::kStages % 2);
+    const uint32_t keys = SharedAddress(shared.stages[stage]);
+    float scores[Kind::kProducts][2][4];
+    uint32_t weights[Kind::kProducts][4];
+    Score<Kind>(run, keys, queries, offsets, first_token, scale, scores);
+    Weigh<Kind>(scores, run, weights);
+    AddValues<Kind>(keys + GroupedKeyBytes(Kind::kHeadDim), offsets, item.tokens - first_token,
+                    weights, run);
+    BarrierArrive(SharedAddress(&shared.empty[stage]));
+  }
+  // Nobody reads the stages any more: sums take their place.
+  NamedBarrierSync(1, Kind::kAttendThreads);
+#pragma unroll
+  for (int p = 0; p < Kind::kProducts; ++p) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = p * kRowsOfProduct + half * 8 + lane / 4;
+      float mass = run.mass[p][half];
+      mass += __shfl_xor_sync(~0u, mass, 1);
+      mass += __shfl_xor_sync(~0u, mass, 2);
+      if (lane % 4 == 0) shared.states[warp][row] = make_float2(run.highest[p][half], mass);
+#pragma unroll
+      for (int c = 0; c < Kind::kHeadDim / 8; ++c) {
+        shared.sums[warp][row][c * 4 + lane % 4] =
+            make_float2(run.sums[p][c][2 * half], run.sums[p][c][2 * half + 1]);
+      }
+    }
+  }
+  NamedBarrierSync(1, Kind::kAttendThreads);
+}
+
+// --- results
+// -------------------------------------------------------------------------------------------------
+
+// A row's sums while parts of it are merged: a lane has pairs of channels, 32 lanes apart.
+template <int kHeadDim>
+struct Merged {
+  static constexpr int kPairs = kHeadDim / 64;
+  float mass = 0;
+  float2 sums[kPairs] = {};
+
+  // Where lane's pair i is among a row's pairs.
+  static __device__ int Pair(int i) { return i * 32 + static_cast<int>(threadIdx.x % 32); }
+
+  __device__ __forceinline__ void Add(float2 state, const float2 (&values)[kPairs], float highest) {
+    const float factor = exp2f(state.x - highest);
+    mass = fmaf(state.y, factor, mass);
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      sums[i].x = fmaf(values[i].x, factor, sums[i].x);
+      sums[i].y = fmaf(values[i].y, factor, sums[i].y);
+    }
+  }
+
+  __device__ __forceinline__ void Store(__nv_bfloat16* head) const {
+    const float scale = 1 / mass;
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      reinterpret_cast<uint32_t*>(head)[Pair(i)] = PackBf16(sums[i].x * scale, sums[i].y * scale);
+    }
+  }
+};
+
+// The quarters of this split to the result, or to the workspace when a row has more splits. A warp
+// a row.
+template <typename Kind>
+__device__ __forceinline__ void MergeQuarters(const KernelArgs& args, const Item& item,
+                                              const Shared<Kind>& shared) {
+  constexpr int kPairs = Merged<Kind::kHeadDim>::kPairs;
+  const GqaDecodeBf16Args& call = args.call;
+  for (int row = threadIdx.x / 32; row < item.rows(); row += Kind::kWarps) {
+    const int splits = DivideUp(item.Context(call, row), call.split_tokens);
+    if (item.split >= splits) continue;
+    const int first_warp = row / Kind::kRowsOfSet * kQuarters;
+    const int row_of_set = row % Kind::kRowsOfSet;
+    float highest = kLowest;
+#pragma unroll
+    for (int q = 0; q < kQuarters; ++q)
+      highest = fmaxf(highest, shared.states[first_warp + q][row_of_set].x);
+    Merged<Kind::kHeadDim> merged;
+#pragma unroll
+    for (int q = 0; q < kQuarters; ++q) {
+      const float2* const sums = shared.sums[first_warp + q][row_of_set];
+      float2 values[kPairs];
+#pragma unroll
+      for (int i = 0; i < kPairs; ++i) values[i] = sums[merged.Pair(i)];
+      merged.Add(shared.states[first_warp + q][row_of_set], values, highest);
+    }
+    if (splits == 1) {
+      merged.Store(call.out + item.Head(call, row) * Kind::kHeadDim);
+      continue;
+    }
+    const int64_t split = item.FirstSplit(args, row) + item.split;
+    if (threadIdx.x % 32 == 0) args.states[split] = make_float2(highest, merged.mass);
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i)
+      args.sums[split * (Kind::kHeadDim / 2) + merged.Pair(i)] = merged.sums[i];
+  }
+}
+
+// Whether this block is the last of its tile and key head to come here; then all others' results
+// are visible. By the attending threads.
+template <typename Kind>
+__device__ __forceinline__ bool IsLastSplit(const GqaDecodeBf16Args& call, int splits,
+                                            Shared<Kind>& shared) {
+  __threadfence();
+  NamedBarrierSync(1, Kind::kAttendThreads);
+  if (threadIdx.x == 0) {
+    uint32_t* const counter = call.counters + blockIdx.x * call.kv_heads + blockIdx.y;
+    shared.is_last = atomicAdd(counter, 1) + 1 == static_cast<uint32_t>(splits);
+    if (shared.is_last) *counter = 0;
+  }
+  NamedBarrierSync(1, Kind::kAttendThreads);
+  __threadfence();
+  return shared.is_last;
+}
+
+// The splits of every row that has several, in order. A warp a row.
+template <typename Kind>
+__device__ __forceinline__ void MergeSplits(const KernelArgs& args, const Item& item) {
+  constexpr int kPairs = Merged<Kind::kHeadDim>::kPairs;
+  const GqaDecodeBf16Args& call = args.call;
+  for (int row = threadIdx.x / 32; row < item.rows(); row += Kind::kWarps) {
+    const int splits = DivideUp(item.Context(call, row), call.split_tokens);
+    if (splits == 1) continue;
+    const float2* const states = args.states + item.FirstSplit(args, row);
+    const float2* const sums = args.sums + item.FirstSplit(args, row) * (Kind::kHeadDim / 2);
+    float highest = kLowest;
+    for (int split = threadIdx.x % 32; split < splits; split += 32)
+      highest = fmaxf(highest, __ldcg(states + split).x);
+    highest = WarpMax(highest);
+    Merged<Kind::kHeadDim> merged;
+#pragma unroll 4
+    for (int split = 0; split < splits; ++split) {
+      float2 values[kPairs];
+#pragma unroll
+      for (int i = 0; i < kPairs; ++i)
+        values[i] = __ldcg(sums + split * (Kind::kHeadDim / 2) + merged.Pair(i));
+      merged.Add(__ldcg(states + split), values, highest);
+    }
+    merged.Store(call.out + item.Head(call, row) * Kind::kHeadDim);
+  }
+}
+
+template <typename Kind>
+__global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
+    GqaDecodeKernel(const __grid_constant__ KernelArgs args) {
+  extern __shared__ __align__(1024) uint8_t shared_bytes[];
+  auto& shared = *reinterpret_cast<Shared<Kind>*>(shared_bytes);
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < Kind::kStages; ++stage) {
+      BarrierInit(SharedAddress(&shared.full[stage]), 1);
+      BarrierInit(SharedAddress(&shared.empty[stage]), Kind::kAttendThreads);
+    }
+    BarrierInitFence();
+  }
+  __syncthreads();
+  AllowDependentKernels();
+  WaitForPriorKernels();
+  const Item item(args.call);
+  if (item.tokens <= 0) return;
+  if (threadIdx.x >= Kind::kAttendThreads) {
+    RequestBlocks(args.call, item, shared);
+    return;
+  }
+  LoadQueries(args.call, item, shared);
+  NamedBarrierSync(1, Kind::kAttendThreads);
+  AttendQuarters(args.call, item, shared);
+  MergeQuarters(args, item, shared);
+  const int splits = DivideUp(item.Context(args.call, item.rows() - 1), args.call.split_tokens);
+  if (splits > 1 && IsLastSplit(args.call, splits, shared)) MergeSplits<Kind>(args, item);
+}
+
+template <typename Kind>
+cudaError_t Launch(const KernelArgs& args, cudaStream_t stream) {
+  static_assert(sizeof(Shared<Kind>) * Kind::kBlocks <= (227 - Kind::kBlocks) << 10);
+  const dim3 grid(static_cast<unsigned>(args.call.tile_count),
+                  static_cast<unsigned>(args.call.kv_heads),
+                  static_cast<unsigned>(args.splits_max));
+  return LaunchDependent(GqaDecodeKernel<Kind>, grid, Kind::kThreads,
+                         static_cast<int>(sizeof(Shared<Kind>)), stream, args);
+}
+
+}  // namespace
+
+int GqaDecodeBf16Sm90FastSplit(int rows, int kv_heads, int contexts_max) {
+  // In the time that a block takes for one token: what comes with every item, and with every split
+  // to merge.
+  constexpr int kItemTokens = 100;
+  constexpr int kMergeTokens = 4;
+  const int blocks_at_once = 2 * MultiprocessorCount();
+  int best = kGqaSplitTokensMax;
+  int64_t best_cost = INT64_MAX;
+  for (int split_tokens = kGqaSplitTokensMax; split_tokens >= 2 * kGroupedBlockTokens;
+       split_tokens /= 2) {
+    const int splits = DivideUp(contexts_max, split_tokens);
+    const int64_t rounds = DivideUp(rows * kv_heads * splits, blocks_at_once);
+    const int64_t cost = rounds * (split_tokens + kItemTokens) + kMergeTokens * splits;
+    if (cost < best_cost) {
+      best_cost = cost;
+      best = split_tokens;
+    }
+  }
+  return best;
+}
+
+int64_t GqaDecodeBf16Sm90WorkspaceBytes(int rows, int heads, int head_dim, int contexts_max,
+                                        int split_tokens) {
+  const int64_t splits = int64_t{rows} * heads * DivideUp(contexts_max, split_tokens);
+  return splits * (head_dim / 2 + 1) * static_cast<int64_t>(sizeof(float2));
+}
+
+cudaError_t GqaDecodeBf16Sm90(const GqaDecodeBf16Args& call, cudaStream_t stream) {
+  if (call.kv_heads < 1 || call.heads < 1 || call.heads % call.kv_heads != 0)
+    return cudaErrorInvalidValue;
+  if (!IsGroupedHeadDim(call.head_dim) || call.kv_heads > 65535) return cudaErrorInvalidValue;
+  if (call.tile_count < 1 || call.tile_rows_max < 1 || call.contexts_max < 1)
+    return cudaErrorInvalidValue;
+  const int tile_heads = call.tile_rows_max * (call.heads / call.kv_heads);
+  if (tile_heads > kGqaTileHeadsMax) return cudaErrorInvalidValue;
+  if (call.split_tokens < kGroupedBlockTokens || call.split_tokens > kGqaSplitTokensMax)
+    return cudaErrorInvalidValue;
+  if (call.split_tokens % kGroupedBlockTokens != 0) return cudaErrorInvalidValue;
+  const int splits_max = DivideUp(call.contexts_max, call.split_tokens);
+  auto* const sums = static_cast<float2*>(call.workspace);
+  const int64_t splits = int64_t{call.tile_count} * call.tile_rows_max * call.heads * splits_max;
+  const KernelArgs args = {.call = call,
+                           .sums = sums,
+                           .states = sums + splits * (call.head_dim / 2),
+                           .splits_max = splits_max};
+  if (tile_heads <= kRowsOfProduct) {
+    return call.head_dim == 64 ? Launch<BlockKind<64, 1, 1>>(args, stream)
+                               : Launch<BlockKind<128, 1, 1>>(args, stream);
+  }
+  return call.head_dim == 64 ? Launch<BlockKind<64, 2, 2>>(args, stream)
+                             : Launch<BlockKind<128, 2, 2>>(args, stream);
+}
+
+}  // namespace r1::kernels

@@ -1,0 +1,67 @@
+// Grouped-query attention over the paged cache on Hopper, as kernels/gqa_decode.h says: every query
+// row attends the first `context` tokens of its own sequence. Rows come in tiles: one row, or
+// neighbouring rows of one sequence (a prompt's tokens), which then share what is read.
+//
+// Rounding: bf16 in and out; fp32 scores and sums; probabilities are rounded to bf16 before they
+// weigh the values. The context is cut into splits of split_tokens, a split into quarters of every
+// block of tokens; a quarter is summed in order with a running maximum, quarters and splits are
+// merged in order. So a row's bits depend on its own context and on the size of splits alone,
+// neither on its tile nor on other tiles: strict runs keep that size fixed, fast ones fit it to the
+// batch (GqaDecodeBf16Sm90FastSplit). Relative error about 2e-3 against exact arithmetic on the
+// same bf16 inputs.
+//
+// Shape letters: T rows, H heads, N key heads, K channels of a head.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+
+#include "kernels/cuda/grouped_cache_layout.h"
+
+namespace r1::kernels {
+
+inline constexpr int kGqaStrictSplitTokens = 1024;
+inline constexpr int kGqaSplitTokensMax = 2048;
+// Query heads of a tile's rows that share a key head, at most: T of the tile * H / N.
+inline constexpr int kGqaTileHeadsMax = 64;
+
+// Rows [first, first + count) of one sequence, in the order of their tokens.
+struct RowTile {
+  int32_t first;
+  int32_t count;
+};
+
+struct GqaDecodeBf16Args {
+  int heads = 0;                          // H, a multiple of N
+  int kv_heads = 0;                       // N
+  int head_dim = 0;                       // K
+  const __nv_bfloat16* q = nullptr;       // [T, H, K], rotated
+  const uint8_t* cache = nullptr;         // blocks of N * GroupedHeadBytes(K)
+  const int32_t* block_tables = nullptr;  // [T, table_stride]: blocks of each row's sequence
+  int table_stride = 0;
+  // [T], 1 to contexts_max; within a tile each is one more than the one before.
+  const int32_t* contexts = nullptr;
+  int contexts_max = 0;
+  int tile_count = 0;
+  const RowTile* tiles = nullptr;  // [tile_count], on the GPU; null: tile i is row i
+  int tile_rows_max = 1;           // no tile has more rows; times H / N at most kGqaTileHeadsMax
+  int split_tokens = kGqaStrictSplitTokens;  // a multiple of 64, at most kGqaSplitTokensMax
+  float scale = 0;                           // of the scores, before softmax
+  __nv_bfloat16* out = nullptr;              // [T, H, K]
+  void* workspace = nullptr;                 // of GqaDecodeBf16Sm90WorkspaceBytes
+  uint32_t* counters = nullptr;  // [tile_count, N]; zero before the first call, and after each
+};
+
+// The split that keeps all multiprocessors busy with the fewest results to merge.
+int GqaDecodeBf16Sm90FastSplit(int rows, int kv_heads, int contexts_max);
+
+// For tiles of together at most `rows` rows, counting each as one of tile_rows_max.
+int64_t GqaDecodeBf16Sm90WorkspaceBytes(int rows, int heads, int head_dim, int contexts_max,
+                                        int split_tokens);
+
+// cudaErrorInvalidValue for sizes outside the limits above.
+[[nodiscard]] cudaError_t GqaDecodeBf16Sm90(const GqaDecodeBf16Args& args, cudaStream_t stream);
+
+}  // namespace r1::kernels

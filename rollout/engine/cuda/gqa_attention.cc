@@ -1,0 +1,141 @@
+// The attention block of a layer with grouped-query attention on the GPU: one projection to
+// queries, keys and values; their norms and rotations with the write to the cache; attention, a
+// prompt's rows in tiles; the output projection.
+
+#include <algorithm>
+
+#include "kernels/cuda/dense_bf16_sm90.h"
+#include "kernels/cuda/gqa_decode_bf16_sm90.h"
+#include "kernels/cuda/gqa_input_bf16_sm90.h"
+#include "rollout/engine/cuda/forward_pass.h"
+#include "rollout/engine/cuda/layer_shapes.h"
+
+namespace r1::rollout {
+namespace {
+
+// Splits of a long context take room for every row: what is over is attended in another launch.
+constexpr int64_t kWorkspaceBytesEnough = int64_t{256} << 20;
+// Of the splits that fast runs choose.
+constexpr int kSplitTokensMin = 128;
+
+}  // namespace
+
+int ForwardPass::GqaSplitTokens(int rows, int kv_heads, int contexts_max) const {
+  if (batch_invariant_) return kernels::kGqaStrictSplitTokens;
+  return kernels::GqaDecodeBf16Sm90FastSplit(GraphRows(rows), kv_heads, contexts_max);
+}
+
+int64_t ForwardPass::GqaWorkspaceBytes(const GqaSpec& a) const {
+  const auto bytes = [&](int rows, int split_tokens) {
+    return kernels::GqaDecodeBf16Sm90WorkspaceBytes(rows, a.heads, a.head_dim, shape_.positions_max,
+                                                    split_tokens);
+  };
+  const int64_t all_rows = bytes(shape_.rows_max, kernels::kGqaStrictSplitTokens);
+  const int64_t one_tile = bytes(kernels::kGqaTileHeadsMax, kSplitTokensMin);
+  return std::max(one_tile, std::min(all_rows, kWorkspaceBytesEnough));
+}
+
+int ForwardPass::tile_rows_max() const {
+  int rows = kernels::kGqaTileHeadsMax;
+  for (const LayerSpec& layer : spec_->layers) {
+    if (!layer.gqa.has_value()) return 1;
+    rows = std::min(rows, kernels::kGqaTileHeadsMax / (layer.gqa->heads / layer.gqa->kv_heads));
+  }
+  return rows;
+}
+
+absl::Status ForwardPass::GqaAttention(const Step& step, int layer, uint8_t* cache,
+                                       cudaStream_t stream) {
+  const GqaSpec& a = *spec_->layers[layer].gqa;
+  const DeviceAttention& weights = model_->layer(layer).attention;
+  const int width = InputWidth(a);
+  R1_RETURN_IF_CUDA_ERROR(kernels::DenseBf16Sm90({.tokens = step.shape.rows,
+                                                  .rows = width,
+                                                  .columns = spec_->hidden,
+                                                  .x = a_.normed,
+                                                  .x_stride = spec_->hidden,
+                                                  .weights = weights.input,
+                                                  .y = a_.input,
+                                                  .y_stride = width},
+                                                 stream));
+  Mark(OperatorTimer::kProjections, stream);
+  R1_RETURN_IF_CUDA_ERROR(kernels::GqaInputBf16Sm90({.rows = step.shape.rows,
+                                                     .heads = a.heads,
+                                                     .kv_heads = a.kv_heads,
+                                                     .head_dim = a.head_dim,
+                                                     .input = a_.input,
+                                                     .input_stride = width,
+                                                     .bias = weights.input_bias,
+                                                     .query_norm = weights.query_norm,
+                                                     .key_norm = weights.key_norm,
+                                                     .eps = static_cast<float>(a.qk_norm_eps),
+                                                     .positions = step.inputs.positions,
+                                                     .rope_table = rope_table_of_layer_[layer],
+                                                     .interleaved = a.rope.interleaved,
+                                                     .query = a_.query,
+                                                     .cache = cache,
+                                                     .slots = step.inputs.slots},
+                                                    stream));
+  Mark(OperatorTimer::kCacheWrite, stream);
+  R1_RETURN_IF_ERROR(GqaAttend(step, a, cache, stream));
+  R1_RETURN_IF_CUDA_ERROR(kernels::DenseBf16Sm90({.tokens = step.shape.rows,
+                                                  .rows = spec_->hidden,
+                                                  .columns = QueryWidth(a),
+                                                  .x = a_.values,
+                                                  .x_stride = QueryWidth(a),
+                                                  .weights = weights.output,
+                                                  .y = a_.delta,
+                                                  .y_stride = spec_->hidden},
+                                                 stream));
+  Mark(OperatorTimer::kProjections, stream);
+  return absl::OkStatus();
+}
+
+absl::Status ForwardPass::GqaAttend(const Step& step, const GqaSpec& a, const uint8_t* cache,
+                                    cudaStream_t stream) {
+  const bool has_tiles = step.shape.tiles > 0;
+  const int single_rows = has_tiles ? step.shape.single_tiles : step.shape.rows;
+  R1_RETURN_IF_ERROR(GqaAttendTiles(step, a, cache, {.end = single_rows, .rows_max = 1}, stream));
+  R1_RETURN_IF_ERROR(GqaAttendTiles(
+      step, a, cache, {.begin = single_rows, .end = step.shape.tiles, .rows_max = tile_rows_max()},
+      stream));
+  Mark(OperatorTimer::kAttention, stream);
+  return absl::OkStatus();
+}
+
+absl::Status ForwardPass::GqaAttendTiles(const Step& step, const GqaSpec& a, const uint8_t* cache,
+                                         const TileRange& range, cudaStream_t stream) {
+  if (range.begin == range.end) return absl::OkStatus();
+  const int split_tokens = GqaSplitTokens(range.end - range.begin, a.kv_heads, step.contexts_max);
+  const int64_t tile_bytes = kernels::GqaDecodeBf16Sm90WorkspaceBytes(
+      range.rows_max, a.heads, a.head_dim, step.contexts_max, split_tokens);
+  const int at_once =
+      static_cast<int>(std::clamp<int64_t>(GqaWorkspaceBytes(a) / tile_bytes, 1, shape_.rows_max));
+  // Without a list, tiles are rows.
+  const bool has_tiles = step.shape.tiles > 0;
+  for (int first = range.begin; first < range.end; first += at_once) {
+    const int first_row = has_tiles ? 0 : first;
+    R1_RETURN_IF_CUDA_ERROR(kernels::GqaDecodeBf16Sm90(
+        {.heads = a.heads,
+         .kv_heads = a.kv_heads,
+         .head_dim = a.head_dim,
+         .q = a_.query + int64_t{first_row} * QueryWidth(a),
+         .cache = cache,
+         .block_tables = step.inputs.tables + int64_t{first_row} * step.shape.blocks,
+         .table_stride = step.shape.blocks,
+         .contexts = step.inputs.contexts + first_row,
+         .contexts_max = step.contexts_max,
+         .tile_count = std::min(range.end - first, at_once),
+         .tiles = has_tiles ? step.inputs.tiles + first : nullptr,
+         .tile_rows_max = range.rows_max,
+         .split_tokens = split_tokens,
+         .scale = static_cast<float>(a.softmax_scale),
+         .out = a_.values + int64_t{first_row} * QueryWidth(a),
+         .workspace = a_.attention_workspace,
+         .counters = a_.attention_counters},
+        stream));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace r1::rollout
