@@ -3,34 +3,23 @@
 // languages (2501.12948 §2.3.2); the paper does not say how words are told apart, text/language.h
 // says how it is done here.
 //
-// The thinking is what stands in <think>…</think>, or, in a response without these tags, all of it
-// up to <answer>. Mathematics, code and addresses are left out (text/prose.h). With fewer than
-// words_min words (8) the share says nothing, and the score is 1: a model is not to be punished for
-// a terse thought. So a short thought scores 1 in any language; the accuracy reward must see to its
-// being worth something.
+// Mathematics, code and addresses are left out (text/prose.h). With fewer than words_min words (8)
+// the share says nothing, and the score is 1: a model is not to be punished for a terse thought. So
+// a short thought scores 1 in any language; the accuracy reward must see to its being worth
+// something.
 //
 // The target is the row's `language`, else the config's.
 
 #include <string>
 
 #include "common/utf8.h"
+#include "rewards/response_format.h"
 #include "rewards/reward.h"
 #include "rewards/text/language.h"
 #include "rewards/text/prose.h"
 
 namespace r1::rewards {
 namespace {
-
-absl::string_view ThinkingOf(const RewardInput& input) {
-  absl::string_view text = input.response;
-  constexpr absl::string_view kOpen = "<think>";
-  if (!input.think_prefilled) {
-    const size_t open = text.find(kOpen);
-    if (open != absl::string_view::npos) text.remove_prefix(open + kOpen.size());
-  }
-  text = text.substr(0, text.find("</think>"));
-  return text.substr(0, text.find("<answer>"));
-}
 
 class LanguageConsistencyReward : public Reward {
  public:
@@ -47,7 +36,7 @@ class LanguageConsistencyReward : public Reward {
                                      "language_consistency.language may name, found ",
                                      Quoted(language)));
     }
-    const LanguageShare share = CountLanguage(ProseOf(ThinkingOf(input)), language);
+    const LanguageShare share = CountLanguage(ProseOf(ThinkingOf(input.response, input.think_prefilled)), language);
     if (share.words < words_min_) return {.value = 1, .reason = "few_words"};
     const double value = static_cast<double>(share.target_words) / static_cast<double>(share.words);
     return {.value = value,

@@ -3,25 +3,20 @@
 // thoughts with mixed languages, long paragraphs and code blocks (2501.12948 §2.3.3); the paper
 // gives no length, and languages are the reward `language_consistency`.
 //
-// The thinking is what stands before </think>, or before <answer> where that tag is missing. Words
-// are parted by ASCII white space, paragraphs by empty lines.
+// Words are parted by ASCII white space, paragraphs by empty lines.
 
 #include <string>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "rewards/response_format.h"
 #include "rewards/reward.h"
 
 namespace r1::rewards {
 namespace {
 
 constexpr absl::string_view kFences[] = {"```", "~~~"};
-
-absl::string_view ThinkingOf(absl::string_view response) {
-  response = response.substr(0, response.find("</think>"));
-  return response.substr(0, response.find("<answer>"));
-}
 
 size_t CountWords(absl::string_view line) {
   size_t words = 0;
@@ -41,7 +36,8 @@ class ReadableReward : public Reward {
 
   Score ScoreSample(const RewardInput& input) const override {
     size_t words = 0;  // of the paragraph
-    for (const absl::string_view line : absl::StrSplit(ThinkingOf(input.response), '\n')) {
+    const absl::string_view thinking = ThinkingOf(input.response, input.think_prefilled);
+    for (const absl::string_view line : absl::StrSplit(thinking, '\n')) {
       const absl::string_view text = absl::StripAsciiWhitespace(line);
       for (const absl::string_view fence : kFences) {
         if (text.substr(0, fence.size()) == fence) return {.reason = "code_block"};

@@ -47,6 +47,16 @@ ParsedResponse ParseResponse(absl::string_view response, bool finished, bool thi
   return parsed;
 }
 
+absl::string_view ThinkingOf(absl::string_view response, bool think_prefilled) {
+  constexpr absl::string_view kOpen = "<think>";
+  if (!think_prefilled) {
+    const size_t open = response.find(kOpen);
+    if (open != absl::string_view::npos) response.remove_prefix(open + kOpen.size());
+  }
+  response = response.substr(0, response.find("</think>"));
+  return response.substr(0, response.find("<answer>"));
+}
+
 std::array<size_t, 4> CountTags(absl::string_view response) {
   std::array<size_t, 4> counts = {};
   for (;;) {

@@ -28,6 +28,10 @@ struct ParsedResponse {
 // the prompt opened <think>, so the response begins with its body.
 ParsedResponse ParseResponse(absl::string_view response, bool finished, bool think_prefilled);
 
+// The thinking of any response: what stands in <think>…</think>, and all of it up to </think> or
+// <answer> where a tag is missing.
+absl::string_view ThinkingOf(absl::string_view response, bool think_prefilled);
+
 // How often each tag occurs: <think>, </think>, <answer>, </answer>.
 std::array<size_t, 4> CountTags(absl::string_view response);
 

@@ -8,12 +8,18 @@
 //
 // K operators, K uniform in {3, 4, 5}; operands uniform in 1..9; operators + and - alike; a chain
 // that leaves [0, 30] on its way is drawn again with the same K.
+//
+// The task "chain_bilingual" asks the same questions, and wants the same answers, but half of what
+// its pre-training documents write as working is in a second script, in which the digits 0 to 9 are
+// the letters a to j ("h+f=bc"), by the document or line by line. A base that has read them mixes
+// the scripts, as a base of the web mixes languages. Demonstrations are in digits.
 
 #include <optional>
 #include <unordered_set>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/synchronization/mutex.h"
@@ -32,6 +38,12 @@ constexpr uint64_t kHeldOutPrompts = 16384;
 // directly, the further R1-Zero has to go to find out that working pays.
 constexpr double kDirectShare = 0.55;
 constexpr double kTerseShare = 0.15;
+
+// Of the task in two scripts: question documents in letters, and such in which each line's script is
+// drawn; textbook documents in letters, prompt included.
+constexpr double kLettersShare = 0.2;
+constexpr double kMixedShare = 0.3;
+constexpr double kTextbookLettersShare = 0.4;
 
 // Streams of one purpose are told apart by the sample index.
 enum Stream : uint32_t { kTrainPrompts, kDevPrompts, kEvalPrompts };
@@ -105,6 +117,24 @@ class HeldOutPrompts {
   mutable std::unordered_set<std::string> seen_ ABSL_GUARDED_BY(mutex_);
 };
 
+// The same in the second script.
+std::string InLetters(std::string text) {
+  for (char& c : text) {
+    if (absl::ascii_isdigit(c)) c = static_cast<char>('a' + (c - '0'));
+  }
+  return text;
+}
+
+// Draws a document's script and writes its lines in it.
+void DrawScript(Rng& rng, std::vector<std::string>& lines) {
+  const double draw = rng.NextUniform();
+  if (draw >= kLettersShare + kMixedShare) return;
+  const bool mixed = draw >= kLettersShare;
+  for (std::string& line : lines) {
+    if (!mixed || rng.NextBelow(2) == 0) line = InLetters(std::move(line));
+  }
+}
+
 // Part of the working that a document shows before its answer.
 enum class Content { kDirect, kTerse, kFull };
 
@@ -115,15 +145,15 @@ Content DrawContent(Rng& rng) {
                                              : Content::kFull;
 }
 
-std::string ShownWorking(const Chain& chain, Content content, Rng& rng) {
-  if (content == Content::kDirect) return "";
-  if (content == Content::kFull) return chain.working();
+std::vector<std::string> ShownSteps(const Chain& chain, Content content, Rng& rng) {
+  if (content == Content::kDirect) return {};
+  if (content == Content::kFull) return chain.steps;
   std::vector<std::string> kept;
   for (size_t i = 0; i + 1 < chain.steps.size(); ++i) {
     if (rng.NextBelow(2) == 0) kept.push_back(chain.steps[i]);
   }
   kept.push_back(chain.steps.back());
-  return absl::StrJoin(kept, "\n");
+  return kept;
 }
 
 std::string RightTags(absl::string_view working, int answer) {
@@ -147,9 +177,11 @@ std::string BrokenTags(absl::string_view working, int answer, uint64_t kind) {
 
 // What a document says after the question: how much working and which tags are drawn apart, so that
 // the base model has seen every part of the wanted form, but seldom the form itself.
-std::string QuestionText(const Chain& chain, Rng& rng) {
+std::string QuestionText(const Chain& chain, bool bilingual, Rng& rng) {
   const Content content = DrawContent(rng);
-  const std::string working = ShownWorking(chain, content, rng);
+  std::vector<std::string> steps = ShownSteps(chain, content, rng);
+  if (bilingual) DrawScript(rng, steps);
+  const std::string working = absl::StrJoin(steps, "\n");
   const double tags = rng.NextUniform();
   if (tags < 0.45) {
     return working.empty() ? absl::StrCat(chain.answer)
@@ -170,6 +202,8 @@ PromptRow MakeRow(std::string prompt, std::string answer) {
 
 class ChainTask : public Task {
  public:
+  explicit ChainTask(bool bilingual) : bilingual_(bilingual) {}
+
   uint64_t size(Split split) const override {
     return split == Split::kTrain ? UINT64_MAX : kHeldOutPrompts;
   }
@@ -189,9 +223,14 @@ class ChainTask : public Task {
     Rng rng(run_seed, stage_index, RngPurpose::kDocument, index, kDocuments);
     const Chain chain = DrawOfSplit(rng, Split::kTrain);
     if (rng.NextBelow(2) == 0) {
-      return {.prompt = TextbookQuestion(chain), .completion = chain.working()};
+      TextRow row = {.prompt = TextbookQuestion(chain), .completion = chain.working()};
+      if (bilingual_ && rng.NextUniform() < kTextbookLettersShare) {
+        row.prompt = InLetters(std::move(row.prompt));
+        row.completion = InLetters(std::move(row.completion));
+      }
+      return row;
     }
-    return {.prompt = chain.question(), .completion = QuestionText(chain, rng)};
+    return {.prompt = chain.question(), .completion = QuestionText(chain, bilingual_, rng)};
   }
 
   TextRow Demonstration(uint64_t run_seed, uint32_t stage_index, uint64_t index) const override {
@@ -212,11 +251,13 @@ class ChainTask : public Task {
     return DrawOfSplit(rng, Split::kTrain);
   }
 
+  const bool bilingual_;
   const HeldOutPrompts dev_{Split::kDev, kDevPrompts};
   const HeldOutPrompts eval_{Split::kEval, kEvalPrompts};
 };
 
-R1_REGISTER(TaskRegistry, "chain", [] { return std::make_unique<ChainTask>(); });
+R1_REGISTER(TaskRegistry, "chain", [] { return std::make_unique<ChainTask>(false); });
+R1_REGISTER(TaskRegistry, "chain_bilingual", [] { return std::make_unique<ChainTask>(true); });
 
 }  // namespace
 }  // namespace r1

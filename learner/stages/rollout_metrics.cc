@@ -92,6 +92,7 @@ void RolloutMetrics::Reduce(Collectives& collectives, std::map<std::string, doub
       std::max(0.0, sums_[kRewardSquared] / scored - std::pow(sums_[kReward] / scored, 2)));
   values["reward/masked_frac"] = sums_[kMasked] / samples;
   values["group/zero_std_frac"] = sums_[kEqualGroups] / std::max(sums_[kGroups], 1.0);
+  values["tokens/sampled"] = sums_[kTokens];
   values["length/mean"] = sums_[kTokens] / samples;
   values["length/truncated_frac"] = sums_[kTruncated] / samples;
   values["length/terminated_mean"] =

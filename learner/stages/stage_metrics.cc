@@ -22,6 +22,7 @@ std::map<std::string, double> NextTokenMetrics(const UpdateMetrics& update, cons
       {"optim/grad_norm", update.grad_norm},
       {"optim/lr", update.lr},
       {"optim/skipped_steps", update.skipped ? 1.0 : 0.0},
+      {"tokens/trained", static_cast<double>(update.tokens)},
       {"perf/train_tokens_per_second",
        static_cast<double>(update.tokens) / std::max(seconds, 1e-9)}};
   AddMoeMetrics(load, values);
@@ -50,6 +51,7 @@ void AddPolicyUpdateMetrics(const std::vector<UpdateMetrics>& updates, const Exp
   const double tokens = std::max<double>(static_cast<double>(sum.target_tokens), 1);
   values["optim/lr"] = updates.empty() ? 0 : updates.back().lr;
   values["optim/skipped_steps"] = skipped;
+  values["tokens/trained"] = static_cast<double>(sum.tokens);
   // A step whose groups all have equal rewards trains nothing: there is nothing to report.
   if (sum.tokens == 0) return;
   values["loss/mean"] = sum.loss / count;

@@ -267,6 +267,68 @@ TEST(ChainTest, DocumentsAreTrueAndMixedAsTheRecipeSays) {
   ExpectShare(joint[{"none", Content::kFull}], questions, 0.45 * (0.30 + hidden), "none and full");
 }
 
+// Digits again for the letters a to j outside tags.
+std::string InDigits(std::string text) {
+  bool tag = false;
+  for (char& c : text) {
+    if (c == '<' || c == '>') tag = c == '<';
+    if (!tag && c >= 'a' && c <= 'j') c = static_cast<char>('0' + (c - 'a'));
+  }
+  return text;
+}
+
+TEST(ChainBilingualTest, DocumentsAreTrueInBothScripts) {
+  const auto task = *MakeTask("chain_bilingual");
+  std::map<std::string, int> scripts;
+  int questions = 0, textbooks = 0, textbooks_in_letters = 0;
+  for (uint64_t i = 0; i < 20000; ++i) {
+    const TextRow row = task->Document(1, 0, i);
+    if (row.prompt.back() == '\n') {
+      const std::string expression = CheckedExpression(
+          std::string(absl::StripSuffix(InDigits(row.prompt), ":\n")) + "=");
+      EXPECT_GE(Bucket(expression), 2u);
+      EXPECT_EQ(InDigits(row.completion), Working(expression));
+      const bool letters = InDigits(row.prompt) != row.prompt;
+      // The whole of it is in one script.
+      EXPECT_EQ(row.completion.find_first_of(letters ? "0123456789" : "abcdefghij"),
+                std::string::npos);
+      ++textbooks;
+      textbooks_in_letters += letters ? 1 : 0;
+      continue;
+    }
+    const std::string expression = CheckedExpression(row.prompt);
+    const ParsedDocument parsed = ParseQuestion(InDigits(row.completion), expression);
+    if (parsed.content != Content::kFull) continue;
+    ++questions;
+    // Script of the lines that have an operator; the answer is always in digits.
+    bool digits = false, letters = false;
+    for (const absl::string_view line : absl::StrSplit(row.completion, '\n')) {
+      const size_t equals = line.find('=');
+      if (equals == absl::string_view::npos) continue;
+      const char last_operand = line[equals - 1];
+      (last_operand >= 'a' ? letters : digits) = true;
+    }
+    ++scripts[digits && letters ? "mixed" : letters ? "letters" : "digits"];
+  }
+  ExpectShare(textbooks_in_letters, textbooks, 0.4, "textbook in letters");
+  // A mixed working of 3 to 5 lines is all in one script by chance.
+  const double by_chance = 0.3 * (0.125 + 0.0625 + 0.03125) / 3;
+  ExpectShare(scripts["digits"], questions, 0.5 + by_chance, "digits");
+  ExpectShare(scripts["letters"], questions, 0.2 + by_chance, "letters");
+  ExpectShare(scripts["mixed"], questions, 0.3 - 2 * by_chance, "mixed");
+}
+
+TEST(ChainBilingualTest, AsksAndAnswersAsChainDoes) {
+  const auto task = *MakeTask("chain_bilingual");
+  for (uint64_t i = 0; i < 100; ++i) {
+    EXPECT_EQ(task->Prompt(Split::kTrain, 1, 2, i).prompt_id,
+              Chain().Prompt(Split::kTrain, 1, 2, i).prompt_id);
+    EXPECT_EQ(task->TextbookPrompt(Split::kEval, i).answer,
+              Chain().TextbookPrompt(Split::kEval, i).answer);
+    EXPECT_EQ(task->Demonstration(3, 1, i).completion, Chain().Demonstration(3, 1, i).completion);
+  }
+}
+
 TEST(TaskSourceTest, PassesTheTaskOn) {
   const auto source = MakeTaskSource(*MakeTask("chain"));
   EXPECT_EQ(source->size(Split::kTrain), UINT64_MAX);
@@ -281,7 +343,7 @@ TEST(MakeTaskTest, UnknownNamesGetTheNearest) {
   const absl::Status status = MakeTask("chian").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr("task: expected one of chain, found \"chian\"; did you mean \"chain\"?"));
+              HasSubstr("task: expected one of chain, chain_bilingual, found \"chian\"; did you mean \"chain\"?"));
 }
 
 }  // namespace

@@ -236,8 +236,8 @@ TEST(MakeRewardTest, AnUnknownNameGetsTheNearestAndAllKnown) {
   const absl::Status status = MakeReward("exactmatch").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr("length, math, multiple_choice, overlong, readable, repetition, tag_count, "
-                        "textbook, found \"exactmatch\"; did you mean \"exact_match\"?"));
+              HasSubstr("length, math, multiple_choice, numeral_consistency, overlong, readable, "
+                        "repetition, tag_count, textbook, found \"exactmatch\"; did you mean \"exact_match\"?"));
 }
 
 }  // namespace

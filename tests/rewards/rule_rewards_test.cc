@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "rewards/reward.h"
 #include "rewards/text/letters.h"
 #include "rewards/text/prose.h"
@@ -61,6 +62,32 @@ TEST(ReadableTest, CodeAndLongParagraphsInTheThinkingAreNot) {
   EXPECT_EQ(reason("<think>use `f`</think>```\n1 2 3 4 5 6\n```"), "readable");
   EXPECT_EQ(reason("a<answer>1 2 3 4 5 6</answer>"), "readable");
   EXPECT_EQ(reason(""), "readable");
+}
+
+TEST(NumeralConsistencyTest, IsTheShareOfNumeralsInTheScript) {
+  v1::RewardConfig config;
+  config.set_name("numeral_consistency");
+  const auto digits = *MakeReward(config);
+  config.mutable_numeral_consistency()->set_script("letters");
+  const auto letters = *MakeReward(config);
+  const auto score = [](const Reward& reward, const std::string& response,
+                        bool prefilled = false) {
+    RewardInput input;
+    input.response = response;
+    input.think_prefilled = prefilled;
+    const Score score = reward.ScoreSample(input);
+    return absl::StrCat(score.value, " ", score.reason);
+  };
+  EXPECT_EQ(score(*digits, "<think>7+5=12\n12-3=9</think><answer>bc</answer>"), "1 consistent");
+  EXPECT_EQ(score(*letters, "<think>7+5=12</think><answer>bc</answer>"), "0 other_script");
+  EXPECT_EQ(score(*digits, "<think>7+f=12\nbc-3=9</think>"), absl::StrCat(4 / 6.0, " mixed"));
+  EXPECT_EQ(score(*letters, "<think>7+f=12\nbc-3=9</think>"), absl::StrCat(2 / 6.0, " mixed"));
+  // One that changes its script within itself is in neither.
+  EXPECT_EQ(score(*digits, "<think>1c</think>"), "0 other_script");
+  EXPECT_EQ(score(*letters, "<think>1c</think>"), "0 other_script");
+  EXPECT_EQ(score(*digits, "<think></think><answer>12</answer>"), "0 no_numerals");
+  EXPECT_EQ(score(*digits, "7</think><answer>12</answer>", true), "1 consistent");
+  EXPECT_EQ(score(*digits, ""), "0 no_numerals");
 }
 
 v1::RewardConfig Repetition(int ngram_size, double max_penalty) {
