@@ -4,13 +4,14 @@ JOBS ?= $(shell nproc)
 BUILD := build/release
 R1 := $(BUILD)/bin/r1
 
-.PHONY: help run test test-peer test-chaos study-mini bench fuzz build setup config-docs format clean
+.PHONY: help run test test-peer test-chaos study study-mini bench fuzz build setup config-docs format clean
 
 help:
 	@echo "make run         set up, build, and train the default run: base, cold-start SFT, GRPO (2 minutes on 2 cores)"
 	@echo "make test        set up, build, and run the whole test suite, sanitised parsers included"
 	@echo "make test-peer   tests that need Python's transformers or Chromium (installs them)"
 	@echo "make test-chaos  250 random kill schedules against real processes (20 minutes)"
+	@echo "make study       the papers' claims in miniature, three seeds each, with docs/study.md and its plots (50 minutes)"
 	@echo "make study-mini  the default run and R1-Zero in miniature for many seeds, with a table (about an hour)"
 	@echo "make bench       benchmarks of kernels, engine and learner"
 	@echo "make fuzz        the fuzz targets with libFuzzer (clang), MINUTES=1 of a processor each, and coverage"
@@ -47,6 +48,9 @@ test-peer: build
 test-chaos: build
 	python3 tests/chaos/chaos_test.py --r1 $(R1) --schedules 200
 	python3 tests/chaos/chaos_test.py --r1 $(R1) --schedules 50 --config stages.toml
+
+study: build
+	python3 tests/study/study.py --r1 $(R1)
 
 study-mini: build
 	python3 tests/study/study_mini.py --r1 $(R1)
