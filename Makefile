@@ -11,7 +11,7 @@ help:
 	@echo "make test        set up, build, and run the whole test suite, sanitised parsers included"
 	@echo "make test-peer   tests that need Python's transformers or Chromium (installs them)"
 	@echo "make test-chaos  250 random kill schedules against real processes (20 minutes)"
-	@echo "make study       the papers' claims in miniature, three seeds each, with docs/study.md and its plots (50 minutes)"
+	@echo "make study       the papers' claims in miniature, three seeds each, with docs/study.md and its plots (20 minutes)"
 	@echo "make study-mini  the default run and R1-Zero in miniature for many seeds, with a table (about an hour)"
 	@echo "make bench       benchmarks of kernels, engine and learner"
 	@echo "make fuzz        the fuzz targets with libFuzzer (clang), MINUTES=1 of a processor each, and coverage"

@@ -68,6 +68,26 @@ TEST_F(JudgeTest, EveryVerdictOfACppProgram) {
   EXPECT_EQ(verdict("ptrace(PTRACE_TRACEME);"), "security_violation");
 }
 
+// A job ends as an interpreter does, though nothing of it is torn down.
+TEST_F(JudgeTest, PythonEndsAsUsual) {
+  constexpr char kThree[] = R"({"kind":"stdio","tests":[{"input":"","output":"3\n"}]})";
+  EXPECT_EQ(VerdictOn(kThree, "import sys\nprint(3)\nsys.stdout.close()"), "pass");
+  EXPECT_EQ(VerdictOn(kThree, "import sys\nprint(3, flush=True)\nsys.stdout = None"), "pass");
+  EXPECT_EQ(VerdictOn(kThree, "import atexit\natexit.register(lambda: print(3))"), "pass");
+  EXPECT_EQ(VerdictOn(kThree,
+                      "import threading, time\ndef late():\n  time.sleep(0.1)\n  print(3)\n"
+                      "threading.Thread(target=late).start()"),
+            "pass");
+  EXPECT_EQ(VerdictOn(kThree,
+                      "import threading, time\ndef late():\n  time.sleep(9)\n  print(4)\nprint(3)\n"
+                      "threading.Thread(target=late, daemon=True).start()"),
+            "pass");
+  EXPECT_EQ(VerdictOn(kThree,
+                      "from concurrent.futures import ThreadPoolExecutor\n"
+                      "ThreadPoolExecutor(2).submit(lambda: print(3))"),
+            "pass");
+}
+
 TEST_F(JudgeTest, PythonFunctionsAreComparedAsStrictJson) {
   EXPECT_EQ(VerdictOn(kAdd, "def add(a, b): return a + b"), "pass");
   EXPECT_EQ(VerdictOn(kAdd, "class Solution:\n  def add(self, a, b): return a + b"), "pass");

@@ -21,9 +21,7 @@ def _ticks(low, high):
 
 
 def _label(value):
-    if abs(value) >= 1e6:
-        return f"{value / 1e6:g}M"
-    return f"{value / 1e3:g}k" if abs(value) >= 1e4 else f"{value:.6g}"
+    return f"{value:.6g}"
 
 
 def write(path, title, x_name, y_name, series, levels=(), y_range=None):

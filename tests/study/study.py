@@ -58,24 +58,24 @@ class Run:
         return sum(values) / len(values)
 
     def compute(self, stage):
-        """FLOPs of a whole stage."""
+        """TFLOPs of a whole stage."""
         return self.curve(stage, "pass@1", compute=True)[-1][0] if stage not in ("collect", "teach") \
-            else sum(self._flops(row, stage) for row in self.rows[stage])
+            else sum(self._tflops(row, stage) for row in self.rows[stage])
 
     def curve(self, stage, metric, start=None, compute=False):
-        """[(step or FLOPs, value)] of the evaluations on held-out prompts; at 0 that of `start`."""
+        """[(step or TFLOPs, value)] of the evaluations on held-out prompts; at 0 that of `start`."""
         points = [(0, self.end(start, metric))] if start else []
-        flops = 0
+        tflops = 0
         for row in self.rows[stage]:
-            flops += self._flops(row, stage)
+            tflops += self._tflops(row, stage)
             if f"eval/held_out/{metric}" in row:
-                points.append((flops if compute else row["step"], row[f"eval/held_out/{metric}"]))
+                points.append((tflops if compute else row["step"], row[f"eval/held_out/{metric}"]))
         return points
 
     @staticmethod
-    def _flops(row, stage):
+    def _tflops(row, stage):
         tokens = 2 * row.get("tokens/sampled", 0) + 6 * row.get("tokens/trained", 0)
-        return tokens * parameters_of(stage)
+        return tokens * parameters_of(stage) / 1e12
 
     def digests(self):
         """{checkpoint or data set that is the end of a stage: SHA-256}."""
@@ -83,6 +83,17 @@ class Run:
         files += sorted(self.folder.glob("datasets/*.jsonl"))
         return {str(file.relative_to(self.folder)): hashlib.sha256(file.read_bytes()).hexdigest()
                 for file in files}
+
+    def stage_ends(self):
+        """{stage: SHA-256 of the weights, or of the data set, that it ended with}."""
+        ends = {}
+        for file, digest in self.digests().items():
+            folder, name = file.split("/")[:2]
+            if folder == "checkpoints":
+                ends[name.split("_step_")[0].split("_", 1)[1]] = digest
+            elif name.count(".") == 1:
+                ends[name.removesuffix(".jsonl")] = digest
+        return ends
 
 
 def run(r1, seed, folder, settings):
@@ -101,6 +112,7 @@ class Report:
     def __init__(self, runs):
         self.runs = runs
         self.lines = []
+        self.claims = []
 
     def text(self, words):
         self.lines += [words, ""]
@@ -109,7 +121,7 @@ class Report:
         """rows: {name: [function of a run, or None, a column]}. Cells are the seeds' values."""
         self.lines += ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
         for name, cells in rows.items():
-            texts = ["–" if cell is None else " / ".join(self.number(cell(run)) for run in self.runs.values())
+            texts = ["–" if cell is None else "<br>".join(self.number(cell(run)) for run in self.runs.values())
                      for cell in cells]
             self.lines.append(f"| {name} | " + " | ".join(texts) + " |")
         self.lines.append("")
@@ -118,11 +130,18 @@ class Report:
     def number(value):
         if isinstance(value, str):
             return value
-        return f"{value:.3f}" if abs(value) < 5 else f"{value:.1f}" if abs(value) < 1e6 else f"{value / 1e9:.0f}"
+        return f"{value:.3f}" if abs(value) < 5 else f"{value:.1f}"
 
     def claim(self, words, holds):
         count = sum(bool(holds(run)) for run in self.runs.values())
-        self.text(f"- **{count} of {len(self.runs)}**: {words}")
+        self.claims.append(f"| {count} of {len(self.runs)} | {words} |")
+
+    def end_section(self, words=""):
+        """The section's claims as a table, and what to think of them."""
+        self.lines += ["| holds for | |", "|---|---|", *self.claims, ""]
+        self.claims = []
+        if words:
+            self.text(words)
 
     def each(self, function):
         return [function(run) for run in self.runs.values()]
@@ -144,13 +163,16 @@ def write_zero(report, plots):
                      lambda r: r.end("zero", "length_mean")],
         "the base's textbook skill": [lambda r: r.end("base", "pass@1", "textbook"),
                                       lambda r: r.end("base", "greedy", "textbook"), None, None]})
-    report.claim("accuracy rises by RL alone, from at most .2 to at least .7 sampled.",
+    report.claim("Accuracy rises by RL alone: sampled from at most .2 to at least .7.",
                  lambda r: r.end("base", "pass@1") <= .2 and r.end("zero", "pass@1") >= .7)
-    report.claim("the response length at least doubles.",
+    report.claim("The response length at least doubles.",
                  lambda r: r.end("zero", "length_mean") >= 2 * r.end("base", "length_mean"))
-    report.claim("RL ends above the skill that the base holds in the form of its textbooks (sampled). "
-                 "Where it does not, RL has brought a skill out, not made one.",
+    report.claim("RL ends above the skill that the base holds in the form of its textbooks (sampled).",
                  lambda r: r.end("zero", "pass@1") > r.end("base", "pass@1", "textbook"))
+    report.end_section(
+        "The line to compare with is the base's own skill in the form of its textbooks: up to it, RL brings out "
+        "what is there. Length grows because the base has read direct, terse and full answers, and full ones "
+        "are right more often: a choice between styles, not an invention.")
     textbook = sum(report.each(lambda r: r.end("base", "pass@1", "textbook"))) / len(report.runs)
     line_chart.write(plots / "zero_accuracy.svg", "R1-Zero: held-out accuracy", "RL steps", "share", {
         "sampled": report.each(lambda r: r.curve("zero", "pass@1", "base")),
@@ -174,7 +196,7 @@ def write_cold_start(report, plots):
 
     def row(stage, at, held_out):
         return [*((lambda r, m=m: at(r, stage, m)) for m in (form, consistent, mixed)),
-                lambda r: -at(r, stage, repeated), interval(held_out)]
+                lambda r: abs(at(r, stage, repeated)), interval(held_out)]
     report.table(["format", "numerals in digits", "workings that mix", "repeated lines", "sampled, held-out"], {
         "base": row("zero", Run.first, "base"),
         "R1-Zero": row("zero", Run.last, "zero"),
@@ -183,27 +205,29 @@ def write_cold_start(report, plots):
         "RL with it": row("first_rl", Run.last, "first_rl")})
     report.claim("R1-Zero mixes: more than a tenth of its workings are in two scripts at the end.",
                  lambda r: r.last("zero", mixed) > .1)
-    report.claim("the cold start writes better formed responses than the base, and mixes less.",
+    report.claim("The cold start writes better formed responses than the base, and mixes less.",
                  lambda r: r.first("first_rl", form) > r.first("zero", form)
                  and r.first("first_rl", mixed) < r.first("zero", mixed))
     report.claim("R1 ends with fewer than .02 mixed workings, and fewer than R1-Zero.",
                  lambda r: r.last("first_rl", mixed) < min(.02, r.last("zero", mixed)))
-    report.claim("the language reward leaves fewer workings mixed than the same RL without it.",
+    report.claim("The language reward leaves fewer workings mixed than the same RL without it.",
                  lambda r: r.last("first_rl", mixed) < r.last("rl_any_script", mixed))
-    report.claim("the language reward costs accuracy, as the paper found (intervals overlap or not).",
+    report.claim("The language reward costs accuracy (sampled), as the paper found.",
                  lambda r: r.end("first_rl", "pass@1") < r.end("rl_any_script", "pass@1"))
-    line_chart.write(plots / "script.svg", "Numerals of the working in digits", "RL steps", "share", {
-        "R1-Zero": report.each(lambda r: r.steps("zero", consistent)),
-        "after a cold start, no language reward": report.each(lambda r: r.steps("rl_any_script", consistent)),
-        "after a cold start, with it": report.each(lambda r: r.steps("first_rl", consistent))}, (), (0, 1.02))
+    report.claim("R1-Zero repeats itself: more than .01 of its lines.", lambda r: -r.last("zero", repeated) > .01)
+    report.end_section()
+    line_chart.write(plots / "script.svg", "Workings in two scripts", "RL steps", "share", {
+        "R1-Zero": report.each(lambda r: r.steps("zero", mixed)),
+        "after a cold start, no language reward": report.each(lambda r: r.steps("rl_any_script", mixed)),
+        "after a cold start, with it": report.each(lambda r: r.steps("first_rl", mixed))})
 
     report.text("Controls, from the same cold start:")
     report.table(["sampled", "greedy", "TFLOPs"], {
-        name: [interval(stage), interval(stage, "greedy"), lambda r, s=stage: f"{r.compute(s) / 1e12:.2f}"]
+        name: [interval(stage), interval(stage, "greedy"), lambda r, s=stage: r.compute(s)]
         for name, stage in (("cold start", "cold_start"), ("RL", "first_rl"),
                             ("longer SFT on the same demonstrations", "longer_sft"),
                             ("coin-flip reward", "coin_flip"))})
-    line_chart.write(plots / "r1_accuracy.svg", "After the cold start: sampled accuracy", "FLOPs", "share", {
+    line_chart.write(plots / "r1_accuracy.svg", "After the cold start: sampled accuracy", "TFLOPs", "share", {
         "RL": report.each(lambda r: r.curve("first_rl", "pass@1", "cold_start", compute=True)),
         "longer SFT": report.each(lambda r: r.curve("longer_sft", "pass@1", "cold_start", compute=True)),
         "coin-flip reward": report.each(lambda r: r.curve("coin_flip", "pass@1", "cold_start", compute=True))},
@@ -216,19 +240,21 @@ def write_second_round(report, plots):
     spent = ("collect", "second_sft", "second_rl")
     report.table(["sampled", "greedy", "TFLOPs"], {
         "first RL": [interval("first_rl"), interval("first_rl", "greedy"),
-                     lambda r: f"{r.compute('first_rl') / 1e12:.2f}"],
+                     lambda r: r.compute('first_rl')],
         "base, SFT on what the first RL got right": [
             interval("second_sft"), interval("second_sft", "greedy"),
-            lambda r: f"{(r.compute('collect') + r.compute('second_sft')) / 1e12:.2f}"],
+            lambda r: r.compute('collect') + r.compute('second_sft')],
         "and second RL": [interval("second_rl"), interval("second_rl", "greedy"),
-                          lambda r: f"{sum(r.compute(s) for s in spent) / 1e12:.2f}"],
+                          lambda r: sum(r.compute(s) for s in spent)],
         "first RL, continued": [interval("longer_rl"), interval("longer_rl", "greedy"),
-                                lambda r: f"{r.compute('longer_rl') / 1e12:.2f}"]})
-    report.claim("the second round ends above the first RL (sampled).",
+                                lambda r: r.compute('longer_rl')]})
+    report.claim("The second round ends above the first RL (sampled).",
                  lambda r: r.end("second_rl", "pass@1") > r.end("first_rl", "pass@1"))
-    report.claim("and above the first RL continued for the compute of the second round.",
+    report.claim("It ends above the first RL, continued for the compute of the second round.",
                  lambda r: r.end("second_rl", "pass@1") > first_at(
                      r.curve("longer_rl", "pass@1", compute=True), sum(r.compute(s) for s in spent))[1])
+
+    report.end_section()
 
     def after(run, stages, start):
         """The curves of stages done in order, one behind the other."""
@@ -238,9 +264,9 @@ def write_second_round(report, plots):
                 points += [(spent_before + x, y) for x, y in run.curve(stage, "pass@1", compute=True)]
             spent_before += run.compute(stage)
         return points
-    line_chart.write(plots / "second_round.svg", "Behind the first RL: sampled accuracy", "FLOPs", "share", {
+    line_chart.write(plots / "second_round.svg", "Behind the first RL: sampled accuracy", "TFLOPs", "share", {
         "collect, SFT of the base, second RL": report.each(lambda r: after(r, spent, "first_rl")),
-        "first RL continued": report.each(lambda r: after(r, ["longer_rl"], "first_rl"))})
+        "first RL continued": report.each(lambda r: after(r, ["longer_rl"], "first_rl"))}, (), (0.7, 1))
 
 
 def write_distillation(report, plots):
@@ -255,19 +281,20 @@ def write_distillation(report, plots):
 
         def equal(run, name=name):
             return first_at(run.curve(f"{name}_rl", "pass@1", compute=True), taught(run))
-        report.table(["sampled", "greedy", "GFLOPs"], {
+        report.table(["sampled", "greedy", "TFLOPs"], {
             f"{shape}-shaped base": [interval(f"{name}_base"), interval(f"{name}_base", "greedy"), None],
             "distilled": [interval(f"{name}_distilled"), interval(f"{name}_distilled", "greedy"),
-                          lambda r: f"{taught(r) / 1e9:.0f} ({(taught(r) + r.compute('teach')) / 1e9:.0f})"],
-            "RL, at that compute": [lambda r: equal(r)[1], None, lambda r: f"{equal(r)[0] / 1e9:.0f}"],
+                          lambda r: f"{taught(r):.3f} ({taught(r) + r.compute('teach'):.3f})"],
+            "RL, at that compute": [lambda r: equal(r)[1], None, lambda r: equal(r)[0]],
             "RL, to its end": [interval(f"{name}_rl"), interval(f"{name}_rl", "greedy"),
-                               lambda r, name=name: f"{r.compute(f'{name}_rl') / 1e9:.0f}"]})
-        report.claim("the distilled student beats RL on the same student at equal compute.",
+                               lambda r, name=name: r.compute(f'{name}_rl')]})
+        report.claim(f"The distilled {shape}-shaped student beats RL on the same student at equal compute (sampled).",
                      lambda r, name=name: r.end(f"{name}_distilled", "pass@1") > equal(r)[1])
-        report.claim("and RL to its end.",
+        report.claim(f"The distilled {shape}-shaped student beats that RL to its end.",
                      lambda r, name=name: r.end(f"{name}_distilled", "pass@1") > r.end(f"{name}_rl", "pass@1"))
+        report.end_section()
         teacher = sum(report.each(lambda r: r.end("second_rl", "pass@1"))) / len(report.runs)
-        line_chart.write(plots / f"{name}.svg", f"{shape}-shaped student: sampled accuracy", "FLOPs", "share", {
+        line_chart.write(plots / f"{name}.svg", f"{shape}-shaped student: sampled accuracy", "TFLOPs", "share", {
             metric: report.each(lambda r, s=stage, name=name: r.curve(
                 f"{name}_{s}", "pass@1", f"{name}_base", compute=True))
             for metric, stage in (("distilled", "distilled"), ("RL", "rl"))},
@@ -279,11 +306,12 @@ def write(runs, path, repeated):
     plots.mkdir(exist_ok=True)
     report = Report(runs)
     seeds = ", ".join(map(str, runs))
+    minutes = " / ".join(f"{one.report['seconds'] / 60:.0f}" for one in runs.values())
     report.text("# The study in miniature")
     report.text("<!-- Written by tests/study/study.py (make study); do not edit by hand. -->")
     report.text(
         f"`make study` of {datetime.date.today():%d %B %Y}: `{CONFIG}` for seeds {seeds}, "
-        f"{' / '.join(f'{r.report['seconds'] / 60:.0f}' if False else format(r.report['seconds'] / 60, '.0f') for r in runs.values())} "
+        f"{minutes} "
         "minutes on 2 CPU cores. Cells hold the seeds in this order; brackets are 95 % intervals over 512 "
         "held-out prompts. \"Sampled\" is one sample at temperature 1, which is what RL improves. Models have "
         "76 to 419 thousand parameters and one arithmetic task, so this shows the mechanisms, not their size.")
@@ -296,16 +324,10 @@ def write(runs, path, repeated):
                 "runs a seed again and compares every file of every stage."
                 + (f" Done for seed {repeated}: all equal." if repeated else ""))
     report.table([f"seed {seed}" for seed in runs], {})
-    report.lines.pop()
-    for name in next(iter(runs.values())).digests():
-        if name.endswith(".safetensors"):
-            stage = name.split("/")[1]
-            cells = []
-            for one in runs.values():
-                prefix = stage.split("_step_")[0]
-                ends = [d for n, d in one.digests().items() if n.startswith(f"checkpoints/{prefix}_step_")]
-                cells.append(ends[-1][:16])
-            report.lines.append(f"| {stage.split('_step_')[0]} | " + " | ".join(cells) + " |")
+    report.lines.pop()  # rows follow
+    ends = {seed: one.stage_ends() for seed, one in runs.items()}
+    for stage in next(iter(ends.values())):
+        report.lines.append(f"| {stage} | " + " | ".join(one[stage][:16] for one in ends.values()) + " |")
     path.write_text("\n".join(report.lines).rstrip() + "\n")
 
 

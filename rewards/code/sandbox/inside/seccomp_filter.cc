@@ -8,8 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <iterator>
 #include <utility>
 
 namespace r1::rewards::code {
@@ -140,6 +143,9 @@ constexpr sock_filter Jump(uint16_t condition, uint32_t value, uint8_t if_true, 
 // Little-endian: the low half of an argument comes first.
 constexpr uint32_t kFirstArgument = offsetof(seccomp_data, args);
 
+constexpr uint32_t kOtherwise = SECCOMP_RET_ERRNO | ENOSYS;
+constexpr uint32_t kActions[] = {SECCOMP_RET_ALLOW, SECCOMP_RET_KILL_PROCESS, kOtherwise};
+
 // Calls begin, begin + 1, … share the action.
 struct Range {
   uint32_t begin;
@@ -155,7 +161,6 @@ std::vector<Range> Ranges() {
     actions.emplace_back(static_cast<uint32_t>(number), SECCOMP_RET_KILL_PROCESS);
   }
   std::sort(actions.begin(), actions.end());
-  constexpr uint32_t kOtherwise = SECCOMP_RET_ERRNO | ENOSYS;
   std::vector<Range> ranges{{0, kOtherwise}};
   const auto begin_range = [&ranges](uint32_t begin, uint32_t action) {
     if (ranges.back().begin == begin) ranges.pop_back();
@@ -168,22 +173,44 @@ std::vector<Range> Ranges() {
   return ranges;
 }
 
-// A binary search over the ranges, so that a call passes about eight comparisons.
-void Search(const std::vector<Range>& ranges, size_t begin, size_t end,
-            std::vector<sock_filter>& filter) {
-  if (end - begin == 1) {
-    filter.push_back(Return(ranges[begin].action));
-    return;
+// A binary search over the ranges, one comparison a node, that ends in one of the three returns
+// they share; a call passes about seven of them. Short, because the kernel compiles the filter anew
+// for every job. It is written from its end, where the returns are, as jumps only lead forward.
+class Search {
+ public:
+  explicit Search(const std::vector<Range>& ranges) {
+    for (const uint32_t action : kActions) reversed_.push_back(Return(action));
+    Compare(ranges, 0, ranges.size());
   }
-  const size_t middle = begin + (end - begin) / 2;
-  std::vector<sock_filter> low;
-  Search(ranges, begin, middle, low);
-  // Jumps of a condition reach 255 instructions; an unconditional one reaches all.
-  filter.push_back(Jump(BPF_JGE, ranges[middle].begin, 0, 1));
-  filter.push_back(BPF_STMT(BPF_JMP | BPF_JA, static_cast<uint32_t>(low.size())));
-  filter.insert(filter.end(), low.begin(), low.end());
-  Search(ranges, middle, end, filter);
-}
+  void AppendTo(std::vector<sock_filter>& filter) const {
+    filter.insert(filter.end(), reversed_.rbegin(), reversed_.rend());
+  }
+
+ private:
+  // Where the decision over ranges [begin, end) starts in `reversed_`.
+  size_t Compare(const std::vector<Range>& ranges, size_t begin, size_t end) {
+    if (end - begin == 1) {
+      return static_cast<size_t>(
+          std::find(std::begin(kActions), std::end(kActions), ranges[begin].action) -
+          std::begin(kActions));
+    }
+    const size_t middle = begin + (end - begin) / 2;
+    const size_t high = Compare(ranges, middle, end);
+    const size_t low = Compare(ranges, begin, middle);
+    const size_t here = reversed_.size();
+    reversed_.push_back(
+        Jump(BPF_JGE, ranges[middle].begin, Distance(here, high), Distance(here, low)));
+    return here;
+  }
+
+  // Instructions between, which a jump says in a byte.
+  static uint8_t Distance(size_t from, size_t to) {
+    if (from - to - 1 > UINT8_MAX) abort();  // more ranges than one search can hold
+    return static_cast<uint8_t>(from - to - 1);
+  }
+
+  std::vector<sock_filter> reversed_;
+};
 
 }  // namespace
 
@@ -210,8 +237,7 @@ std::vector<sock_filter> MakeSeccompFilter() {
       Return(SECCOMP_RET_ALLOW),
       Return(SECCOMP_RET_ERRNO | EACCES),
   };
-  const std::vector<Range> ranges = Ranges();
-  Search(ranges, 0, ranges.size(), filter);
+  Search(Ranges()).AppendTo(filter);
   return filter;
 }
 

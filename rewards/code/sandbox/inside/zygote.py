@@ -2,7 +2,7 @@
 zygote.so, which returns only in a forked, confined child: one job.
 
 A job's text is at descriptor 3: a line of JSON that says what to do, then the program.
-  {"do": "script"}                     runs the program as __main__
+  {"do":"script"}                      runs the program as __main__
   {"do": "function", "entry_point", "args"}  calls it once, writes {"value": …} to descriptor 4
   {"do": "serve", "entry_point"}       answers the calls of a test over the socket at descriptor 4
   {"do": "test", "setup", "entry_point", "token"}  the program is a test, which calls over the
@@ -24,6 +24,7 @@ import statistics, string, threading, time, traceback, types, typing  # noqa: E4
 exec(compile(open("/r1/remote.py").read(), "/r1/remote.py", "exec"))
 
 SYNTAX_ERROR_EXIT, ASSERT_EXIT = 100, 101  # as in judge.cc
+SCRIPT = b'{"do":"script"}'
 
 random.seed(1)  # the same numbers in every job, whichever zygote it comes from
 gc.freeze()  # a collection in a job would touch, and so copy, every page of the zygote
@@ -69,14 +70,17 @@ def call_function(what, text):
         results.write(line + "\n")
 
 
+# What runs in every job touches as little as it can: each page of the zygote with an object that a
+# job refers to, reading it included, is copied (a reference is a write).
 def run_job():
-    with open(3, "rb") as file:
-        header, _, text = file.read().partition(b"\n")
-    what = json.loads(header)
-    if what["do"] == "script":
-        os.closerange(4, 64)
+    header, _, text = os.pread(3, os.lseek(3, 0, os.SEEK_END), 0).partition(b"\n")
+    if header == SCRIPT:
+        os.closerange(3, 64)
         load(text)
-    elif what["do"] == "function":
+        return
+    os.close(3)
+    what = json.loads(header)
+    if what["do"] == "function":
         call_function(what, text)
     elif what["do"] == "serve":
         RemoteServer(4).serve(load(text, "candidate"), what["entry_point"])
@@ -87,10 +91,12 @@ def run_job():
 def finish(code):
     """What the interpreter does at its end, without tearing down its modules."""
     try:
-        threading._shutdown()
+        if len(threading._active) > 1 or threading._limbo:
+            threading._shutdown()
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not stream.closed:
+                stream.flush()
     except BaseException:
         code = code or 120
     os._exit(code)
