@@ -205,6 +205,8 @@ def write_cold_start(report, plots):
         "RL with it": row("first_rl", Run.last, "first_rl")})
     report.claim("R1-Zero mixes: more than a tenth of its workings are in two scripts at the end.",
                  lambda r: r.last("zero", mixed) > .1)
+    report.claim("R1-Zero settles on the script that nobody asked for: most of its numerals are letters.",
+                 lambda r: r.last("zero", consistent) < .5)
     report.claim("The cold start writes better formed responses than the base, and mixes less.",
                  lambda r: r.first("first_rl", form) > r.first("zero", form)
                  and r.first("first_rl", mixed) < r.first("zero", mixed))
@@ -215,7 +217,9 @@ def write_cold_start(report, plots):
     report.claim("The language reward costs accuracy (sampled), as the paper found.",
                  lambda r: r.end("first_rl", "pass@1") < r.end("rl_any_script", "pass@1"))
     report.claim("R1-Zero repeats itself: more than .01 of its lines.", lambda r: -r.last("zero", repeated) > .01)
-    report.end_section()
+    report.end_section(
+        "Nothing but the answer is rewarded in R1-Zero, so which script its working ends up in is chance. "
+        "Repetition does not occur at this scale, so there is none to cure.")
     line_chart.write(plots / "script.svg", "Workings in two scripts", "RL steps", "share", {
         "R1-Zero": report.each(lambda r: r.steps("zero", mixed)),
         "after a cold start, no language reward": report.each(lambda r: r.steps("rl_any_script", mixed)),
@@ -273,7 +277,8 @@ def write_distillation(report, plots):
     report.text("## 4. Distillation, or RL of the small model")
     report.text("A student of 76 to 78 thousand parameters (the teacher passes a token through 253 thousand) is "
                 "fine-tuned on the teacher's right answers, or trained by RL itself; both from the same "
-                "base. Compute is the student's own; in brackets with the teacher's sampling.")
+                "base. Compute is the student's own; in brackets with the teacher's sampling. \"At that compute\" is "
+                "the first evaluation of the RL run that has used at least as much.")
     report.text("![Qwen-shaped](study/qwen.svg) ![Llama-shaped](study/llama.svg)")
     for name, shape in (("qwen", "Qwen2.5"), ("llama", "Llama")):
         def taught(run, name=name):
