@@ -62,8 +62,9 @@ def write(path, title, x_name, y_name, series, levels=(), y_range=None):
     row = HEIGHT + 4
     for (name, seeds), colour in zip(series.items(), COLOURS):
         seeds = [curve for curve in seeds if curve]
-        parts += [line(curve, colour, 1, 0.45) for curve in seeds]
-        if len({tuple(x for x, _ in curve) for curve in seeds}) == 1:
+        has_mean = len({tuple(x for x, _ in curve) for curve in seeds}) == 1
+        parts += [line(curve, colour, 1 if has_mean else 1.6, 0.45 if has_mean else 0.8) for curve in seeds]
+        if has_mean:
             mean = [(points[0][0], sum(y for _, y in points) / len(points)) for points in zip(*seeds)]
             parts.append(line(mean, colour, 2.5, 1))
         parts += [f'<line x1="{LEFT}" x2="{LEFT + 22}" y1="{row - 4}" y2="{row - 4}" stroke="{colour}" '

@@ -46,8 +46,8 @@ class Run:
         return next(s for s in self.report["stages"] if s["name"] == stage)["eval"][evaluation][metric]
 
     def steps(self, stage, metric):
-        """[(step, value)] of the training samples."""
-        return [(row["step"], row[metric]) for row in self.rows[stage] if metric in row]
+        """[(step, value)] of the training samples. A reason that no sample got is not in a row."""
+        return [(row["step"], row.get(metric, 0)) for row in self.rows[stage] if "reward/mean" in row]
 
     def first(self, stage, metric):
         """Of the samples that the stage drew before its first update."""
