@@ -78,6 +78,8 @@ class Loader {
 };
 
 constexpr char kPluginSection[] = "plugin";
+// Of every reward.
+constexpr char kRowsSection[] = "rows";
 
 // The string at a key, or empty: for names and kinds, which are needed before the section is read
 // in order.
@@ -184,7 +186,8 @@ bool Loader::IsForeignSection(const ConfigNode& node, const std::string& path,
   if (kind.empty()) return false;
   const bool of_reward = field.containing_type() == v1::RewardConfig::descriptor();
   const std::string& allowed = of_reward ? reward_name_ : stage_kind_;
-  if (allowed.empty() || kind == allowed || (of_reward && kind == kPluginSection)) return false;
+  const bool is_common = of_reward && (kind == kPluginSection || kind == kRowsSection);
+  if (allowed.empty() || kind == allowed || is_common) return false;
   const std::string where = of_reward ? "the reward" : "a stage of kind";
   problems_.Add(
       loaded_.positions[path], path,

@@ -198,6 +198,15 @@ class Checker {
              absl::StrCat("expected at most max_completion_len = ", overlong.max_completion_len(),
                           ", found ", overlong.soft_punish_cache()));
     }
+    const v1::RewardRowsConfig& rows = reward.rows();
+    if (!rows.column().empty() && rows.values().empty()) {
+      Report(absl::StrCat(path, ".rows.values"),
+             "expected the values of rows.column that this reward judges, found none");
+    }
+    if (rows.column().empty() && !rows.values().empty()) {
+      Report(absl::StrCat(path, ".rows.column"),
+             "expected the column that has one of rows.values, found none");
+    }
     if (reward.has_plugin()) CheckPlugin(absl::StrCat(path, ".plugin"), reward.plugin());
   }
 

@@ -200,7 +200,8 @@ class DatasetLoader {
       R1_ASSIGN_OR_RETURN(row.completion, Completion(fields));
       if (row.completion.empty()) return fields.Error("completion", "text");
     }
-    if (dataset_.kind_ == Dataset::Kind::kAnswers || fields.Has("answer")) {
+    const bool needs_answer = dataset_.kind_ == Dataset::Kind::kAnswers && !fields.Has("tests");
+    if (needs_answer || fields.Has("answer")) {
       R1_ASSIGN_OR_RETURN(row.answer, GoldAnswer(jsonl, config_.answer_marker()));
     }
     row.prompt_id = PromptId(row.prompt, row.answer);

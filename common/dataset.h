@@ -20,7 +20,7 @@ namespace r1 {
 class Dataset : public PromptSource {
  public:
   enum class Kind {
-    kAnswers,  // rows need `answer`
+    kAnswers,  // rows need `answer`, or the `tests` of a program
     // Rows need `completion`; `answer` may be missing. A worked answer, parted by
     // data.answer_marker, stands for a missing completion:
     // <think>working</think><answer>…</answer>.

@@ -1,9 +1,11 @@
 #include "learner/reward_sets.h"
 
-#include <initializer_list>
 #include <set>
+#include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "common/accuracy_rewards.h"
 #include "common/schedule.h"
 
 namespace r1::learner {
@@ -20,14 +22,33 @@ std::set<int64_t> MixBegins(const v1::StageConfig& stage) {
   return begins;
 }
 
-v1::RewardSet EvaluationSet(const char* name, std::initializer_list<const char*> rewards) {
+void AddReward(v1::RewardConfig reward, double weight, v1::RewardSet& set) {
+  *reward.mutable_weight() = ConstantSchedule(weight);
+  *set.add_rewards() = std::move(reward);
+}
+
+v1::RewardConfig Named(const char* name) {
+  v1::RewardConfig reward;
+  reward.set_name(name);
+  return reward;
+}
+
+// Of held-out answers: judged as the stage's own rewards judge them.
+v1::RewardSet AnswerSet(const v1::StageConfig& stage) {
   v1::RewardSet set;
-  set.set_name(name);
-  for (const char* reward : rewards) {
-    v1::RewardConfig& added = *set.add_rewards();
-    added.set_name(reward);
-    *added.mutable_weight() = ConstantSchedule(1);
+  set.set_name(kAnswerRewardSet);
+  for (const v1::RewardConfig& reward : stage.reward()) {
+    if (absl::c_linear_search(kAccuracyRewards, reward.name())) AddReward(reward, 1, set);
   }
+  if (set.rewards().empty()) AddReward(Named("exact_match"), 1, set);
+  AddReward(Named("format"), 1, set);
+  return set;
+}
+
+v1::RewardSet TextbookSet() {
+  v1::RewardSet set;
+  set.set_name(kTextbookRewardSet);
+  AddReward(Named("textbook"), 1, set);
   return set;
 }
 
@@ -41,17 +62,15 @@ std::string TrainRewardSet(const v1::StageConfig& stage, int64_t update) {
 
 google::protobuf::RepeatedPtrField<v1::RewardSet> MakeRewardSets(const v1::StageConfig& stage) {
   google::protobuf::RepeatedPtrField<v1::RewardSet> sets;
-  *sets.Add() = EvaluationSet(kAnswerRewardSet, {"exact_match", "format"});
-  *sets.Add() = EvaluationSet(kTextbookRewardSet, {"textbook"});
+  *sets.Add() = AnswerSet(stage);
+  *sets.Add() = TextbookSet();
   for (const int64_t begin : MixBegins(stage)) {
     v1::RewardSet& set = *sets.Add();
     set.set_name(TrainRewardSet(stage, begin));
     for (const v1::RewardConfig& reward : stage.reward()) {
       const double weight = ScheduleAt(reward.weight(), begin);
       if (weight == 0 && !IsConstant(reward.weight())) continue;
-      v1::RewardConfig& added = *set.add_rewards();
-      added = reward;
-      *added.mutable_weight() = ConstantSchedule(weight);
+      AddReward(reward, weight, set);
     }
   }
   return sets;

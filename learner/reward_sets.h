@@ -11,7 +11,8 @@
 
 namespace r1::learner {
 
-inline constexpr char kAnswerRewardSet[] = "answer";      // exact_match and format
+// kAccuracyRewards of the stage, exact_match when it has none; and format.
+inline constexpr char kAnswerRewardSet[] = "answer";
 inline constexpr char kTextbookRewardSet[] = "textbook";  // the whole working, line by line
 
 // "train/<n>": n counts the points at which a weight changes up to this update.

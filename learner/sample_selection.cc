@@ -21,11 +21,12 @@ std::string Normalized(absl::string_view text) {
   return normalized;
 }
 
+// A reward that does not judge the sample's row says nothing against it.
 bool Obeys(const v1::KeepRuleConfig& rule, const v1::Sample& sample) {
   const auto within = [&](double value) { return value >= rule.min() && value <= rule.max(); };
   if (rule.name() == kTotal) return within(sample.reward());
-  return std::any_of(sample.parts().begin(), sample.parts().end(), [&](const v1::RewardPart& part) {
-    return part.name() == rule.name() && within(part.value());
+  return std::all_of(sample.parts().begin(), sample.parts().end(), [&](const v1::RewardPart& part) {
+    return part.name() != rule.name() || within(part.value());
   });
 }
 

@@ -36,7 +36,8 @@ class LanguageConsistencyReward : public Reward {
                                      "language_consistency.language may name, found ",
                                      Quoted(language)));
     }
-    const LanguageShare share = CountLanguage(ProseOf(ThinkingOf(input.response, input.think_prefilled)), language);
+    const LanguageShare share =
+        CountLanguage(ProseOf(ThinkingOf(input.response, input.think_prefilled)), language);
     if (share.words < words_min_) return {.value = 1, .reason = "few_words"};
     const double value = static_cast<double>(share.target_words) / static_cast<double>(share.words);
     return {.value = value,

@@ -1,8 +1,8 @@
 // `numeral_consistency`: the share of the thinking's numerals that are in the target script, digits
-// or the letters a to j, for the built-in task "chain_bilingual" (common/tasks/chain.cc), whose base
-// model mixes the two. It is DeepSeek-R1's language consistency (2501.12948 §2.3.2) for a language
-// that has numerals only, and so the mixing that R1-Zero suffers from can be measured, and cured, in
-// miniature.
+// or the letters a to j, for the built-in task "chain_bilingual" (common/tasks/chain.cc), whose
+// base model mixes the two. It is DeepSeek-R1's language consistency (2501.12948 §2.3.2) for a
+// language that has numerals only, and so the mixing that R1-Zero suffers from can be measured, and
+// cured, in miniature.
 //
 // A numeral is a run of digits and letters a to j; one that has both is in no script. Thinking
 // without a numeral is in no language: the score is 0, or guessing would be the easiest way to 1.

@@ -24,6 +24,7 @@ absl::StatusOr<Scorer::RewardSets> MakeRewardSets(const v1::StageSpec& spec) {
       Scorer::WeightedReward& weighted = rewards.emplace_back();
       weighted.name = reward.name();
       weighted.weight = ScheduleAt(reward.weight(), 0);
+      weighted.rows = reward.rows();
       R1_ASSIGN_OR_RETURN(weighted.reward, rewards::MakeReward(reward));
       R1_RETURN_IF_ERROR(weighted.reward->Prepare());
     }

@@ -2,7 +2,10 @@
 
 #include <cmath>
 #include <exception>
+#include <optional>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
 #include "common/json.h"
 #include "common/utf8.h"
 
@@ -21,12 +24,28 @@ absl::StatusOr<rewards::Score> Ask(const rewards::Reward& reward,
   }
 }
 
-// The row's column `language`; empty when it has none.
-std::string LanguageOf(const v1::Lease& lease) {
-  if (lease.columns_json().find("\"language\"") == std::string::npos) return "";
-  const auto columns = ParseJson(lease.columns_json(), "columns_json");
-  if (!columns.ok() || !columns->is_object()) return "";
-  return JsonFields(*columns, "columns_json").String("language", "").value_or("");
+// The columns of a row that are text.
+class TextColumns {
+ public:
+  explicit TextColumns(absl::string_view columns_json) : json_(columns_json) {}
+
+  // Empty when the row has no such column.
+  std::string Get(const std::string& name) {
+    if (json_.find(absl::StrCat("\"", name, "\"")) == absl::string_view::npos) return "";
+    if (!columns_.has_value()) {
+      columns_ = ParseJson(json_, "columns_json").value_or(nlohmann::json::object());
+    }
+    const auto found = columns_->is_object() ? columns_->find(name) : columns_->end();
+    return found != columns_->end() && found->is_string() ? found->get<std::string>() : "";
+  }
+
+ private:
+  const absl::string_view json_;
+  std::optional<nlohmann::json> columns_;  // parsed when first needed
+};
+
+bool Judges(const v1::RewardRowsConfig& rows, TextColumns& columns) {
+  return rows.column().empty() || absl::c_linear_search(rows.values(), columns.Get(rows.column()));
 }
 
 void FillPart(const std::string& name, const rewards::Score& score, v1::RewardPart& part) {
@@ -54,7 +73,8 @@ absl::Status Scorer::Score(const v1::Lease& lease, v1::Sample& sample) const {
     return absl::InternalError(
         absl::StrCat("no reward set '", lease.reward_set(), "' in stage ", lease.stage_index()));
   }
-  const std::string language = LanguageOf(lease);
+  TextColumns columns(lease.columns_json());
+  const std::string language = columns.Get("language");
   const rewards::RewardInput input{.prompt = lease.prompt_text(),
                                    .response = sample.text(),
                                    .finished = stopped,
@@ -69,6 +89,7 @@ absl::Status Scorer::Score(const v1::Lease& lease, v1::Sample& sample) const {
                                    .sample_index = sample.sample_index()};
   double total = 0;
   for (const WeightedReward& weighted : set->second) {
+    if (!Judges(weighted.rows, columns)) continue;
     absl::StatusOr<rewards::Score> score = Ask(*weighted.reward, input);
     if (score.ok() && !std::isfinite(score->value)) {
       score = absl::InternalError(absl::StrCat("gave ", score->value));
@@ -87,6 +108,7 @@ absl::Status Scorer::Score(const v1::Lease& lease, v1::Sample& sample) const {
     total += weighted.weight * score->value;
     if (score->masked) sample.set_masked(true);
   }
+  if (sample.parts().empty()) sample.set_masked(true);
   sample.set_reward(total);
   return absl::OkStatus();
 }

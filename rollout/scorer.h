@@ -20,6 +20,7 @@ class Scorer {
   struct WeightedReward {
     std::string name;
     double weight = 1;
+    v1::RewardRowsConfig rows = {};  // that it judges
     std::unique_ptr<const rewards::Reward> reward;
   };
   using RewardSets = std::map<std::string, std::vector<WeightedReward>>;
@@ -34,8 +35,9 @@ class Scorer {
   static constexpr uint32_t kLeasesMax = 3;
 
   // Fills text, parts, reward and masked of a sample that has tokens and finish reason. The text
-  // leaves the stop token out. Internal: a reward threw or gave a value that is not finite.
-  // Unavailable: a reward failed on the sample, and another worker should try.
+  // leaves the stop token out. A sample of a row that no reward judges is masked. Internal: a
+  // reward threw or gave a value that is not finite. Unavailable: a reward failed on the sample,
+  // and another worker should try.
   [[nodiscard]] absl::Status Score(const v1::Lease& lease, v1::Sample& sample) const;
 
  private:

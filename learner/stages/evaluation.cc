@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/algorithm/container.h"
+#include "common/accuracy_rewards.h"
 #include "learner/evaluation_metrics.h"
 #include "learner/reward_sets.h"
 
@@ -30,8 +32,9 @@ EvaluatedSample Evaluate(const v1::Sample& sample) {
   EvaluatedSample evaluated{.tokens = sample.token_ids_size()};
   if (sample.masked()) return evaluated;
   for (const v1::RewardPart& part : sample.parts()) {
-    if (part.name() == "exact_match" || part.name() == "textbook")
-      evaluated.correct = part.value() == 1;
+    const bool judges_answer =
+        part.name() == "textbook" || absl::c_linear_search(kAccuracyRewards, part.name());
+    if (judges_answer) evaluated.correct = part.value() == 1;
     if (part.name() == "format") evaluated.well_formed = part.value() == 1;
   }
   return evaluated;

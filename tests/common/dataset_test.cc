@@ -109,6 +109,14 @@ TEST_F(DatasetTest, TheTemplateMarksWhatIsData) {
   }
 }
 
+TEST_F(DatasetTest, ProgramsHaveTestsInPlaceOfAnAnswer) {
+  const auto row = OneRow(R"({"prompt": "p", "tests": [{"input": "1", "output": "2"}]})");
+  ASSERT_TRUE(row.ok()) << row.status();
+  EXPECT_EQ(row->answer, "");
+  EXPECT_EQ(row->columns_json, R"({"tests":[{"input":"1","output":"2"}]})");
+  EXPECT_EQ(OneRow(R"({"prompt": "p", "tests": [], "answer": "4"})")->answer, "4");
+}
+
 TEST_F(DatasetTest, BadRowsAreNamedByFileAndLine) {
   EXPECT_THAT(ErrorMessage("{\"answer\": \"4\"}"),
               HasSubstr("one:1: prompt: expected it or \"question\""));

@@ -242,6 +242,7 @@ inline StageTools ToyTools(const v1::StageSpec& spec, double step_seconds) {
     for (const v1::RewardConfig& reward : set.rewards()) {
       rewards.push_back({.name = reward.name(),
                          .weight = ScheduleAt(reward.weight(), 0),
+                         .rows = reward.rows(),
                          .reward = std::make_unique<ToyReward>()});
     }
   }

@@ -34,6 +34,21 @@ std::vector<std::string> NamesAndWeights(const v1::RewardSet& set) {
   return texts;
 }
 
+TEST(RewardSetsTest, HeldOutAnswersAreJudgedAsTheStageJudgesThem) {
+  v1::StageConfig stage;
+  EXPECT_THAT(NamesAndWeights(MakeRewardSets(stage)[0]),
+              ElementsAre(kAnswerRewardSet, "exact_match 1", "format 1"));
+  AddReward(stage, "format", {{0, 0.1}});
+  AddReward(stage, "code", {{0, 0}, {10, 0.5}});
+  AddReward(stage, "language_consistency", {{0, 1}});
+  AddReward(stage, "math", {{0, 2}});
+  stage.mutable_reward(3)->mutable_rows()->set_column("category");
+  const auto sets = MakeRewardSets(stage);
+  EXPECT_THAT(NamesAndWeights(sets[0]),
+              ElementsAre(kAnswerRewardSet, "code 1", "math 1", "format 1"));
+  EXPECT_EQ(sets[0].rewards(1).rows().column(), "category");
+}
+
 // R1's last stage: general rewards in the last 400 of 1700 updates only.
 TEST(RewardSetsTest, AMixThatChangesAtAnUpdateIsSeveralSets) {
   v1::StageConfig stage;
@@ -43,7 +58,7 @@ TEST(RewardSetsTest, AMixThatChangesAtAnUpdateIsSeveralSets) {
   AddReward(stage, "format", {{0, 0.1}, {5, 0}});
   const auto sets = MakeRewardSets(stage);
   ASSERT_EQ(sets.size(), 5);
-  EXPECT_EQ(sets[0].name(), kAnswerRewardSet);
+  EXPECT_THAT(NamesAndWeights(sets[0]), ElementsAre(kAnswerRewardSet, "math 1", "format 1"));
   EXPECT_EQ(sets[1].name(), kTextbookRewardSet);
   EXPECT_THAT(NamesAndWeights(sets[2]),
               ElementsAre("train/0", "math 1", "watched 0", "format 0.1"));

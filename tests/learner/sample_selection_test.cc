@@ -80,12 +80,18 @@ TEST(SampleSelectionTest, RulesBoundNamedRewardsAndTheTotalOnBothSides) {
   absent.set_max(1);
   v1::Group group;
   AddSample(group, "a", 1);                     // total too large
-  AddSample(group, "b", 1).set_reward(0.8);     // no such part
+  AddSample(group, "b", 1).set_reward(0.8);     // its row is not for language_consistency
   v1::Sample& good = AddSample(group, "c", 1);  // at the bound
   good.set_reward(0.5);
   good.add_parts()->set_name("language_consistency");
+  v1::Sample& mixed = AddSample(group, "d", 1);
+  mixed.set_reward(0.5);
+  v1::RewardPart& part = *mixed.add_parts();
+  part.set_name("language_consistency");
+  part.set_value(-0.1);
   SampleSelector selector(config);
-  EXPECT_THAT(Reasons(selector, "p", group), ElementsAre("total", "language_consistency", "kept"));
+  EXPECT_THAT(Reasons(selector, "p", group),
+              ElementsAre("total", "kept", "kept", "language_consistency"));
 }
 
 TEST(SampleSelectionTest, DuplicatesOfAPromptAreLeftOutAcrossGroups) {

@@ -7,6 +7,9 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
 
 namespace r1::rollout {
 namespace {
@@ -72,6 +75,51 @@ TEST(ScorerTest, OtherFailuresAreDecidedAtOnce) {
   const absl::Status status = MakeScorer("bad_problem").Score(MakeLease(0), sample);
   ASSERT_TRUE(status.ok()) << status;
   EXPECT_TRUE(sample.masked());
+}
+
+// Scores every sample the same.
+class ConstantReward : public rewards::Reward {
+ public:
+  explicit ConstantReward(double value) : value_(value) {}
+  rewards::Score ScoreSample(const rewards::RewardInput&) const override {
+    return {.value = value_, .reason = "constant"};
+  }
+
+ private:
+  const double value_;
+};
+
+// "total part part …" of a row, "masked" in front where it is.
+std::string ScoreRow(const std::string& columns_json) {
+  Scorer::RewardSets sets;
+  std::vector<Scorer::WeightedReward>& set = sets["set"];
+  set.push_back({.name = "math", .reward = std::make_unique<ConstantReward>(1)});
+  set.back().rows.set_column("category");
+  *set.back().rows.add_values() = "math";
+  *set.back().rows.add_values() = "stem";
+  set.push_back({.name = "code", .weight = 2, .reward = std::make_unique<ConstantReward>(1)});
+  set.back().rows.set_column("category");
+  *set.back().rows.add_values() = "code";
+  const Scorer scorer(*Tokenizer::Parse(*Tokenizer::BuiltinJson("bytes")), std::move(sets), 1);
+  v1::Lease lease = MakeLease(0);
+  lease.set_columns_json(columns_json);
+  v1::Sample sample;
+  EXPECT_TRUE(scorer.Score(lease, sample).ok());
+  std::string text = absl::StrCat(sample.masked() ? "masked " : "", sample.reward());
+  for (const v1::RewardPart& part : sample.parts()) absl::StrAppend(&text, " ", part.name());
+  return text;
+}
+
+TEST(ScorerTest, RewardsJudgeTheirRows) {
+  EXPECT_EQ(ScoreRow(R"({"category":"math"})"), "1 math");
+  EXPECT_EQ(ScoreRow(R"({"level":5,"category":"stem"})"), "1 math");
+  EXPECT_EQ(ScoreRow(R"({"category":"code"})"), "2 code");
+  // Nobody judges these.
+  for (const char* columns :
+       {R"({"category":"logic"})", R"({"category":1})", R"({"category":null})", "{}", "",
+        R"(["category"])", R"({"x":"\"category\"","y":"math"})"}) {
+    EXPECT_EQ(ScoreRow(columns), "masked 0") << columns;
+  }
 }
 
 }  // namespace
