@@ -27,7 +27,7 @@ LAST_STEPS = 10  # of a stage, over which its training samples are averaged
 
 
 def parameters_of(stage):
-    return ACTIVE_PARAMETERS[stage.split("_")[0] if stage.split("_")[0] in ACTIVE_PARAMETERS else "moe"]
+    return ACTIVE_PARAMETERS.get(stage.split("_")[0], ACTIVE_PARAMETERS["moe"])
 
 
 class Run:
@@ -59,8 +59,7 @@ class Run:
 
     def compute(self, stage):
         """TFLOPs of a whole stage."""
-        return self.curve(stage, "pass@1", compute=True)[-1][0] if stage not in ("collect", "teach") \
-            else sum(self._tflops(row, stage) for row in self.rows[stage])
+        return sum(self._tflops(row, stage) for row in self.rows[stage])
 
     def curve(self, stage, metric, start=None, compute=False):
         """[(step or TFLOPs, value)] of the evaluations on held-out prompts; at 0 that of `start`."""
@@ -77,23 +76,15 @@ class Run:
         tokens = 2 * row.get("tokens/sampled", 0) + 6 * row.get("tokens/trained", 0)
         return tokens * parameters_of(stage) / 1e12
 
-    def digests(self):
-        """{checkpoint or data set that is the end of a stage: SHA-256}."""
-        files = sorted(self.folder.glob("checkpoints/*/model.safetensors"))
-        files += sorted(self.folder.glob("datasets/*.jsonl"))
-        return {str(file.relative_to(self.folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-                for file in files}
-
-    def stage_ends(self):
+    def ends(self):
         """{stage: SHA-256 of the weights, or of the data set, that it ended with}."""
-        ends = {}
-        for file, digest in self.digests().items():
-            folder, name = file.split("/")[:2]
-            if folder == "checkpoints":
-                ends[name.split("_step_")[0].split("_", 1)[1]] = digest
-            elif name.count(".") == 1:
-                ends[name.removesuffix(".jsonl")] = digest
-        return ends
+        files = {}  # the last checkpoint of a stage is its end
+        for path in sorted(self.folder.glob("checkpoints/*/model.safetensors")):
+            files[path.parent.name.split("_step_")[0].split("_", 1)[1]] = path
+        for name in files:
+            data_set = self.folder / "datasets" / f"{name}.jsonl"
+            files[name] = data_set if data_set.exists() else files[name]
+        return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 
 
 def run(r1, seed, folder, settings):
@@ -326,11 +317,11 @@ def write(runs, path, repeated):
     write_distillation(report, plots)
     report.text("## Reproduction")
     report.text("SHA-256 of what each seed ended with, here in the first 16 digits; `study.py --repeat SEED` "
-                "runs a seed again and compares every file of every stage."
+                "runs a seed again and compares what every stage ended with."
                 + (f" Done for seed {repeated}: all equal." if repeated else ""))
     report.table([f"seed {seed}" for seed in runs], {})
     report.lines.pop()  # rows follow
-    ends = {seed: one.stage_ends() for seed, one in runs.items()}
+    ends = {seed: one.ends() for seed, one in runs.items()}
     for stage in next(iter(ends.values())):
         report.lines.append(f"| {stage} | " + " | ".join(one[stage][:16] for one in ends.values()) + " |")
     path.write_text("\n".join(report.lines).rstrip() + "\n")
@@ -356,9 +347,9 @@ def main():
         runs[seed] = run(options.r1, seed, options.runs / f"seed_{seed}", options.set)
     if options.repeat is not None:
         again = run(options.r1, options.repeat, options.runs / f"seed_{options.repeat}_again", options.set)
-        if again.digests() != runs[options.repeat].digests():
-            sys.exit(f"study: seed {options.repeat} ended in other bytes: {again.digests()} and "
-                     f"{runs[options.repeat].digests()}")
+        if again.ends() != runs[options.repeat].ends():
+            sys.exit(f"study: seed {options.repeat} ended in other bytes: {again.ends()} and "
+                     f"{runs[options.repeat].ends()}")
     write(runs, options.report, options.repeat)
     print(f"study: wrote {options.report}")
     return 0
