@@ -157,7 +157,13 @@ absl::StatusOr<SuiteRun> ReadRun(const ParsedCommand& parsed) {
   R1_ASSIGN_OR_RETURN(const int64_t jobs, parsed.IntegerValue("jobs", 2, 1, 1024));
   run.seed = static_cast<uint64_t>(seed);
   run.jobs = static_cast<int>(jobs);
-  R1_ASSIGN_OR_RETURN(run.data, ReadProblems(run.suite.suite, file, limit));
+  auto data = ReadProblems(run.suite.suite, file, limit);
+  if (absl::IsNotFound(data.status()) && !parsed.Has("data")) {
+    return absl::NotFoundError(absl::StrCat(run.suite.Where("data.file"),
+                                            ": the suite's data is not part of r1 (",
+                                            data.status().message(), "); give --data FILE"));
+  }
+  R1_ASSIGN_OR_RETURN(run.data, std::move(data));
   run.folder =
       parsed.Value("output", absl::StrCat("runs/eval-", run.suite.suite.name(), "-s", run.seed));
   run.identity = {{"data_sha256", run.data.sha256}, {"seed", run.seed}};

@@ -143,6 +143,7 @@ def check_bad_input(r1, folder, model, suite):
         ((*common, "--device", "tpu"), "tpu"),
         (("--model", model, "--suite", unknown, "--set", "prompt.style=plain", *out),
          f'{unknown}:4:1'),
+        (("--model", model, "--suite", "configs/eval/math500.toml"), "; give --data FILE"),
         (("--model", model, "--task", "chain", "--limit", "3"), "--limit without --suite"),
     ]
     for arguments, message in cases:
