@@ -1,5 +1,7 @@
 #include "kernels/matmul.h"
 
+#include "common/dtype.h"
+
 namespace r1::kernels {
 
 int64_t PackedFloats(int n, int k) {
@@ -14,6 +16,10 @@ void PackMatrix(const float* w, int64_t stride, int n, int k, float* panels) {
       }
     }
   }
+}
+
+void RoundPanels(const float* weights, int64_t count, Bf16* rounded) {
+  for (int64_t i = 0; i < count; ++i) rounded[i] = Bf16{FloatToBf16(weights[i])};
 }
 
 }  // namespace r1::kernels

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/panels.h"
+
 namespace r1::kernels {
 
 inline constexpr int kPanelColumns = 16;
@@ -14,15 +16,17 @@ inline constexpr int kPanelColumns = 16;
 // Weights in panels of 16 output columns: [ceil(N / 16)][K][16], padded with zeros, so that a
 // register load holds 16 neighbouring columns of one k.
 struct PackedMatrix {
-  const float* panels = nullptr;
+  Panels panels;
   int n = 0;
   int k = 0;
 };
 
-// Floats that PackMatrix writes.
+// Weights that PackMatrix writes.
 int64_t PackedFloats(int n, int k);
 // w is [n, k], rows `stride` apart.
 void PackMatrix(const float* w, int64_t stride, int n, int k, float* panels);
+// Rounds to bf16, to nearest even: panels, or any other weights.
+void RoundPanels(const float* weights, int64_t count, Bf16* rounded);
 
 struct MatmulArgs {
   const float* x = nullptr;  // [*, K]

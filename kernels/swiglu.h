@@ -7,16 +7,18 @@
 
 #include <cstdint>
 
+#include "kernels/panels.h"
+
 namespace r1::kernels {
 
 // Gate and up panels of 16 columns in turn: [ceil(I / 16)][gate, up][K][16], padded with zeros.
 struct PackedGateUp {
-  const float* panels = nullptr;
+  Panels panels;
   int intermediate = 0;  // I
   int k = 0;
 };
 
-// Floats that PackGateUp writes.
+// Weights that PackGateUp writes.
 int64_t PackedGateUpFloats(int intermediate, int k);
 // gate and up are [intermediate, k], contiguous.
 void PackGateUp(const float* gate, const float* up, int intermediate, int k, float* panels);

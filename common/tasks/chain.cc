@@ -39,8 +39,8 @@ constexpr uint64_t kHeldOutPrompts = 16384;
 constexpr double kDirectShare = 0.55;
 constexpr double kTerseShare = 0.15;
 
-// Of the task in two scripts: question documents in letters, and such in which each line's script is
-// drawn; textbook documents in letters, prompt included.
+// Of the task in two scripts: question documents in letters, and such in which each line's script
+// is drawn; textbook documents in letters, prompt included.
 constexpr double kLettersShare = 0.2;
 constexpr double kMixedShare = 0.3;
 constexpr double kTextbookLettersShare = 0.4;

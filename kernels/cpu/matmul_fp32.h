@@ -42,15 +42,15 @@ template <class V, int kRows, int kPanels>
   }
 }
 
-// Rows [first, first + kRows) × kPanels panels from `panel` on.
-template <class V, int kRows, int kPanels>
-void MatmulTile(const MatmulArgs& args, int first, int panel) {
+// Rows [first, first + kRows) × kPanels panels from `panel` on. weights: those of args.w.
+template <class V, int kRows, int kPanels, class Weight>
+void MatmulTile(const MatmulArgs& args, const Weight* weights, int first, int panel) {
   const float* rows[kRows];
   RowPointers(args.x, args.x_stride, args.rows, first, rows);
   const int column = panel * kPanelColumns;
   float* const y = args.y + first * args.y_stride + column;
   typename V::F sums[kRows][kPanels];
-  MultiplyTile<V>(rows, args.w.panels + int64_t{column} * args.w.k, args.w.k, sums);
+  MultiplyTile<V>(rows, weights + int64_t{column} * args.w.k, args.w.k, sums);
   if (args.bias != nullptr) AddBias<V>(args.bias + column, args.w.n - column, sums);
   if (args.accumulate) {
     StoreTile<V, true>(y, args.y_stride, args.w.n - column, sums);
@@ -60,40 +60,50 @@ void MatmulTile(const MatmulArgs& args, int first, int panel) {
 }
 
 // The last rows: fewer than a full tile.
-template <class V, int kPanels, int kRows>
-void MatmulLastRows(const MatmulArgs& args, int first, int panel, int count) {
+template <class V, int kPanels, int kRows, class Weight>
+void MatmulLastRows(const MatmulArgs& args, const Weight* weights, int first, int panel,
+                    int count) {
   if (count == kRows) {
-    MatmulTile<V, kRows, kPanels>(args, first, panel);
+    MatmulTile<V, kRows, kPanels>(args, weights, first, panel);
   } else if constexpr (kRows > 1) {
-    MatmulLastRows<V, kPanels, kRows - 1>(args, first, panel, count);
+    MatmulLastRows<V, kPanels, kRows - 1>(args, weights, first, panel, count);
   }
 }
 
-template <class V, int kPanels>
-void MatmulPanels(const MatmulArgs& args, int panel) {
+template <class V, int kPanels, class Weight>
+void MatmulPanels(const MatmulArgs& args, const Weight* weights, int panel) {
   int first = 0;
   for (; first + V::kTileRows <= args.m; first += V::kTileRows) {
-    MatmulTile<V, V::kTileRows, kPanels>(args, first, panel);
+    MatmulTile<V, V::kTileRows, kPanels>(args, weights, first, panel);
   }
   if (first < args.m) {
-    MatmulLastRows<V, kPanels, V::kTileRows - 1>(args, first, panel, args.m - first);
+    MatmulLastRows<V, kPanels, V::kTileRows - 1>(args, weights, first, panel, args.m - first);
   }
+}
+
+template <class V, class Weight>
+void MatmulOf(const MatmulArgs& args, const Weight* weights) {
+  const int panels = (args.w.n + kPanelColumns - 1) / kPanelColumns;
+  int panel = 0;
+  for (; panel + V::kTilePanels <= panels; panel += V::kTilePanels) {
+    MatmulPanels<V, V::kTilePanels>(args, weights, panel);
+  }
+  if constexpr (V::kTilePanels > 2) {
+    if (panel + 2 <= panels) {
+      MatmulPanels<V, 2>(args, weights, panel);
+      panel += 2;
+    }
+  }
+  if (panel < panels) MatmulPanels<V, 1>(args, weights, panel);
 }
 
 template <class V>
 void MatmulFp32(const MatmulArgs& args) {
-  const int panels = (args.w.n + kPanelColumns - 1) / kPanelColumns;
-  int panel = 0;
-  for (; panel + V::kTilePanels <= panels; panel += V::kTilePanels) {
-    MatmulPanels<V, V::kTilePanels>(args, panel);
+  if (args.w.panels.bf16 != nullptr) {
+    MatmulOf<V>(args, args.w.panels.bf16);
+  } else {
+    MatmulOf<V>(args, args.w.panels.fp32);
   }
-  if constexpr (V::kTilePanels > 2) {
-    if (panel + 2 <= panels) {
-      MatmulPanels<V, 2>(args, panel);
-      panel += 2;
-    }
-  }
-  if (panel < panels) MatmulPanels<V, 1>(args, panel);
 }
 
 }  // namespace r1::kernels

@@ -86,7 +86,7 @@ void DrawToken(const SampleHeadArgs& args, int m, const VocabChunk* chunks, int 
   const int tokens = args.head.n - first < kVocabChunk ? args.head.n - first : kVocabChunk;
   if (chunk_count > 1) {
     alignas(64) float raw[kVocabChunk];
-    const PackedMatrix part = {args.head.panels + int64_t{first} * args.head.k, tokens,
+    const PackedMatrix part = {args.head.panels.From(int64_t{first} * args.head.k), tokens,
                                args.head.k};
     MatmulFp32<V>({.x = args.x + m * args.x_stride, .w = part, .y = raw, .m = 1});
     row->Fill(raw, tokens, greedy ? 1.0f : 1.0f / args.temperatures[m]);
@@ -113,12 +113,13 @@ void SampleHeadFp32(const SampleHeadArgs& args) {
     for (int c = 0; c < chunk_count; ++c) {
       const int start = c * kVocabChunk;
       const int tokens = args.head.n - start < kVocabChunk ? args.head.n - start : kVocabChunk;
-      MatmulFp32<V>({.x = args.x + first * args.x_stride,
-                     .x_stride = args.x_stride,
-                     .w = {args.head.panels + int64_t{start} * args.head.k, tokens, args.head.k},
-                     .y = raw[0],
-                     .y_stride = kVocabChunk,
-                     .m = rows});
+      MatmulFp32<V>(
+          {.x = args.x + first * args.x_stride,
+           .x_stride = args.x_stride,
+           .w = {args.head.panels.From(int64_t{start} * args.head.k), tokens, args.head.k},
+           .y = raw[0],
+           .y_stride = kVocabChunk,
+           .m = rows});
       for (int r = 0; r < rows; ++r) {
         const float temperature = args.temperatures[first + r];
         chunks[r][c] = row.Fill(raw[r], tokens, temperature == 0 ? 1.0f : 1.0f / temperature);

@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+#include "kernels/panels.h"
+
 namespace r1::kernels {
 
 struct Avx512 {
@@ -31,6 +33,10 @@ struct Avx512 {
   static F Zero() { return _mm512_setzero_ps(); }
   static F Set1(float x) { return _mm512_set1_ps(x); }
   static F Load(const float* p) { return _mm512_loadu_ps(p); }
+  static F Load(const Bf16* p) {
+    const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+  }
   static void Store(float* p, F v) { _mm512_storeu_ps(p, v); }
   // The first n lanes, n in [0, 16]; the others load as zero and are not stored.
   static F LoadFirst(const float* p, int n) { return _mm512_maskz_loadu_ps(FirstLanes(n), p); }

@@ -18,11 +18,12 @@ template <class V, int kRows>
   for (int r = 0; r < kRows; ++r) sums[r] = V::Add(sums[r], addend);
 }
 
-template <class V, int kRows>
-void SwigluTile(const SwigluArgs& args, int first, int column) {
+// weights: those of args.w.
+template <class V, int kRows, class Weight>
+void SwigluTile(const SwigluArgs& args, const Weight* weights, int first, int column) {
   const float* rows[kRows];
   RowPointers(args.x, args.x_stride, args.rows, first, rows);
-  const float* panels = args.w.panels + int64_t{2} * column * args.w.k;
+  const Weight* panels = weights + int64_t{2} * column * args.w.k;
   typename V::F gates[kRows];
   typename V::F ups[kRows];
   if constexpr (V::kTilePanels > 1) {
@@ -57,22 +58,34 @@ void SwigluTile(const SwigluArgs& args, int first, int column) {
   }
 }
 
-template <class V, int kRows>
-void SwigluLastRows(const SwigluArgs& args, int first, int column, int count) {
+template <class V, int kRows, class Weight>
+void SwigluLastRows(const SwigluArgs& args, const Weight* weights, int first, int column,
+                    int count) {
   if (count == kRows) {
-    SwigluTile<V, kRows>(args, first, column);
+    SwigluTile<V, kRows>(args, weights, first, column);
   } else if constexpr (kRows > 1) {
-    SwigluLastRows<V, kRows - 1>(args, first, column, count);
+    SwigluLastRows<V, kRows - 1>(args, weights, first, column, count);
+  }
+}
+
+template <class V, class Weight>
+void SwigluOf(const SwigluArgs& args, const Weight* weights) {
+  constexpr int kRows = V::kTileRows;
+  for (int column = 0; column < args.w.intermediate; column += kPanelColumns) {
+    int first = 0;
+    for (; first + kRows <= args.m; first += kRows) {
+      SwigluTile<V, kRows>(args, weights, first, column);
+    }
+    if (first < args.m) SwigluLastRows<V, kRows - 1>(args, weights, first, column, args.m - first);
   }
 }
 
 template <class V>
 void SwigluFp32(const SwigluArgs& args) {
-  constexpr int kRows = V::kTileRows;
-  for (int column = 0; column < args.w.intermediate; column += kPanelColumns) {
-    int first = 0;
-    for (; first + kRows <= args.m; first += kRows) SwigluTile<V, kRows>(args, first, column);
-    if (first < args.m) SwigluLastRows<V, kRows - 1>(args, first, column, args.m - first);
+  if (args.w.panels.bf16 != nullptr) {
+    SwigluOf<V>(args, args.w.panels.bf16);
+  } else {
+    SwigluOf<V>(args, args.w.panels.fp32);
   }
 }
 

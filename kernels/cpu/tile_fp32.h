@@ -7,13 +7,14 @@
 #include <cstdint>
 
 #include "kernels/matmul.h"
+#include "kernels/panels.h"
 
 namespace r1::kernels {
 
 // sums[r][p] = Σ_k rows[r][k] * panels[p][k][0..15], one chain of fused multiply-adds over
-// ascending k. panels: the first panel; the others follow, k * 16 floats each.
-template <class V, int kRows, int kPanels>
-[[gnu::always_inline]] inline void MultiplyTile(const float* const* rows, const float* panels,
+// ascending k. panels: the first panel; the others follow, k * 16 weights each.
+template <class V, class Weight, int kRows, int kPanels>
+[[gnu::always_inline]] inline void MultiplyTile(const float* const* rows, const Weight* panels,
                                                 int k, typename V::F (&sums)[kRows][kPanels]) {
   const float* row[kRows];
 #pragma GCC unroll 8
@@ -22,11 +23,11 @@ template <class V, int kRows, int kPanels>
 #pragma GCC unroll 4
     for (int p = 0; p < kPanels; ++p) sums[r][p] = V::Zero();
   }
-  const int64_t panel_floats = int64_t{k} * kPanelColumns;
+  const int64_t panel_weights = int64_t{k} * kPanelColumns;
   for (int i = 0; i < k; ++i) {
     typename V::F weights[kPanels];
 #pragma GCC unroll 4
-    for (int p = 0; p < kPanels; ++p) weights[p] = V::Load(panels + p * panel_floats);
+    for (int p = 0; p < kPanels; ++p) weights[p] = V::Load(panels + p * panel_weights);
     panels += kPanelColumns;
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {

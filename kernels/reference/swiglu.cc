@@ -10,10 +10,10 @@ void SwigluReference(const SwigluArgs& args) {
   for (int m = 0; m < args.m; ++m) {
     const float* x = args.x + (args.rows ? args.rows[m] : m) * args.x_stride;
     for (int i = 0; i < args.w.intermediate; ++i) {
-      const int64_t panel_floats = int64_t{args.w.k} * kPanelColumns;
-      const float* gate_column =
-          args.w.panels + i / kPanelColumns * 2 * panel_floats + i % kPanelColumns;
-      const float* up_column = gate_column + panel_floats;
+      const int64_t panel_weights = int64_t{args.w.k} * kPanelColumns;
+      const Panels gate_column =
+          args.w.panels.From(i / kPanelColumns * 2 * panel_weights + i % kPanelColumns);
+      const Panels up_column = gate_column.From(panel_weights);
       float gate = 0;
       float up = 0;
       for (int k = 0; k < args.w.k; ++k) {

@@ -25,6 +25,10 @@ absl::Status CheckRange(absl::string_view name, int64_t value, int64_t low, int6
 
 absl::Status CheckOptions(const EngineOptions& options) {
   constexpr int kMany = 1 << 20;
+  if (options.weights != "fp32" && options.weights != "bf16") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("engine option weights: expected fp32 or bf16, found ", options.weights));
+  }
   R1_RETURN_IF_ERROR(CheckRange("threads", options.threads, 1, 1024));
   R1_RETURN_IF_ERROR(CheckRange("running_samples_max", options.running_samples_max, 1, kMany));
   R1_RETURN_IF_ERROR(CheckRange("kv_cache_mib", options.kv_cache_mib, 1, kMany));

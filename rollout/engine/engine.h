@@ -27,6 +27,9 @@ namespace r1::rollout {
 struct EngineOptions {
   std::string device = "cpu";  // or "cuda": the first GPU, in bf16
   int threads = 1;             // of the CPU's kernels
+  // What the CPU's kernels hold the matrices in: fp32, or bf16, which halves the bytes that a step
+  // reads; products and everything else stay fp32. A GPU's are always bf16.
+  std::string weights = "fp32";
   // Samples generated at a time. More rows a step do not speed up the matrix products of a small
   // model beyond some 64, but push its KV cache out of the processor's caches.
   int running_samples_max = 96;

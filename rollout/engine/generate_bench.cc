@@ -36,6 +36,7 @@ const CommandSpec kCommand = {
     .flags = {
         {.name = "config", .value = "FILE", .help = "a model's config.json"},
         {.name = "device", .value = "NAME", .help = "cpu or cuda (cuda)"},
+        {.name = "weights", .value = "TYPE", .help = "of a CPU: fp32 or bf16 (bf16)"},
         {.name = "points", .value = "LIST", .help = "PROMPTSxSAMPLES, … (1x1,1x16,4x16)"},
         {.name = "prompt-tokens", .value = "N", .help = "tokens a prompt (256)"},
         {.name = "response-tokens", .value = "N", .help = "tokens a response (512)"},
@@ -97,6 +98,7 @@ absl::StatusOr<Settings> ReadSettings(const ParsedCommand& command) {
   settings.bytes_per_second = 1e9 * integer("bandwidth", 4480);
   settings.json = command.Value("json", "");
   settings.engine.device = command.Value("device", "cuda");
+  settings.engine.weights = command.Value("weights", "bf16");
   settings.engine.threads = integer("threads", 1);
   settings.engine.kv_cache_mib = integer("kv-cache-mib", 16384);
   settings.engine.batch_invariant = !command.Has("fast");
@@ -155,7 +157,7 @@ WeightsSnapshot RandomWeights(const ModelSpec& spec) {
   return weights;
 }
 
-// Bytes that a step must read, with bf16 weights and cache.
+// Bytes that a step must read. A GPU's weights and cache are bf16, a CPU's cache is fp32.
 double StepBytes(const ModelSpec& spec, const Settings& settings, const Point& point) {
   double elements = 0;
   for (const WeightSpec& weight : spec.weights) {
@@ -170,12 +172,15 @@ double StepBytes(const ModelSpec& spec, const Settings& settings, const Point& p
   }
   const double tokens = static_cast<double>(point.prompts) * settings.prompt_tokens +
                         0.5 * point.batch() * settings.response_tokens;
+  double cached = 0;
   for (const LayerSpec& layer : spec.layers) {
     const int width = layer.mla.has_value() ? layer.mla->kv_lora_rank + layer.mla->qk_rope_head_dim
                                             : 2 * layer.gqa->kv_heads * layer.gqa->head_dim;
-    elements += tokens * width;
+    cached += tokens * width;
   }
-  return 2 * elements;
+  const bool is_cpu = settings.engine.device == "cpu";
+  const double weight_bytes = is_cpu && settings.engine.weights == "fp32" ? 4 : 2;
+  return weight_bytes * elements + (is_cpu ? 4 : 2) * cached;
 }
 
 absl::Status SubmitRound(const ModelSpec& spec, const Settings& settings, const Point& point,
@@ -250,11 +255,13 @@ void Print(const Settings& settings, const ModelSpec& spec, const Point& point,
     return;
   }
   std::fprintf(file,
-               "{\"config\": \"%s\", \"device\": \"%s\", \"batch_invariant\": %s, \"prompts\": %d, "
+               "{\"config\": \"%s\", \"device\": \"%s\", \"weights\": \"%s\", \"batch_invariant\": "
+               "%s, \"prompts\": %d, "
                "\"samples\": %d, \"prompt_tokens\": %d, \"response_tokens\": %d, "
                "\"tokens_per_second\": %.1f, \"prefill_ms\": %.3f, \"step_ms\": %.4f, "
                "\"floor_ms\": %.4f, \"host_idle_fraction\": %.4f}\n",
                settings.config.c_str(), settings.engine.device.c_str(),
+               settings.engine.device == "cpu" ? settings.engine.weights.c_str() : "bf16",
                settings.engine.batch_invariant ? "true" : "false", point.prompts, point.samples,
                settings.prompt_tokens, settings.response_tokens, tokens / best.seconds,
                1e3 * best.first_seconds, 1e3 * step, 1e3 * floor, idle);

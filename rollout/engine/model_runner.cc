@@ -84,7 +84,7 @@ void ModelRunner::ForRows(int count, int block, const Body& body) {
 }
 
 absl::Status ModelRunner::LoadWeights(const WeightsSnapshot& weights) {
-  R1_ASSIGN_OR_RETURN(model_, PackModel(spec_, weights));
+  R1_ASSIGN_OR_RETURN(model_, PackModel(spec_, weights, shape_.weights));
   return absl::OkStatus();
 }
 
@@ -373,12 +373,14 @@ const RunnerKind& CpuRunnerKind() {
         R1_ASSIGN_OR_RETURN(const kernels::IsaName isa, kernels::ParseIsa(options.isa));
         return std::make_unique<ModelRunner>(
             spec, kernels::KernelsFor(isa),
-            ModelRunner::Shape{.threads = options.threads,
-                               .block_count = shape.block_count,
-                               .block_tokens = shape.block_tokens,
-                               .rows_max = shape.rows_max,
-                               .positions_max = shape.positions_max,
-                               .profile = options.profile});
+            ModelRunner::Shape{
+                .threads = options.threads,
+                .weights = options.weights == "bf16" ? WeightType::kBf16 : WeightType::kFp32,
+                .block_count = shape.block_count,
+                .block_tokens = shape.block_tokens,
+                .rows_max = shape.rows_max,
+                .positions_max = shape.positions_max,
+                .profile = options.profile});
       }};
   return kKind;
 }

@@ -32,6 +32,7 @@ class ModelRunner : public Runner {
  public:
   struct Shape {
     int threads;
+    WeightType weights;
     int block_count;
     int block_tokens;
     int rows_max;       // tokens a step

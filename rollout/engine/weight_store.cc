@@ -14,38 +14,37 @@ struct Plain {
   int columns;
 };
 
-OwnedMatrix Pack(const float* w, int rows, int columns) {
+// Keeps the panels as `type`.
+OwnedPanels Own(kernels::AlignedBuffer<float> panels, WeightType type) {
+  OwnedPanels owned;
+  if (type == WeightType::kFp32) {
+    owned.fp32 = std::move(panels);
+  } else {
+    owned.bf16 = kernels::AlignedBuffer<kernels::Bf16>(panels.size());
+    kernels::RoundPanels(panels.data(), panels.size(), owned.bf16.data());
+  }
+  return owned;
+}
+
+kernels::Panels ViewOf(const OwnedPanels& owned) {
+  return owned.bf16.empty() ? kernels::Panels(owned.fp32.data())
+                            : kernels::Panels(owned.bf16.data());
+}
+
+OwnedMatrix PackAs(const Plain& w, WeightType type) {
+  kernels::AlignedBuffer<float> panels(kernels::PackedFloats(w.rows, w.columns));
+  kernels::PackMatrix(w.data, w.columns, w.rows, w.columns, panels.data());
   OwnedMatrix packed;
-  packed.floats = kernels::AlignedBuffer<float>(kernels::PackedFloats(rows, columns));
-  kernels::PackMatrix(w, columns, rows, columns, packed.floats.data());
-  packed.view = {packed.floats.data(), rows, columns};
-  return packed;
-}
-
-OwnedMatrix Pack(const Plain& w) { return Pack(w.data, w.rows, w.columns); }
-
-// Two matrices with the same input, one above the other.
-OwnedMatrix PackStacked(const Plain& top, const Plain& bottom) {
-  R1_CHECK(top.columns == bottom.columns);
-  std::vector<float> stacked(top.data, top.data + int64_t{top.rows} * top.columns);
-  stacked.insert(stacked.end(), bottom.data, bottom.data + int64_t{bottom.rows} * bottom.columns);
-  return Pack(stacked.data(), top.rows + bottom.rows, top.columns);
-}
-
-MlpWeights PackMlp(const Plain& gate, const Plain& up, const Plain& down) {
-  MlpWeights packed;
-  packed.gate_up_floats =
-      kernels::AlignedBuffer<float>(kernels::PackedGateUpFloats(gate.rows, gate.columns));
-  kernels::PackGateUp(gate.data, up.data, gate.rows, gate.columns, packed.gate_up_floats.data());
-  packed.gate_up = {packed.gate_up_floats.data(), gate.rows, gate.columns};
-  packed.down = Pack(down);
+  packed.panels = Own(std::move(panels), type);
+  packed.view = {ViewOf(packed.panels), w.rows, w.columns};
   return packed;
 }
 
 // Packs one layer after another from a snapshot that CheckWeights has accepted.
 class Packer {
  public:
-  Packer(const ModelSpec& spec, const WeightsSnapshot& weights) : spec_(spec), weights_(weights) {}
+  Packer(const ModelSpec& spec, const WeightsSnapshot& weights, WeightType type)
+      : spec_(spec), weights_(weights), type_(type) {}
 
   PackedModel Run() {
     PackedModel model;
@@ -62,6 +61,26 @@ class Packer {
   }
 
  private:
+  OwnedMatrix Pack(const Plain& w) const { return PackAs(w, type_); }
+
+  // Two matrices with the same input, one above the other.
+  OwnedMatrix PackStacked(const Plain& top, const Plain& bottom) const {
+    R1_CHECK(top.columns == bottom.columns);
+    std::vector<float> stacked(top.data, top.data + int64_t{top.rows} * top.columns);
+    stacked.insert(stacked.end(), bottom.data, bottom.data + int64_t{bottom.rows} * bottom.columns);
+    return Pack({stacked.data(), top.rows + bottom.rows, top.columns});
+  }
+
+  MlpWeights PackMlp(const Plain& gate, const Plain& up, const Plain& down) const {
+    kernels::AlignedBuffer<float> panels(kernels::PackedGateUpFloats(gate.rows, gate.columns));
+    kernels::PackGateUp(gate.data, up.data, gate.rows, gate.columns, panels.data());
+    MlpWeights packed;
+    packed.gate_up_panels = Own(std::move(panels), type_);
+    packed.gate_up = {ViewOf(packed.gate_up_panels), gate.rows, gate.columns};
+    packed.down = Pack(down);
+    return packed;
+  }
+
   Plain Matrix(WeightRole role, int expert = -1) const {
     const absl::StatusOr<int> index = spec_.FindWeight(role, layer_, expert);
     R1_CHECK(index.ok());  // the family lists every weight that its layers need
@@ -98,7 +117,7 @@ class Packer {
       packed.mlp = PackMlp(Matrix(WeightRole::kSharedGate), Matrix(WeightRole::kSharedUp),
                            Matrix(WeightRole::kSharedDown));
     }
-    packed.moe.router = Pack(Matrix(WeightRole::kRouter));
+    packed.moe.router = PackAs(Matrix(WeightRole::kRouter), WeightType::kFp32);
     if (layer.moe->gate == MoeGate::kSigmoidBias) {
       packed.moe.router_bias = Vector(WeightRole::kRouterBias);
     }
@@ -115,8 +134,8 @@ class Packer {
   GqaWeights Gqa(const GqaSpec& a) const {
     GqaWeights packed;
     packed.input =
-        Pack(QueriesKeysValues(a, WeightRole::kQuery, WeightRole::kKey, WeightRole::kValue).data(),
-             (a.heads + 2 * a.kv_heads) * a.head_dim, spec_.hidden);
+        Pack({QueriesKeysValues(a, WeightRole::kQuery, WeightRole::kKey, WeightRole::kValue).data(),
+              (a.heads + 2 * a.kv_heads) * a.head_dim, spec_.hidden});
     if (a.qkv_bias) {
       packed.input_bias = QueriesKeysValues(a, WeightRole::kQueryBias, WeightRole::kKeyBias,
                                             WeightRole::kValueBias);
@@ -181,19 +200,19 @@ class Packer {
           transposed[l * a.qk_nope_head_dim + n] = head_rows(head)[n * a.kv_lora_rank + l];
         }
       }
-      packed.key_absorb.push_back(Pack(transposed.data(), a.kv_lora_rank, a.qk_nope_head_dim));
+      packed.key_absorb.push_back(Pack({transposed.data(), a.kv_lora_rank, a.qk_nope_head_dim}));
     }
 
     const Plain output = Matrix(WeightRole::kOutput);
     const int64_t folded_work = int64_t{a.kv_lora_rank} * spec_.hidden;
     const int64_t separate_work = int64_t{a.v_head_dim} * (a.kv_lora_rank + spec_.hidden);
-    if (folded_work <= separate_work) {
+    if (type_ == WeightType::kFp32 && folded_work <= separate_work) {
       packed.output = FoldedOutput(a, kv_up, output);
     } else {
       packed.output = Pack(output);
       for (int head = 0; head < a.heads; ++head) {
         const float* value_rows = head_rows(head) + int64_t{a.qk_nope_head_dim} * a.kv_lora_rank;
-        packed.value_up.push_back(Pack(value_rows, a.v_head_dim, a.kv_lora_rank));
+        packed.value_up.push_back(Pack({value_rows, a.v_head_dim, a.kv_lora_rank}));
       }
     }
     return packed;
@@ -217,19 +236,21 @@ class Packer {
         for (int l = 0; l < a.kv_lora_rank; ++l) target[l] = static_cast<float>(sums[l]);
       }
     }
-    return Pack(folded.data(), output.rows, columns);
+    return Pack({folded.data(), output.rows, columns});
   }
 
   const ModelSpec& spec_;
   const WeightsSnapshot& weights_;
+  const WeightType type_;
   int layer_ = -1;
 };
 
 }  // namespace
 
-absl::StatusOr<PackedModel> PackModel(const ModelSpec& spec, const WeightsSnapshot& weights) {
+absl::StatusOr<PackedModel> PackModel(const ModelSpec& spec, const WeightsSnapshot& weights,
+                                      WeightType type) {
   R1_RETURN_IF_ERROR(CheckWeights(spec, weights, "engine weights"));
-  return Packer(spec, weights).Run();
+  return Packer(spec, weights, type).Run();
 }
 
 }  // namespace r1::rollout

@@ -4,7 +4,8 @@
 // With W_UK and W_UV the key and value parts of kv_up, and c the cached latents: q · (W_UK c) =
 // (W_UK^T q) · c, so each head's query is multiplied by W_UK^T once and then meets the cache
 // directly; and W_O Σ p (W_UV c) = (W_O W_UV) Σ p c. W_O W_UV is multiplied out in float64 when
-// that saves work for a token (L * D <= v * (L + D)), which it does in small models.
+// that saves work for a token (L * D <= v * (L + D)), which it does in small models. Not so in
+// bf16: a product would be rounded a second time.
 //
 // Shape letters: D model, H heads, K channels of a head, L latent channels, R rotary channels.
 #pragma once
@@ -21,14 +22,23 @@
 
 namespace r1::rollout {
 
+// Type of the matrices' weights. Embedding, router, norms and biases are always fp32.
+enum class WeightType { kFp32, kBf16 };
+
+// Packed weights of one of the two types.
+struct OwnedPanels {
+  kernels::AlignedBuffer<float> fp32;
+  kernels::AlignedBuffer<kernels::Bf16> bf16;
+};
+
 struct OwnedMatrix {
-  kernels::AlignedBuffer<float> floats;
+  OwnedPanels panels;
   kernels::PackedMatrix view;
 };
 
 // Biases are empty where the model has none.
 struct MlpWeights {
-  kernels::AlignedBuffer<float> gate_up_floats;
+  OwnedPanels gate_up_panels;
   kernels::PackedGateUp gate_up;
   std::vector<float> gate_bias;
   std::vector<float> up_bias;
@@ -90,6 +100,7 @@ inline const float* DataOrNull(const std::vector<float>& values) {
 
 // InvalidArgument when the snapshot does not fit the spec (CheckWeights).
 [[nodiscard]] absl::StatusOr<PackedModel> PackModel(const ModelSpec& spec,
-                                                    const WeightsSnapshot& weights);
+                                                    const WeightsSnapshot& weights,
+                                                    WeightType type);
 
 }  // namespace r1::rollout

@@ -343,7 +343,8 @@ TEST(MakeTaskTest, UnknownNamesGetTheNearest) {
   const absl::Status status = MakeTask("chian").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr("task: expected one of chain, chain_bilingual, found \"chian\"; did you mean \"chain\"?"));
+              HasSubstr("task: expected one of chain, chain_bilingual, found \"chian\"; did you "
+                        "mean \"chain\"?"));
 }
 
 }  // namespace

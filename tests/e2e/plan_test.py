@@ -9,7 +9,8 @@ import json
 import r1_process
 from r1_process import ROOT, call
 
-CONFIGS = sorted([*(ROOT / "configs").glob("*.toml"), *(ROOT / "configs/paper").glob("*.toml")])
+CONFIGS = sorted([*(ROOT / "configs").glob("*.toml"), *(ROOT / "configs/paper").glob("*.toml"),
+                  ROOT / "tests/study/study.toml"])
 
 
 def check_every_config(r1):

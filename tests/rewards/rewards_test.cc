@@ -237,7 +237,8 @@ TEST(MakeRewardTest, AnUnknownNameGetsTheNearestAndAllKnown) {
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("length, math, multiple_choice, numeral_consistency, overlong, readable, "
-                        "repetition, tag_count, textbook, found \"exactmatch\"; did you mean \"exact_match\"?"));
+                        "repetition, tag_count, textbook, found \"exactmatch\"; did you mean "
+                        "\"exact_match\"?"));
 }
 
 }  // namespace

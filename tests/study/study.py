@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The claims of the R1 papers in miniature: runs configs/study.toml for some seeds, and writes
+"""The claims of the R1 papers in miniature: runs tests/study/study.toml for some seeds, and writes
 docs/study.md with its plots from what the runs measured.
 
   study.py --r1 build/release/bin/r1 [--seeds 1-3] [--runs runs/study] [--report docs/study.md]
@@ -19,7 +19,7 @@ import sys
 
 import line_chart
 
-CONFIG = "configs/study.toml"
+CONFIG = "tests/study/study.toml"
 # Parameters that a token passes: those of moe_mini, qwen_tiny and llama_tiny (`r1 plan`). Compute is
 # counted as 2 FLOPs a parameter and sampled token, and 6 for a trained one.
 ACTIVE_PARAMETERS = {"qwen": 76_352, "llama": 78_144, "moe": 252_672}
