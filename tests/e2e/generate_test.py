@@ -56,6 +56,19 @@ def make_model(folder):
     return model
 
 
+def check_bf16(r1, folder):
+    """Of a checkpoint that is bf16 already, matrices in bf16 are the same model: but for latent
+    attention, which is not multiplied out then, the same bits."""
+    model = folder / "bf16"
+    made = r1_process.call(r1, ["checkpoint", "convert", str(MODELS / "qwen2_tied"), "--output", str(model),
+                                "--dtype", "BF16"])
+    assert made.returncode == 0, made
+    rows = [{"ids": [1, 2, 3]}, {"ids": [5, 4]}]
+    flags = ("--max-tokens", "12", "--ignore-eos", "--temperature", "1")
+    assert generate(r1, folder, model, rows, *flags) == generate(
+        r1, folder, model, rows, *flags, "--dtype", "bf16")
+
+
 def check_text(r1, folder, model):
     common = ("--temperature", "2", "--max-tokens", "60", "--ignore-eos")
     row, = generate(r1, folder, model, [{"prompt": "1+2="}], *common)
@@ -134,6 +147,7 @@ def check_errors(r1, folder, model):
             (model_flags + ["--prompt", "1", "--top-k", "1.5"], "--top-k"),
             (model_flags + ["--prompt", "1", "--temperature", "nan"], "--temperature"),
             (model_flags + ["--prompt", "1", "--greedy", "--temperature", "1"], "not both"),
+            (model_flags + ["--prompt", "1", "--dtype", "fp16"], "expected fp32 or bf16, found fp16"),
             (model_flags + ["--prompt", "1", "--stop", ""], "--stop"),
             (["generate", "--model", str(no_tokenizer), "--prompt", "1", "--stop", "a"],
              "tokenizer"),
@@ -145,6 +159,7 @@ def check_errors(r1, folder, model):
 def main():
     r1, folder = r1_process.parse_arguments(), r1_process.new_folder()
     check_greedy(r1, folder)
+    check_bf16(r1, folder)
     model = make_model(folder)
     check_text(r1, folder, model)
     check_messages(r1, folder, model)
