@@ -17,6 +17,8 @@ constexpr KernelTable kReferenceTable = {
     .moe_experts = MoeExpertsReference,
     .moe_combine = MoeCombineReference,
     .sample_head = SampleHeadReference,
+    .scan_vocab = ScanVocabReference,
+    .draw_tokens = DrawTokensReference,
 };
 
 constexpr KernelTable kAvx2Table = {
@@ -31,6 +33,8 @@ constexpr KernelTable kAvx2Table = {
     .moe_experts = MoeExpertsFp32Avx2,
     .moe_combine = MoeCombineFp32Avx2,
     .sample_head = SampleHeadFp32Avx2,
+    .scan_vocab = ScanVocabFp32Avx2,
+    .draw_tokens = DrawTokensFp32Avx2,
 };
 
 constexpr KernelTable kAvx512Table = {
@@ -45,6 +49,8 @@ constexpr KernelTable kAvx512Table = {
     .moe_experts = MoeExpertsFp32Avx512,
     .moe_combine = MoeCombineFp32Avx512,
     .sample_head = SampleHeadFp32Avx512,
+    .scan_vocab = ScanVocabFp32Avx512,
+    .draw_tokens = DrawTokensFp32Avx512,
 };
 
 }  // namespace

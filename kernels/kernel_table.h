@@ -27,6 +27,8 @@ struct KernelTable {
   void (*moe_experts)(const MoeExpertsArgs& args);
   void (*moe_combine)(const MoeCombineArgs& args);
   void (*sample_head)(const SampleHeadArgs& args);
+  void (*scan_vocab)(const SampleHeadArgs& args, int chunk_begin, int chunk_end);
+  void (*draw_tokens)(const SampleHeadArgs& args);
 };
 
 // The caller has made sure (ParseIsa, DetectIsas) that the machine can run it.

@@ -1,6 +1,7 @@
 #include "kernels/matmul.h"
 
 #include "common/dtype.h"
+#include "common/status.h"
 
 namespace r1::kernels {
 
@@ -18,8 +19,14 @@ void PackMatrix(const float* w, int64_t stride, int n, int k, float* panels) {
   }
 }
 
-void RoundPanels(const float* weights, int64_t count, Bf16* rounded) {
-  for (int64_t i = 0; i < count; ++i) rounded[i] = Bf16{FloatToBf16(weights[i])};
+void RoundPanels(const float* panels, int64_t weights, Bf16* rounded) {
+  constexpr int64_t kPair = 2 * kPanelColumns;
+  R1_CHECK(weights % kPair == 0);
+  for (int64_t first = 0; first < weights; first += kPair) {
+    for (int64_t i = 0; i < kPair; ++i) {
+      rounded[first + i] = Bf16{FloatToBf16(panels[first + i % 2 * kPanelColumns + i / 2])};
+    }
+  }
 }
 
 }  // namespace r1::kernels

@@ -25,8 +25,8 @@ struct PackedMatrix {
 int64_t PackedFloats(int n, int k);
 // w is [n, k], rows `stride` apart.
 void PackMatrix(const float* w, int64_t stride, int n, int k, float* panels);
-// Rounds to bf16, to nearest even: panels, or any other weights.
-void RoundPanels(const float* weights, int64_t count, Bf16* rounded);
+// `weights` of panels as bf16, rounded to nearest even; two neighbours in k side by side.
+void RoundPanels(const float* panels, int64_t weights, Bf16* rounded);
 
 struct MatmulArgs {
   const float* x = nullptr;  // [*, K]

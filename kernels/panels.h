@@ -1,6 +1,9 @@
 // Packed weights, in fp32 or in bf16. Bf16 halves the bytes that a step reads; each weight is
 // widened, which is exact, before it is multiplied in fp32. So a product with bf16 panels has the
 // bits of the product with fp32 panels of the same, rounded weights.
+//
+// Two weights of a column that follow each other, k = 2j and 2j + 1, lie side by side in bf16: one
+// load brings 16 such pairs, and a shift and a mask take them apart. So K is even.
 #pragma once
 
 #include <bit>
@@ -20,12 +23,13 @@ struct Panels {
   [[gnu::always_inline]] constexpr Panels(const float* weights) : fp32(weights) {}
   [[gnu::always_inline]] constexpr Panels(const Bf16* weights) : bf16(weights) {}
 
-  // The panels that begin `weights` further on.
+  // The panels that begin `weights` further on, a multiple of a panel's.
   [[gnu::always_inline]] Panels From(int64_t weights) const {
     return bf16 != nullptr ? Panels(bf16 + weights) : Panels(fp32 + weights);
   }
-  [[gnu::always_inline]] float operator[](int64_t i) const {
-    return bf16 != nullptr ? Widen(bf16[i]) : fp32[i];
+  // Of the first panel.
+  [[gnu::always_inline]] float At(int64_t k, int64_t column) const {
+    return bf16 != nullptr ? Widen(bf16[k / 2 * 32 + column * 2 + k % 2]) : fp32[k * 16 + column];
   }
 
   const float* fp32 = nullptr;

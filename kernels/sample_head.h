@@ -17,6 +17,14 @@ namespace r1::kernels {
 inline constexpr int kVocabChunk = 512;
 inline constexpr int kVocabMax = kVocabChunk * 1024;
 
+inline int VocabChunks(int vocab) { return (vocab + kVocabChunk - 1) / kVocabChunk; }
+
+// What is kept of a chunk of the vocabulary: sum = Σ e^(logit - maximum).
+struct VocabChunk {
+  float maximum;
+  double sum;
+};
+
 struct SampleHeadArgs {
   const float* x = nullptr;  // [M, D], after the final norm
   int64_t x_stride = 0;
@@ -29,10 +37,21 @@ struct SampleHeadArgs {
   // [M], under the distribution that was sampled from; greedy rows: at temperature 1. Not a number
   // when a logit is none.
   float* logprobs = nullptr;
+  VocabChunk* chunks = nullptr;  // [M, VocabChunks(head.n)]; of the two steps only
 };
 
 void SampleHeadReference(const SampleHeadArgs& args);
 void SampleHeadFp32Avx2(const SampleHeadArgs& args);
 void SampleHeadFp32Avx512(const SampleHeadArgs& args);
+
+// The same in two steps and with the same bits, so that threads may share the vocabulary and read
+// each of the head's weights once: ScanVocab fills the chunks [chunk_begin, chunk_end) of all rows;
+// when all are filled, DrawTokens draws.
+void ScanVocabReference(const SampleHeadArgs& args, int chunk_begin, int chunk_end);
+void ScanVocabFp32Avx2(const SampleHeadArgs& args, int chunk_begin, int chunk_end);
+void ScanVocabFp32Avx512(const SampleHeadArgs& args, int chunk_begin, int chunk_end);
+void DrawTokensReference(const SampleHeadArgs& args);
+void DrawTokensFp32Avx2(const SampleHeadArgs& args);
+void DrawTokensFp32Avx512(const SampleHeadArgs& args);
 
 }  // namespace r1::kernels

@@ -9,7 +9,7 @@ namespace {
 
 // Stages of a step follow each other within microseconds; a sleep and a wake-up cost more than
 // that.
-constexpr int kSpins = 500;
+constexpr int kSpins = 4000;
 
 void Pause() {
 #if defined(__x86_64__)

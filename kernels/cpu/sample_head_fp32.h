@@ -9,12 +9,6 @@
 
 namespace r1::kernels {
 
-// What is kept of a chunk of the vocabulary: sum = Σ e^(logit - maximum).
-struct VocabChunk {
-  float maximum;
-  double sum;
-};
-
 template <class V>
 struct VocabRow {
   alignas(64) float logits[kVocabChunk];   // divided by the temperature
@@ -50,11 +44,11 @@ float ExpOfOne(float x) {
   return lanes[0];
 }
 
-// Draws one row's token and writes its logprob. `row` holds the only chunk, or is filled again for
-// the drawn one.
+// Draws one row's token and writes its logprob. `row` holds the only chunk (is_filled), or is
+// filled again for the drawn one.
 template <class V>
 void DrawToken(const SampleHeadArgs& args, int m, const VocabChunk* chunks, int chunk_count,
-               VocabRow<V>* row) {
+               bool is_filled, VocabRow<V>* row) {
   float maximum = chunks[0].maximum;
   for (int c = 1; c < chunk_count; ++c)
     maximum = maximum < chunks[c].maximum ? chunks[c].maximum : maximum;
@@ -84,7 +78,7 @@ void DrawToken(const SampleHeadArgs& args, int m, const VocabChunk* chunks, int 
 
   const int first = chunk * kVocabChunk;
   const int tokens = args.head.n - first < kVocabChunk ? args.head.n - first : kVocabChunk;
-  if (chunk_count > 1) {
+  if (!is_filled) {
     alignas(64) float raw[kVocabChunk];
     const PackedMatrix part = {args.head.panels.From(int64_t{first} * args.head.k), tokens,
                                args.head.k};
@@ -104,7 +98,7 @@ void DrawToken(const SampleHeadArgs& args, int m, const VocabChunk* chunks, int 
 template <class V>
 void SampleHeadFp32(const SampleHeadArgs& args) {
   constexpr int kRows = V::kTileRows;
-  const int chunk_count = (args.head.n + kVocabChunk - 1) / kVocabChunk;
+  const int chunk_count = VocabChunks(args.head.n);
   alignas(64) float raw[kRows][kVocabChunk];
   VocabChunk chunks[kRows][kVocabMax / kVocabChunk];
   VocabRow<V> row;
@@ -123,11 +117,50 @@ void SampleHeadFp32(const SampleHeadArgs& args) {
       for (int r = 0; r < rows; ++r) {
         const float temperature = args.temperatures[first + r];
         chunks[r][c] = row.Fill(raw[r], tokens, temperature == 0 ? 1.0f : 1.0f / temperature);
-        if (chunk_count == 1) DrawToken<V>(args, first + r, chunks[r], 1, &row);
+        if (chunk_count == 1) DrawToken<V>(args, first + r, chunks[r], 1, true, &row);
       }
     }
     if (chunk_count == 1) continue;
-    for (int r = 0; r < rows; ++r) DrawToken<V>(args, first + r, chunks[r], chunk_count, &row);
+    for (int r = 0; r < rows; ++r) {
+      DrawToken<V>(args, first + r, chunks[r], chunk_count, false, &row);
+    }
+  }
+}
+
+// A chunk's weights stay in the second-level cache while the rows pass by.
+template <class V>
+void ScanVocabFp32(const SampleHeadArgs& args, int chunk_begin, int chunk_end) {
+  constexpr int kRows = V::kTileRows;
+  const int chunk_count = VocabChunks(args.head.n);
+  alignas(64) float raw[kRows][kVocabChunk];
+  VocabRow<V> row;
+  for (int c = chunk_begin; c < chunk_end; ++c) {
+    const int start = c * kVocabChunk;
+    const int tokens = args.head.n - start < kVocabChunk ? args.head.n - start : kVocabChunk;
+    for (int first = 0; first < args.m; first += kRows) {
+      const int rows = args.m - first < kRows ? args.m - first : kRows;
+      MatmulFp32<V>(
+          {.x = args.x + first * args.x_stride,
+           .x_stride = args.x_stride,
+           .w = {args.head.panels.From(int64_t{start} * args.head.k), tokens, args.head.k},
+           .y = raw[0],
+           .y_stride = kVocabChunk,
+           .m = rows});
+      for (int r = 0; r < rows; ++r) {
+        const float temperature = args.temperatures[first + r];
+        args.chunks[int64_t{first + r} * chunk_count + c] =
+            row.Fill(raw[r], tokens, temperature == 0 ? 1.0f : 1.0f / temperature);
+      }
+    }
+  }
+}
+
+template <class V>
+void DrawTokensFp32(const SampleHeadArgs& args) {
+  const int chunk_count = VocabChunks(args.head.n);
+  VocabRow<V> row;
+  for (int m = 0; m < args.m; ++m) {
+    DrawToken<V>(args, m, args.chunks + int64_t{m} * chunk_count, chunk_count, false, &row);
   }
 }
 

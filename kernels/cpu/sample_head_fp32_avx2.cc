@@ -5,4 +5,10 @@ namespace r1::kernels {
 
 void SampleHeadFp32Avx2(const SampleHeadArgs& args) { SampleHeadFp32<Avx2>(args); }
 
+void ScanVocabFp32Avx2(const SampleHeadArgs& args, int chunk_begin, int chunk_end) {
+  ScanVocabFp32<Avx2>(args, chunk_begin, chunk_end);
+}
+
+void DrawTokensFp32Avx2(const SampleHeadArgs& args) { DrawTokensFp32<Avx2>(args); }
+
 }  // namespace r1::kernels

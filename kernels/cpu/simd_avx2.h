@@ -32,7 +32,10 @@ struct Avx2 {
   static F Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
   static F Set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
   static F Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-  static F Load(const Bf16* p) { return {LoadEight(p), LoadEight(p + 8)}; }
+  static void LoadPairs(const Bf16* p, F& first, F& second) {
+    LoadEightPairs(p, first.low, second.low);
+    LoadEightPairs(p + 16, first.high, second.high);
+  }
   static void Store(float* p, F v) {
     _mm256_storeu_ps(p, v.low);
     _mm256_storeu_ps(p + 8, v.high);
@@ -145,9 +148,11 @@ struct Avx2 {
   }
 
  private:
-  static __m256 LoadEight(const Bf16* p) {
-    const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+  static void LoadEightPairs(const Bf16* p, __m256& first, __m256& second) {
+    const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    first = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+    second = _mm256_castsi256_ps(
+        _mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int>(0xFFFF0000))));
   }
   static __m256 PowerOfTwo(__m256 n) {
     const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));

@@ -33,9 +33,12 @@ struct Avx512 {
   static F Zero() { return _mm512_setzero_ps(); }
   static F Set1(float x) { return _mm512_set1_ps(x); }
   static F Load(const float* p) { return _mm512_loadu_ps(p); }
-  static F Load(const Bf16* p) {
-    const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+  // The two weights of 16 pairs.
+  static void LoadPairs(const Bf16* p, F& first, F& second) {
+    const __m512i pairs = _mm512_loadu_si512(p);
+    first = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+    second = _mm512_castsi512_ps(
+        _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xFFFF0000))));
   }
   static void Store(float* p, F v) { _mm512_storeu_ps(p, v); }
   // The first n lanes, n in [0, 16]; the others load as zero and are not stored.

@@ -13,8 +13,8 @@ namespace r1::kernels {
 
 // sums[r][p] = Σ_k rows[r][k] * panels[p][k][0..15], one chain of fused multiply-adds over
 // ascending k. panels: the first panel; the others follow, k * 16 weights each.
-template <class V, class Weight, int kRows, int kPanels>
-[[gnu::always_inline]] inline void MultiplyTile(const float* const* rows, const Weight* panels,
+template <class V, int kRows, int kPanels>
+[[gnu::always_inline]] inline void MultiplyTile(const float* const* rows, const float* panels,
                                                 int k, typename V::F (&sums)[kRows][kPanels]) {
   const float* row[kRows];
 #pragma GCC unroll 8
@@ -34,6 +34,30 @@ template <class V, class Weight, int kRows, int kPanels>
       const typename V::F x = V::Set1(row[r][i]);
 #pragma GCC unroll 4
       for (int p = 0; p < kPanels; ++p) sums[r][p] = V::MulAdd(x, weights[p], sums[r][p]);
+    }
+  }
+}
+
+// The same with bf16 panels: two steps of k from one load.
+template <class V, int kRows, int kPanels>
+[[gnu::always_inline]] inline void MultiplyTile(const float* const* rows, const Bf16* panels, int k,
+                                                typename V::F (&sums)[kRows][kPanels]) {
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) sums[r][p] = V::Zero();
+  }
+  const int64_t panel_weights = int64_t{k} * kPanelColumns;
+  for (int i = 0; i < k; i += 2, panels += 2 * kPanelColumns) {
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) {
+      typename V::F first, second;
+      V::LoadPairs(panels + p * panel_weights, first, second);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        sums[r][p] = V::MulAdd(V::Set1(rows[r][i]), first, sums[r][p]);
+        sums[r][p] = V::MulAdd(V::Set1(rows[r][i + 1]), second, sums[r][p]);
+      }
     }
   }
 }

@@ -32,4 +32,9 @@ void SampleHeadReference(const SampleHeadArgs& args) {
   }
 }
 
+// All of it is in the second step.
+void ScanVocabReference(const SampleHeadArgs&, int, int) {}
+
+void DrawTokensReference(const SampleHeadArgs& args) { SampleHeadReference(args); }
+
 }  // namespace r1::kernels

@@ -11,14 +11,13 @@ void SwigluReference(const SwigluArgs& args) {
     const float* x = args.x + (args.rows ? args.rows[m] : m) * args.x_stride;
     for (int i = 0; i < args.w.intermediate; ++i) {
       const int64_t panel_weights = int64_t{args.w.k} * kPanelColumns;
-      const Panels gate_column =
-          args.w.panels.From(i / kPanelColumns * 2 * panel_weights + i % kPanelColumns);
-      const Panels up_column = gate_column.From(panel_weights);
+      const Panels gates = args.w.panels.From(i / kPanelColumns * 2 * panel_weights);
+      const Panels ups = gates.From(panel_weights);
       float gate = 0;
       float up = 0;
       for (int k = 0; k < args.w.k; ++k) {
-        gate += x[k] * gate_column[k * kPanelColumns];
-        up += x[k] * up_column[k * kPanelColumns];
+        gate += x[k] * gates.At(k, i % kPanelColumns);
+        up += x[k] * ups.At(k, i % kPanelColumns);
       }
       if (args.gate_bias != nullptr) gate += args.gate_bias[i];
       if (args.up_bias != nullptr) up += args.up_bias[i];

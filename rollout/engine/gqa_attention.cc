@@ -17,13 +17,13 @@ void ModelRunner::GqaInput(int layer, const GqaWeights& weights, const StepBatch
   const int width = weights.input.view.n;  // of [queries | for each key head: key, value]
   {
     const Timer timer(this, kProjections, rows.thread);
-    kernels_.matmul({.x = scratch.normed.data(),
-                     .x_stride = spec_.hidden,
-                     .w = weights.input.view,
-                     .bias = DataOrNull(weights.input_bias),
-                     .y = scratch.input.data(),
-                     .y_stride = width,
-                     .m = rows.count});
+    Matmul(rows, {.x = scratch.normed.data(),
+                  .x_stride = spec_.hidden,
+                  .w = weights.input.view,
+                  .bias = DataOrNull(weights.input_bias),
+                  .y = scratch.input.data(),
+                  .y_stride = width,
+                  .m = rows.count});
   }
   if (a.qk_norm) GqaNormHeads(a, weights, rows);
   const Timer timer(this, kRope, rows.thread);
@@ -102,14 +102,14 @@ void ModelRunner::GqaOutput(int layer, const GqaWeights& weights, const StepBatc
                          .out_stride = QueryWidth(a)});
   }
   const Timer timer(this, kProjections, rows.thread);
-  kernels_.matmul({.x = scratch.attention.data(),
-                   .x_stride = QueryWidth(a),
-                   .w = weights.output.view,
-                   .bias = DataOrNull(weights.output_bias),
-                   .y = Residual(rows),
-                   .y_stride = spec_.hidden,
-                   .m = rows.count,
-                   .accumulate = true});
+  Matmul(rows, {.x = scratch.attention.data(),
+                .x_stride = QueryWidth(a),
+                .w = weights.output.view,
+                .bias = DataOrNull(weights.output_bias),
+                .y = Residual(rows),
+                .y_stride = spec_.hidden,
+                .m = rows.count,
+                .accumulate = true});
 }
 
 }  // namespace r1::rollout

@@ -18,13 +18,13 @@ void ModelRunner::MlaInput(int layer, const MlaWeights& weights, const StepBatch
   float* latent = scratch.input.data() + InputQueryWidth(a);
   {
     const Timer timer(this, kProjections, rows.thread);
-    kernels_.matmul({.x = scratch.normed.data(),
-                     .x_stride = spec_.hidden,
-                     .w = weights.input.view,
-                     .bias = DataOrNull(weights.input_bias),
-                     .y = scratch.input.data(),
-                     .y_stride = width,
-                     .m = rows.count});
+    Matmul(rows, {.x = scratch.normed.data(),
+                  .x_stride = spec_.hidden,
+                  .w = weights.input.view,
+                  .bias = DataOrNull(weights.input_bias),
+                  .y = scratch.input.data(),
+                  .y_stride = width,
+                  .m = rows.count});
   }
   {
     const Timer timer(this, kNorm, rows.thread);
@@ -79,12 +79,12 @@ void ModelRunner::MlaAbsorbQuery(int layer, const MlaWeights& weights, const Ste
                          .eps = static_cast<float>(a.latent_norm_eps)});
     }
     const Timer timer(this, kProjections, rows.thread);
-    kernels_.matmul({.x = query,
-                     .x_stride = query_stride,
-                     .w = weights.query_up.view,
-                     .y = scratch.query.data(),
-                     .y_stride = QueryWidth(a),
-                     .m = rows.count});
+    Matmul(rows, {.x = query,
+                  .x_stride = query_stride,
+                  .w = weights.query_up.view,
+                  .y = scratch.query.data(),
+                  .y_stride = QueryWidth(a),
+                  .m = rows.count});
     query = scratch.query.data();
     query_stride = QueryWidth(a);
   }
@@ -94,12 +94,12 @@ void ModelRunner::MlaAbsorbQuery(int layer, const MlaWeights& weights, const Ste
   {
     const Timer timer(this, kProjections, rows.thread);
     for (int head = 0; head < a.heads; ++head) {
-      kernels_.matmul({.x = query + head * head_width,
-                       .x_stride = query_stride,
-                       .w = weights.key_absorb[head].view,
-                       .y = absorbed + head * CacheWidth(a),
-                       .y_stride = absorbed_stride,
-                       .m = rows.count});
+      Matmul(rows, {.x = query + head * head_width,
+                    .x_stride = query_stride,
+                    .w = weights.key_absorb[head].view,
+                    .y = absorbed + head * CacheWidth(a),
+                    .y_stride = absorbed_stride,
+                    .m = rows.count});
     }
   }
   const Timer timer(this, kRope, rows.thread);
@@ -143,23 +143,23 @@ void ModelRunner::MlaOutput(int layer, const MlaWeights& weights, const StepBatc
   if (!weights.value_up.empty()) {
     values_stride = a.heads * a.v_head_dim;
     for (int head = 0; head < a.heads; ++head) {
-      kernels_.matmul({.x = scratch.attention.data() + head * a.kv_lora_rank,
-                       .x_stride = attention_stride,
-                       .w = weights.value_up[head].view,
-                       .y = scratch.values.data() + head * a.v_head_dim,
-                       .y_stride = values_stride,
-                       .m = rows.count});
+      Matmul(rows, {.x = scratch.attention.data() + head * a.kv_lora_rank,
+                    .x_stride = attention_stride,
+                    .w = weights.value_up[head].view,
+                    .y = scratch.values.data() + head * a.v_head_dim,
+                    .y_stride = values_stride,
+                    .m = rows.count});
     }
     values = scratch.values.data();
   }
-  kernels_.matmul({.x = values,
-                   .x_stride = values_stride,
-                   .w = weights.output.view,
-                   .bias = DataOrNull(weights.output_bias),
-                   .y = Residual(rows),
-                   .y_stride = spec_.hidden,
-                   .m = rows.count,
-                   .accumulate = true});
+  Matmul(rows, {.x = values,
+                .x_stride = values_stride,
+                .w = weights.output.view,
+                .bias = DataOrNull(weights.output_bias),
+                .y = Residual(rows),
+                .y_stride = spec_.hidden,
+                .m = rows.count,
+                .accumulate = true});
 }
 
 }  // namespace r1::rollout

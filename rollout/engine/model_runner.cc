@@ -11,6 +11,8 @@ namespace r1::rollout {
 namespace {
 
 constexpr int kRowBlock = 64;
+// Weights of a product from which on few rows share its columns among the threads.
+constexpr int64_t kSharedWeights = 1 << 16;
 constexpr int kGrainRows = 8;  // rows of a register tile: threads get whole tiles
 
 constexpr int kLogitRows = kGrainRows;  // rows of whole logits at a time
@@ -76,10 +78,52 @@ ModelRunner::ModelRunner(const ModelSpec& spec, const kernels::KernelTable& kern
 
 template <class Body>
 void ModelRunner::ForRows(int count, int block, const Body& body) {
+  if (count <= kGrainRows) {
+    if (count > 0) body(Rows{.first = 0, .count = count, .thread = 0, .are_all = true});
+    return;
+  }
   pool_.ParallelFor(count, kGrainRows, [&](int thread, int begin, int end) {
     for (int first = begin; first < end; first += block) {
-      body(Rows{first, std::min(block, end - first), thread});
+      body(Rows{.first = first,
+                .count = std::min(block, end - first),
+                .thread = thread,
+                .are_all = false});
     }
+  });
+}
+
+void ModelRunner::Matmul(const Rows& rows, const kernels::MatmulArgs& args) {
+  const int panels = (args.w.n + kernels::kPanelColumns - 1) / kernels::kPanelColumns;
+  if (!rows.are_all || int64_t{args.w.n} * args.w.k < kSharedWeights) {
+    kernels_.matmul(args);
+    return;
+  }
+  pool_.ParallelFor(panels, 1, [&](int, int begin, int end) {
+    const int column = begin * kernels::kPanelColumns;
+    kernels::MatmulArgs part = args;
+    part.w = {args.w.panels.From(int64_t{column} * args.w.k),
+              std::min(args.w.n, end * kernels::kPanelColumns) - column, args.w.k};
+    if (part.bias != nullptr) part.bias += column;
+    part.y += column;
+    kernels_.matmul(part);
+  });
+}
+
+void ModelRunner::Swiglu(const Rows& rows, const kernels::SwigluArgs& args) {
+  const int panels = (args.w.intermediate + kernels::kPanelColumns - 1) / kernels::kPanelColumns;
+  if (!rows.are_all || int64_t{2} * args.w.intermediate * args.w.k < kSharedWeights) {
+    kernels_.swiglu(args);
+    return;
+  }
+  pool_.ParallelFor(panels, 1, [&](int, int begin, int end) {
+    const int column = begin * kernels::kPanelColumns;
+    kernels::SwigluArgs part = args;
+    part.w = {args.w.panels.From(int64_t{2} * column * args.w.k),
+              std::min(args.w.intermediate, end * kernels::kPanelColumns) - column, args.w.k};
+    if (part.gate_bias != nullptr) part.gate_bias += column;
+    if (part.up_bias != nullptr) part.up_bias += column;
+    part.y += column;
+    kernels_.swiglu(part);
   });
 }
 
@@ -227,22 +271,22 @@ void ModelRunner::Mlp(const MlpWeights& weights, const float* x, const Rows& row
   const Timer timer(this, kMlp, rows.thread);
   Scratch& scratch = scratch_[rows.thread];
   const int width = weights.gate_up.intermediate;
-  kernels_.swiglu({.x = x,
-                   .x_stride = spec_.hidden,
-                   .w = weights.gate_up,
-                   .gate_bias = DataOrNull(weights.gate_bias),
-                   .up_bias = DataOrNull(weights.up_bias),
-                   .y = scratch.hidden.data(),
-                   .y_stride = width,
-                   .m = rows.count});
-  kernels_.matmul({.x = scratch.hidden.data(),
-                   .x_stride = width,
-                   .w = weights.down.view,
-                   .bias = DataOrNull(weights.down_bias),
-                   .y = Residual(rows),
-                   .y_stride = spec_.hidden,
-                   .m = rows.count,
-                   .accumulate = true});
+  Swiglu(rows, {.x = x,
+                .x_stride = spec_.hidden,
+                .w = weights.gate_up,
+                .gate_bias = DataOrNull(weights.gate_bias),
+                .up_bias = DataOrNull(weights.up_bias),
+                .y = scratch.hidden.data(),
+                .y_stride = width,
+                .m = rows.count});
+  Matmul(rows, {.x = scratch.hidden.data(),
+                .x_stride = width,
+                .w = weights.down.view,
+                .bias = DataOrNull(weights.down_bias),
+                .y = Residual(rows),
+                .y_stride = spec_.hidden,
+                .m = rows.count,
+                .accumulate = true});
 }
 
 void ModelRunner::RoutedExperts(int layer, const MoeWeights& weights, int row_count) {
@@ -252,21 +296,22 @@ void ModelRunner::RoutedExperts(int layer, const MoeWeights& weights, int row_co
     kernels::BuildExpertLists(moe_experts_.data(), row_count, moe.experts_per_token, moe.experts,
                               &expert_lists_);
   }
-  pool_.ParallelFor(row_count * moe.experts_per_token, kGrainRows,
-                    [&](int thread, int begin, int end) {
-                      const Timer timer(this, kExperts, thread);
-                      kernels_.moe_experts({.x = moe_input_.data(),
-                                            .x_stride = spec_.hidden,
-                                            .offsets = expert_lists_.offsets.data(),
-                                            .tokens = expert_lists_.tokens.data(),
-                                            .expert_count = moe.experts,
-                                            .place_begin = begin,
-                                            .place_end = end,
-                                            .gate_up = weights.gate_up.data(),
-                                            .down = weights.down.data(),
-                                            .hidden = scratch_[thread].hidden.data(),
-                                            .results = moe_results_.data()});
-                    });
+  const int places = row_count * moe.experts_per_token;
+  const int grain = std::clamp((places + pool_.threads() - 1) / pool_.threads(), 1, kGrainRows);
+  pool_.ParallelFor(places, grain, [&](int thread, int begin, int end) {
+    const Timer timer(this, kExperts, thread);
+    kernels_.moe_experts({.x = moe_input_.data(),
+                          .x_stride = spec_.hidden,
+                          .offsets = expert_lists_.offsets.data(),
+                          .tokens = expert_lists_.tokens.data(),
+                          .expert_count = moe.experts,
+                          .place_begin = begin,
+                          .place_end = end,
+                          .gate_up = weights.gate_up.data(),
+                          .down = weights.down.data(),
+                          .hidden = scratch_[thread].hidden.data(),
+                          .results = moe_results_.data()});
+  });
 }
 
 void ModelRunner::Combine(int layer, const Rows& rows) {
@@ -288,6 +333,10 @@ void ModelRunner::DrawFused(const PackedModel& model, FusedDraws* draws) {
   const int count = static_cast<int>(draws->rows.size());
   draws->tokens.resize(count);
   draws->logprobs.resize(count);
+  if (pool_.threads() > 1 && kernels::VocabChunks(spec_.vocab) >= 4 * pool_.threads()) {
+    DrawShared(model, draws);
+    return;
+  }
   ForRows(count, kRowBlock, [&](const Rows& block) {
     const Timer timer(this, kHead, block.thread);
     float* normed = scratch_[block.thread].normed.data();
@@ -308,6 +357,34 @@ void ModelRunner::DrawFused(const PackedModel& model, FusedDraws* draws) {
   });
 }
 
+void ModelRunner::DrawShared(const PackedModel& model, FusedDraws* draws) {
+  const int count = static_cast<int>(draws->rows.size());
+  const Timer timer(this, kHead, 0);
+  float* const normed = moe_input_.data();  // free by now
+  Norm(residual_.data(), draws->rows.data(), model.final_norm, count, normed);
+  std::vector<double> uniforms(count);
+  for (int i = 0; i < count; ++i) uniforms[i] = draws->rngs[i].UniformAt(draws->positions[i]);
+  const int chunk_count = kernels::VocabChunks(spec_.vocab);
+  vocab_chunks_.resize(static_cast<size_t>(count) * chunk_count);
+  const auto arguments = [&](int first, int rows) {
+    return kernels::SampleHeadArgs{.x = normed + int64_t{first} * spec_.hidden,
+                                   .x_stride = spec_.hidden,
+                                   .head = model.head.view,
+                                   .m = rows,
+                                   .temperatures = draws->temperatures.data() + first,
+                                   .uniforms = uniforms.data() + first,
+                                   .tokens = draws->tokens.data() + first,
+                                   .logprobs = draws->logprobs.data() + first,
+                                   .chunks = vocab_chunks_.data() + int64_t{first} * chunk_count};
+  };
+  pool_.ParallelFor(chunk_count, 1, [&](int, int begin, int end) {
+    kernels_.scan_vocab(arguments(0, count), begin, end);
+  });
+  pool_.ParallelFor(count, 1, [&](int, int begin, int end) {
+    kernels_.draw_tokens(arguments(begin, end - begin));
+  });
+}
+
 void ModelRunner::DrawFiltered(const PackedModel& model, std::vector<FilteredDraw>* draws) {
   ForRows(static_cast<int>(draws->size()), kLogitRows, [&](const Rows& block) {
     const Timer timer(this, kHead, block.thread);
@@ -318,12 +395,12 @@ void ModelRunner::DrawFiltered(const PackedModel& model, std::vector<FilteredDra
     int32_t rows[kLogitRows];
     for (int r = 0; r < block.count; ++r) rows[r] = (*draws)[block.first + r].row;
     Norm(residual_.data(), rows, model.final_norm, block.count, scratch.normed.data());
-    kernels_.matmul({.x = scratch.normed.data(),
-                     .x_stride = spec_.hidden,
-                     .w = model.head.view,
-                     .y = scratch.logits.data(),
-                     .y_stride = spec_.vocab,
-                     .m = block.count});
+    Matmul(block, {.x = scratch.normed.data(),
+                   .x_stride = spec_.hidden,
+                   .w = model.head.view,
+                   .y = scratch.logits.data(),
+                   .y_stride = spec_.vocab,
+                   .m = block.count});
     for (int r = 0; r < block.count; ++r) {
       FilteredDraw& draw = (*draws)[block.first + r];
       draw.drawn = scratch.sampler.Draw(
@@ -339,12 +416,12 @@ absl::Status ModelRunner::Logits(int count, float* logits) {
     const Timer timer(this, kHead, block.thread);
     float* normed = scratch_[block.thread].normed.data();
     Norm(Residual(block), nullptr, model_.final_norm, block.count, normed);
-    kernels_.matmul({.x = normed,
-                     .x_stride = spec_.hidden,
-                     .w = model_.head.view,
-                     .y = logits + int64_t{block.first} * spec_.vocab,
-                     .y_stride = spec_.vocab,
-                     .m = block.count});
+    Matmul(block, {.x = normed,
+                   .x_stride = spec_.hidden,
+                   .w = model_.head.view,
+                   .y = logits + int64_t{block.first} * spec_.vocab,
+                   .y_stride = spec_.vocab,
+                   .m = block.count});
   });
   return absl::OkStatus();
 }

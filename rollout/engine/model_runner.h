@@ -91,11 +91,16 @@ class ModelRunner : public Runner {
     int first;
     int count;
     int thread;
+    bool are_all;  // there are no others: the pool is free for their products
   };
 
   // Calls body for all rows, at most `block` of them at a time.
   template <class Body>
   void ForRows(int count, int block, const Body& body);
+  // The kernels of these names; the columns are shared by the threads when the rows are too few to
+  // be. No bit depends on it.
+  void Matmul(const Rows& rows, const kernels::MatmulArgs& args);
+  void Swiglu(const Rows& rows, const kernels::SwigluArgs& args);
 
   void CopyBlocks(const std::vector<BlockCopy>& copies);
   void Embed(const PackedModel& model, const StepBatch& batch, const Rows& rows);
@@ -116,6 +121,8 @@ class ModelRunner : public Runner {
   void RoutedExperts(int layer, const MoeWeights& weights, int row_count);
   void Combine(int layer, const Rows& rows);
   void DrawFused(const PackedModel& model, FusedDraws* draws);
+  // DrawFused for a large vocabulary: the threads share it.
+  void DrawShared(const PackedModel& model, FusedDraws* draws);
   void DrawFiltered(const PackedModel& model, std::vector<FilteredDraw>* draws);
   // RMSNorm over D of `count` rows of x, or of those that `index` names.
   void Norm(const float* x, const int32_t* index, const std::vector<float>& weight, int count,
@@ -149,6 +156,7 @@ class ModelRunner : public Runner {
   kernels::AlignedBuffer<int32_t> moe_experts_;  // A
   kernels::AlignedBuffer<float> moe_results_;    // A * D
   kernels::ExpertLists expert_lists_;
+  std::vector<kernels::VocabChunk> vocab_chunks_;
   double operator_seconds_[kOperatorCount] = {};
 };
 

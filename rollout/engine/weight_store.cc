@@ -31,11 +31,16 @@ kernels::Panels ViewOf(const OwnedPanels& owned) {
                             : kernels::Panels(owned.bf16.data());
 }
 
+// Bf16 panels hold pairs.
+WeightType TypeFor(int columns, WeightType type) {
+  return columns % 2 == 0 ? type : WeightType::kFp32;
+}
+
 OwnedMatrix PackAs(const Plain& w, WeightType type) {
   kernels::AlignedBuffer<float> panels(kernels::PackedFloats(w.rows, w.columns));
   kernels::PackMatrix(w.data, w.columns, w.rows, w.columns, panels.data());
   OwnedMatrix packed;
-  packed.panels = Own(std::move(panels), type);
+  packed.panels = Own(std::move(panels), TypeFor(w.columns, type));
   packed.view = {ViewOf(packed.panels), w.rows, w.columns};
   return packed;
 }
@@ -75,7 +80,7 @@ class Packer {
     kernels::AlignedBuffer<float> panels(kernels::PackedGateUpFloats(gate.rows, gate.columns));
     kernels::PackGateUp(gate.data, up.data, gate.rows, gate.columns, panels.data());
     MlpWeights packed;
-    packed.gate_up_panels = Own(std::move(panels), type_);
+    packed.gate_up_panels = Own(std::move(panels), TypeFor(gate.columns, type_));
     packed.gate_up = {ViewOf(packed.gate_up_panels), gate.rows, gate.columns};
     packed.down = Pack(down);
     return packed;

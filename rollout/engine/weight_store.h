@@ -22,7 +22,8 @@
 
 namespace r1::rollout {
 
-// Type of the matrices' weights. Embedding, router, norms and biases are always fp32.
+// Type of the matrices' weights. Embedding, router, norms and biases are always fp32, and so is a
+// matrix with an odd number of inputs.
 enum class WeightType { kFp32, kBf16 };
 
 // Packed weights of one of the two types.

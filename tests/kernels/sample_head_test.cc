@@ -74,6 +74,43 @@ TEST(SampleHeadTest, TokenAndLogprobAgreeWithFloat64) {
   }
 }
 
+TEST(SampleHeadTest, TwoStepsHaveTheBitsOfOne) {
+  for (const int vocab : kVocabs) {
+    Rng rng = TestRng(vocab + 1);
+    constexpr int kRows = 19;
+    constexpr int kHidden = 24;
+    const std::vector<float> x = RandomFloats(rng, kRows * kHidden);
+    const TestMatrix head(rng, vocab, kHidden, 0.6);
+    std::vector<float> temperatures(kRows, 1.0f);
+    std::vector<double> uniforms(kRows);
+    for (int m = 0; m < kRows; ++m) {
+      if (m % 4 == 0) temperatures[m] = m == 8 ? 0.0f : 0.6f;
+      uniforms[m] = rng.NextUniform();
+    }
+    for (const KernelTable* kernels : AllKernels()) {
+      const Draws expected = Draw(*kernels, x, head, temperatures, uniforms);
+      Draws draws{std::vector<int32_t>(kRows), std::vector<float>(kRows)};
+      const int chunk_count = VocabChunks(vocab);
+      std::vector<VocabChunk> chunks(kRows * chunk_count);
+      const SampleHeadArgs args = {.x = x.data(),
+                                   .x_stride = kHidden,
+                                   .head = head.view(),
+                                   .m = kRows,
+                                   .temperatures = temperatures.data(),
+                                   .uniforms = uniforms.data(),
+                                   .tokens = draws.tokens.data(),
+                                   .logprobs = draws.logprobs.data(),
+                                   .chunks = chunks.data()};
+      const int middle = static_cast<int>(rng.NextBelow(chunk_count + 1));
+      kernels->scan_vocab(args, middle, chunk_count);
+      kernels->scan_vocab(args, 0, middle);
+      kernels->draw_tokens(args);
+      EXPECT_TRUE(SameBits(draws.tokens, expected.tokens)) << IsaText(kernels->isa);
+      EXPECT_TRUE(SameBits(draws.logprobs, expected.logprobs)) << IsaText(kernels->isa);
+    }
+  }
+}
+
 TEST(SampleHeadTest, GreedyTakesTheLowestIdOfTheHighestLogit) {
   constexpr int kHidden = 8;
   for (const int vocab : kVocabs) {

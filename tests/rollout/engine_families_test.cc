@@ -92,6 +92,18 @@ WeightsSnapshot RoundMatrices(const ModelSpec& spec, const WeightsSnapshot& weig
   return rounded;
 }
 
+// Whether the engine keeps every matrix in bf16: those with an odd number of inputs it does not.
+bool AreAllInBf16(const ModelSpec& spec) {
+  bool are_even = true;
+  for (const WeightSpec& weight : spec.weights) {
+    are_even &= weight.shape.size() < 2 || weight.shape[1] % 2 == 0;
+  }
+  for (const LayerSpec& layer : spec.layers) {
+    are_even &= !layer.mla.has_value() || layer.mla->qk_nope_head_dim % 2 == 0;
+  }
+  return are_even;
+}
+
 TEST_P(ModelFamilyTest, Bf16WeightsGiveTheLogitsOfTheRoundedModel) {
   for (uint64_t seed = 1; seed <= kSpecs; ++seed) {
     const ModelSpec spec = RandomFamilySpec(GetParam(), seed);
@@ -107,7 +119,7 @@ TEST_P(ModelFamilyTest, Bf16WeightsGiveTheLogitsOfTheRoundedModel) {
       const std::vector<float> bf16 = logits(rounded, "bf16");
       EXPECT_LE(WorstLogprob(bf16, exact), 1e-5) << "seed " << seed << " isa " << name;
       // Rounding what is rounded changes nothing, so these were rounded by the engine.
-      if (!spec.tie_embeddings) {
+      if (!spec.tie_embeddings && AreAllInBf16(spec)) {
         EXPECT_EQ(logits(weights, "bf16"), bf16) << "seed " << seed << " isa " << name;
       }
       // Latent attention is not multiplied out in bf16.
