@@ -176,6 +176,41 @@ TEST_P(ModelFamilyTest, NeighboursBlocksThreadsAndPreemptionChangeNoBit) {
   EXPECT_GT(preemptions, 0u);
 }
 
+// Products and a vocabulary that are large enough for threads to share their columns.
+constexpr char kLargeModel[] = R"({
+  "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "vocab_size": 7000,
+  "bos_token_id": 1, "eos_token_id": 2, "hidden_size": 256, "num_hidden_layers": 2,
+  "intermediate_size": 500, "num_attention_heads": 4, "num_key_value_heads": 2,
+  "hidden_act": "silu", "rope_theta": 10000.0, "max_position_embeddings": 512,
+  "use_sliding_window": false, "rms_norm_eps": 1e-6, "tie_word_embeddings": false})";
+
+TEST(EngineThreadsTest, SharedColumnsChangeNoBit) {
+  const absl::StatusOr<ModelSpec> spec = ParseModelSpec(kLargeModel);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  const WeightsSnapshot weights = RandomWeights(*spec, 1);
+  for (const int samples : {1, 3, 20}) {  // rows for one thread, and for all
+    GroupRequest request = RandomRequest(*spec, 1, 5, samples, 6);
+    for (const char* type : {"fp32", "bf16"}) {
+      for (const kernels::IsaName isa : kernels::DetectIsas()) {
+        const auto run = [&](int threads, double top_p) {
+          request.filter.top_p = top_p;
+          return RunAll(*MakeEngine(*spec, weights,
+                                    {.threads = threads,
+                                     .weights = type,
+                                     .kv_cache_mib = 16,
+                                     .isa = std::string(kernels::IsaText(isa))}),
+                        {request});
+        };
+        for (const double top_p : {1.0, 0.9}) {  // the fused head, and whole logits
+          const Results expected = run(1, top_p);
+          EXPECT_TRUE(SameResults(run(2, top_p), expected)) << kernels::IsaText(isa);
+          EXPECT_TRUE(SameResults(run(3, top_p), expected)) << kernels::IsaText(isa);
+        }
+      }
+    }
+  }
+}
+
 TEST(EngineLogitsTest, WhatDoesNotFitIsRefused) {
   const ModelSpec spec = RandomFamilySpec("qwen2", 1);
   const std::unique_ptr<Engine> engine = MakeEngine(spec, RandomWeights(spec, 1));
