@@ -1,12 +1,12 @@
 // One block a multiprocessor walks the tiles. Only the threads that gather rows of x wait for the
 // kernel before: the weights stream in while that one still computes x. So that both fit on a
 // multiprocessor, blocks for few tokens take half of the registers, and for very few of the shared
-// memory, too; with more tokens, speed is what is under way to the ring. With many, it is what L2
-// delivers: two blocks then share the weights of wide tiles.
-#include <atomic>
-
+// memory, too; with more tokens, speed is what is under way to the ring. Many have a kernel of their
+// own (dense_wide_bf16_sm90.h).
 #include "kernels/cuda/dense_bf16_sm90.h"
+#include "kernels/cuda/dense_tile.cuh"
 #include "kernels/cuda/dense_tiling.h"
+#include "kernels/cuda/dense_wide_bf16_sm90.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/weight_stream_sm90.cuh"
 
@@ -27,110 +27,6 @@ struct KernelArgs {
   StreamShape stream;
 };
 
-struct DenseTile {
-  int matrix;
-  int part;  // of the columns: blocks [block_begin, block_begin + blocks)
-  int block_begin;
-  int blocks;
-  int row_begin;
-  int rows;
-  int token_begin;
-  int tokens;
-};
-
-// Tiles first, first + step, …; token tiles fastest, so that blocks that run at the same time share
-// weights. In a cluster of two, each block gets its half of the tokens; the second may get none.
-template <typename Kind>
-class DenseCursor {
- public:
-  __device__ explicit DenseCursor(const KernelArgs& args)
-      : args_(args), next_(blockIdx.x / Kind::kBlocks) {}
-
-  __device__ bool Next(DenseTile* tile) {
-    const DenseTiling& tiling = args_.tiling;
-    if (next_ >= tiling.tiles(args_.call.matrices)) return false;
-    const int column_blocks = args_.call.columns / kPackedBlockColumns;
-    tile->part = next_ / tiling.token_tiles % tiling.column_parts;
-    tile->block_begin = tile->part * column_blocks / tiling.column_parts;
-    tile->blocks = (tile->part + 1) * column_blocks / tiling.column_parts - tile->block_begin;
-    const int row_tile = next_ / (tiling.token_tiles * tiling.column_parts);
-    tile->matrix = row_tile / tiling.row_tiles;
-    tile->row_begin = row_tile % tiling.row_tiles * tiling.tile_rows;
-    const int rows_left = args_.call.rows - tile->row_begin;
-    tile->rows = rows_left < tiling.tile_rows ? rows_left : tiling.tile_rows;
-    const int tokens = tiling.tile_tokens / Kind::kBlocks;
-    tile->token_begin = next_ % tiling.token_tiles * tiling.tile_tokens;
-    if constexpr (Kind::kBlocks == 2) tile->token_begin += static_cast<int>(ClusterRank()) * tokens;
-    const int tokens_left = args_.call.tokens - tile->token_begin;
-    tile->tokens = tokens_left < tokens ? tokens_left : tokens;
-    if (tile->tokens < 0) tile->tokens = 0;
-    next_ += gridDim.x / Kind::kBlocks;
-    return true;
-  }
-
- private:
-  const KernelArgs& args_;
-  int next_;
-};
-
-__device__ __forceinline__ float Silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
-
-// Sums of 64 rows a row tile to y, rounded; or 32 results of silu(gate) * up.
-template <typename Kind, int kN>
-__device__ __forceinline__ void StoreTile(const KernelArgs& args, const DenseTile& tile,
-                                          int warpgroup,
-                                          const float (&sums)[Kind::kRowTiles][kN / 2]) {
-  const DenseBf16Args& call = args.call;
-  const int warp = threadIdx.x / 32 % 4;
-  const int lane = threadIdx.x % 32;
-  __nv_bfloat16* const first_row =
-      call.y + (tile.token_begin + lane / 4) * call.y_stride + tile.matrix * call.y_matrix_stride;
-#pragma unroll
-  for (int r = 0; r < Kind::kRowTiles; ++r) {
-    const int row = Kind::RowTile(r, warpgroup) * 64 + warp * 16;  // of the tile
-    const int column = call.swiglu ? (tile.row_begin + row) / 2 : tile.row_begin + row;
-#pragma unroll
-    for (int j = 0; j < kN / 8; ++j) {
-      const float* const sum = &sums[r][4 * j];
-      const bool stores = 8 * j + lane / 4 < tile.tokens;
-      auto* const target =
-          reinterpret_cast<uint32_t*>(first_row + 8 * j * call.y_stride + column + lane % 4 * 2);
-      if (call.swiglu) {
-        const uint32_t pair =
-            TransposeFragment(PackBf16(Silu(sum[0]) * sum[2], Silu(sum[1]) * sum[3]));
-        if (stores && row < tile.rows) target[0] = pair;
-      } else {
-        const uint32_t low = TransposeFragment(PackBf16(sum[0], sum[1]));
-        const uint32_t high = TransposeFragment(PackBf16(sum[2], sum[3]));
-        if (stores && row < tile.rows) target[0] = low;
-        if (stores && row + 8 < tile.rows) target[4] = high;
-      }
-    }
-  }
-}
-
-// Sums of 64 rows a row tile, as they are.
-template <typename Kind, int kN>
-__device__ __forceinline__ void StoreSums(const KernelArgs& args, const DenseTile& tile,
-                                          int warpgroup,
-                                          const float (&sums)[Kind::kRowTiles][kN / 2]) {
-  const DenseBf16Args& call = args.call;
-  const int lane = threadIdx.x % 32;
-  float* const part = call.sums + int64_t{tile.part} * call.tokens * call.rows + tile.row_begin;
-#pragma unroll
-  for (int r = 0; r < Kind::kRowTiles; ++r) {
-    const int first_row =
-        Kind::RowTile(r, warpgroup) * 64 + static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane / 4;
-#pragma unroll
-    for (int i = 0; i < kN / 2; ++i) {
-      const int row = first_row + i / 2 % 2 * 8;
-      const int token = i / 4 * 8 + lane % 4 * 2 + i % 2;
-      if (row < tile.rows && token < tile.tokens)
-        part[int64_t{tile.token_begin + token} * call.rows + row] = sums[r][i];
-    }
-  }
-}
-
 template <typename Kind, int kN, int... kLarger>
 __device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const DenseTile& tile,
                                              int warpgroup, Ring<Kind>& ring) {
@@ -143,9 +39,9 @@ __device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const Dense
   float sums[Kind::kRowTiles][kN / 2];
   Multiply<Kind, kN>(ring, tile.blocks * kPackedBlockColumns, warpgroup, sums);
   if (args.call.column_parts > 1) {
-    StoreSums<Kind, kN>(args, tile, warpgroup, sums);
+    StoreSums<Kind, kN>(args.call, tile, warpgroup, sums);
   } else {
-    StoreTile<Kind, kN>(args, tile, warpgroup, sums);
+    StoreTile<Kind, kN>(args.call, tile, warpgroup, sums);
   }
 }
 
@@ -153,7 +49,7 @@ template <typename Kind>
 __device__ __forceinline__ void GatherTokens(const KernelArgs& args, Ring<Kind>& ring) {
   const DenseBf16Args& call = args.call;
   const uint32_t row_pieces = static_cast<uint32_t>(call.x_stride / 8);
-  DenseCursor<Kind> cursor(args);
+  DenseCursor<> cursor(args.call, args.tiling);
   DenseTile tile;
   while (cursor.Next(&tile)) {
     const __nv_bfloat16* const rows = call.x + tile.token_begin * call.x_stride +
@@ -170,7 +66,7 @@ __device__ __forceinline__ void RequestWeights(const KernelArgs& args, Ring<Kind
   // Tiles of other tokens come back for the same weights.
   const uint64_t policy = args.tiling.token_tiles == 1 ? PolicyEvictFirst() : PolicyEvictNormal();
   const int64_t matrix_bytes = PackedBytes(call.rows, call.columns);
-  DenseCursor<Kind> cursor(args);
+  DenseCursor<> cursor(args.call, args.tiling);
   DenseTile tile;
   while (cursor.Next(&tile)) {
     StreamWeights(
@@ -188,7 +84,6 @@ __global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
   if (threadIdx.x == 0) ring.InitBarriers();
   if (!args.call.next_starts_with_x) AllowDependentKernels();
   __syncthreads();
-  if constexpr (Kind::kBlocks == 2) ClusterSync();
   if (threadIdx.x < kWarpgroupThreads) {
     if constexpr (!kHalfRegisters) DecreaseRegisters<88>();
     if (threadIdx.x == 0) {
@@ -198,7 +93,7 @@ __global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
       if (args.call.next_starts_with_x) AllowDependentKernels();
       GatherTokens<Kind>(args, ring);
     } else if (threadIdx.x == 32 + kGatherThreads) {
-      DenseCursor<Kind> cursor(args);
+      DenseCursor<> cursor(args.call, args.tiling);
       DenseTile tile;
       while (cursor.Next(&tile)) PublishTokens(ring, tile.blocks * kPackedBlockColumns);
     }
@@ -206,7 +101,7 @@ __global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
   } else {
     if constexpr (!kHalfRegisters) IncreaseRegisters<208>();
     const int warpgroup = threadIdx.x / kWarpgroupThreads - 1;
-    DenseCursor<Kind> cursor(args);
+    DenseCursor<> cursor(args.call, args.tiling);
     DenseTile tile;
     for (int turn = 0; cursor.Next(&tile); turn ^= 1) {
       if (Kind::kInTurn && turn != warpgroup) {
@@ -216,8 +111,6 @@ __global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
       }
     }
   }
-  // A block's shared memory must outlive what the other one sends there.
-  if constexpr (Kind::kBlocks == 2) ClusterSync();
 }
 
 template <typename Kind, bool kHalfRegisters, int... kWidths>
@@ -231,19 +124,16 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
   const int columns_stages = args.call.columns / kPackedBlockColumns / args.call.column_parts;
   args.stream = {.stages = 0,
                  .weight_bytes = args.tiling.tile_rows * kPackedRowBytes,
-                 .token_bytes = args.tiling.tile_tokens / Kind::kBlocks * kPackedRowBytes};
+                 .token_bytes = args.tiling.tile_tokens * kPackedRowBytes};
   const int fit = (memory - kRingBarrierBytes - kOverrun) /
                   (args.stream.weight_bytes + args.stream.token_bytes);
   const int useful = columns_stages * 2 < kStagesMax ? columns_stages * 2 : kStagesMax;
   args.stream.stages = fit < useful ? fit : useful;
   const int shared_bytes = args.stream.bytes() + kRingBarrierBytes + kOverrun;
   const auto kernel = DenseKernel<Kind, kHalfRegisters, kWidths...>;
-  static std::atomic<int> known_blocks{0};
-  const int blocks_at_once =
-      BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
-  const int tile_blocks = args.tiling.tiles(args.call.matrices) * Kind::kBlocks;
-  const int blocks = tile_blocks < blocks_at_once ? tile_blocks : blocks_at_once;
-  return LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args, Kind::kBlocks);
+  const int tiles = args.tiling.tiles(args.call.matrices);
+  const int blocks = tiles < MultiprocessorCount() ? tiles : MultiprocessorCount();
+  return LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args);
 }
 
 }  // namespace
@@ -274,9 +164,10 @@ cudaError_t DenseBf16Sm90(const DenseBf16Args& call, cudaStream_t stream) {
                                                         .columns = call.columns,
                                                         .column_parts = call.column_parts,
                                                         .row_step = row_step,
+                                                        .can_be_wide = DenseWideCanRead(call),
                                                         .multiprocessors = MultiprocessorCount()}),
                            .stream = {}};
-  if (args.tiling.is_wide()) return Launch<TileKind<2, false, 2>, false, 128>(args, stream);
+  if (args.tiling.is_wide()) return DenseWideBf16Sm90(call, args.tiling, stream);
   if (args.tiling.tile_rows > 64) return Launch<TileKind<2, true, 1>, false, 128>(args, stream);
   if (args.tiling.tile_tokens > kHalfRegistersTokens)
     return Launch<TileKind<1, true, 1>, false, 128>(args, stream);

@@ -13,18 +13,20 @@ namespace r1::kernels {
 
 inline constexpr int kDenseTileTokensMax = 128;
 inline constexpr int kDenseTileRowsMax = 128;
-// Of a tile that two blocks share, each with half of its tokens.
+// Of a tile that two blocks share, each with half of its rows (dense_wide_bf16_sm90.h).
 inline constexpr int kDenseWideTileRows = 256;
-inline constexpr int kDenseWideTileTokensMax = 2 * kDenseTileTokensMax;
+inline constexpr int kDenseWideTileTokensMax = 256;
 
 struct DenseTiling {
   int tile_rows;    // a multiple of 8 up to 64, or 128; or kDenseWideTileRows
-  int tile_tokens;  // a multiple of 8; of 16 in a wide tile
+  int tile_tokens;  // a multiple of 8
   int row_tiles;    // of a matrix
   int token_tiles;
   int column_parts;
 
   bool is_wide() const { return tile_rows == kDenseWideTileRows; }
+  // Tokens that a wide tile's products are made for.
+  int wide_width() const { return (tile_tokens + 63) / 64 * 64; }
 
   R1_HOST_DEVICE int tiles(int matrices) const {
     return matrices * row_tiles * token_tiles * column_parts;
@@ -38,6 +40,7 @@ struct DenseTilingArgs {
   int columns;
   int column_parts = 1;
   int row_step;  // tile_rows is a multiple of it; divides 64
+  bool can_be_wide = false;
   int multiprocessors;
 };
 
@@ -50,18 +53,19 @@ inline int64_t DenseCycles(const DenseTilingArgs& args, const DenseTiling& tilin
   constexpr int kBytesAlone = 45;
   constexpr int kBytesTogether = 36;
   const auto divide_up = [](int a, int b) { return (a + b - 1) / b; };
-  // Two blocks share the weights of a wide tile, and its tokens are half each one's.
+  // Two blocks share the tokens of a wide tile, and its rows are half each one's.
   const int blocks = tiling.is_wide() ? 2 : 1;
+  const int rows = tiling.tile_rows / blocks;
   const int tokens =
-      tiling.is_wide() ? kDenseTileTokensMax : divide_up(args.tokens, tiling.token_tiles);
+      tiling.is_wide() ? tiling.wide_width() : divide_up(args.tokens, tiling.token_tiles);
   const int64_t column_blocks = divide_up(args.columns / 64, args.column_parts);
-  const int64_t bytes = int64_t{tiling.tile_rows / blocks + tokens} * 2 * 64;
-  const int64_t products =
-      int64_t{divide_up(tiling.tile_rows, 64)} * 2 * divide_up(tiling.tile_tokens, blocks);
+  const int64_t bytes = int64_t{rows + tokens / blocks} * 2 * 64;
+  const int64_t products = int64_t{divide_up(rows, 64)} * 2 * tokens;
   const int64_t step = std::max({int64_t{100}, bytes / kBytesAlone, products});
   const int64_t ends = tiling.is_wide() ? 3000 : 1000;
   const int tiles = tiling.tiles(args.matrices) * blocks;
-  const int64_t alone = divide_up(tiles, args.multiprocessors) * (ends + column_blocks * step);
+  const int64_t alone =
+      divide_up(tiles, args.multiprocessors / blocks * blocks) * (ends + column_blocks * step);
   const int64_t together =
       ends + tiles * column_blocks * bytes / (kBytesTogether * args.multiprocessors);
   return std::max(alone, together) + std::min(alone, together) / 8;
@@ -91,10 +95,11 @@ inline DenseTiling ChooseDenseTiling(const DenseTilingArgs& args) {
                 .column_parts = args.column_parts});
     }
   }
-  if (args.tokens > kDenseTileTokensMax && args.rows >= kDenseWideTileRows) {
-    const int token_tiles = divide_up(args.tokens, kDenseWideTileTokensMax);
+  if (!args.can_be_wide || args.tokens <= 64) return best;
+  for (const int tokens_max : {64, 128, 192, kDenseWideTileTokensMax}) {
+    const int token_tiles = divide_up(args.tokens, tokens_max);
     consider({.tile_rows = kDenseWideTileRows,
-              .tile_tokens = divide_up(divide_up(args.tokens, token_tiles), 16) * 16,
+              .tile_tokens = divide_up(divide_up(args.tokens, token_tiles), 8) * 8,
               .row_tiles = divide_up(args.rows, kDenseWideTileRows),
               .token_tiles = token_tiles,
               .column_parts = args.column_parts});

@@ -31,6 +31,8 @@ using InTurn = TileKind<2, true, 1>;
 using Wide = TileKind<2, false, 2>;
 constexpr int kWideTokens = 1536;
 constexpr int kTileTokensMin = 8;
+// Up to here counting results is cheaper than another launch.
+constexpr int kSumsInTilesTokens = 64;
 
 // Where things lie in the workspace. The counters must be zero before the first use; each call
 // leaves them so.
@@ -75,6 +77,7 @@ struct KernelArgs {
   unsigned gate_up_shares;  // shares of a token tile that complete its SwiGLU results
   unsigned all_shares;      // and those of down with them
   int own_places;           // places of the work list if every block builds it, otherwise 0
+  bool sums_in_tiles;       // otherwise by a kernel of their own
 };
 
 // --- work list
@@ -415,7 +418,7 @@ __device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const WorkL
     // Wraps to zero when the tile is done in both halves.
     atomicInc(&args.space.progress[tile.token_tile], args.all_shares - 1);
   }
-  if (tile.down && Kind::kInTurn) SumFinishedTokens<Kind>(args, list, tile, warpgroup);
+  if (tile.down && args.sums_in_tiles) SumFinishedTokens<Kind>(args, list, tile, warpgroup);
 }
 
 template <typename Kind, int kN, int... kLarger>
@@ -529,6 +532,12 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
     BuildWorkList<kStreamThreads>(args, list,
                                   *reinterpret_cast<PlanScratch<kStreamThreads / 32>*>(shared));
     FenceAsyncProxy();
+    if (blockIdx.x == 0 && !args.sums_in_tiles) {
+      // For the kernel that sums up.
+      __syncthreads();
+      for (int i = threadIdx.x; i < args.own_places; i += kStreamThreads)
+        args.space.token_places[i] = list.token_places[i];
+    }
   } else {
     for (int i = threadIdx.x; i <= entries; i += kStreamThreads) {
       list.plan.expert[i] = args.space.plan.expert[i];
@@ -576,6 +585,7 @@ template <typename Kind, int... kWidths>
 cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int places = args.call.tokens * (shape.active + shape.shared_experts);
+  args.sums_in_tiles = Kind::kInTurn && args.call.tokens <= kSumsInTilesTokens;
   args.own_places = places <= kOwnPlanPlaces ? places : 0;
   const int reserved =
       kRingBarrierBytes + static_cast<int>(sizeof(ListMemory) + 2 * args.own_places * sizeof(int));
@@ -601,7 +611,7 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
       BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
   const cudaError_t error =
       LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args, Kind::kBlocks);
-  if (error != cudaSuccess || Kind::kInTurn) return error;
+  if (error != cudaSuccess || args.sums_in_tiles) return error;
   return LaunchDependent(SumTokensKernel, args.call.tokens, kSumThreads, 0, stream, args);
 }
 
@@ -634,7 +644,8 @@ cudaError_t MoeExpertsBf16Sm90(const MoeExpertsBf16Args& call, cudaStream_t stre
                            .stream = {},
                            .gate_up_shares = 0,
                            .all_shares = 0,
-                           .own_places = 0};
+                           .own_places = 0,
+                           .sums_in_tiles = false};
   const bool can_be_wide =
       shape.hidden % Wide::kRows == 0 && 2 * shape.intermediate % Wide::kRows == 0;
   if (call.tokens >= kWideTokens && can_be_wide)

@@ -4,6 +4,7 @@
 // Shared-memory addresses are the 32-bit ones of the shared window.
 #pragma once
 
+#include <cuda.h>
 #include <cuda_bf16.h>
 
 #include <cstdint>
@@ -109,6 +110,18 @@ __device__ __forceinline__ void BulkCopyToCluster(uint32_t target, const void* s
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
       ".L2::cache_hint [%0], [%1], %2, [%3], %4, %5;" ::"r"(target),
       "l"(source), "r"(bytes), "r"(barrier), "h"(mask), "l"(policy)
+      : "memory");
+}
+
+// A box of a tensor map's matrix, from (`column`, `row`) on, into the shared memories of all blocks
+// of `mask` in the cluster, as BulkCopyToCluster; what lies outside the matrix arrives as zeros.
+__device__ __forceinline__ void TensorCopyToCluster(uint32_t target, const CUtensorMap* map,
+                                                    int column, int row, uint32_t barrier,
+                                                    uint16_t mask) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes"
+      ".multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(target),
+      "l"(map), "r"(column), "r"(row), "r"(barrier), "h"(mask)
       : "memory");
 }
 
@@ -282,6 +295,14 @@ __device__ __forceinline__ void WgmmaTransposedA(float (&d)[kN / 2], uint32_t a,
 #define R1_P48 ", %48, %49, %50, %51, %52, %53, %54, %55"
 #define R1_P48_HALF ", %48, %49, %50, %51"
 #define R1_P56 ", %56, %57, %58, %59, %60, %61, %62, %63"
+#define R1_P64 ", %64, %65, %66, %67, %68, %69, %70, %71"
+#define R1_P72 ", %72, %73, %74, %75, %76, %77, %78, %79"
+#define R1_P80 ", %80, %81, %82, %83, %84, %85, %86, %87"
+#define R1_P88 ", %88, %89, %90, %91, %92, %93, %94, %95"
+#define R1_P96 ", %96, %97, %98, %99, %100, %101, %102, %103"
+#define R1_P104 ", %104, %105, %106, %107, %108, %109, %110, %111"
+#define R1_P112 ", %112, %113, %114, %115, %116, %117, %118, %119"
+#define R1_P120 ", %120, %121, %122, %123, %124, %125, %126, %127"
 // The operands after the sums are numbered a, b and high.
 #define R1_WGMMA_AS(name, n, transposed_a, a_index, b_index, high, places, ...)       \
   template <>                                                                         \
@@ -313,6 +334,13 @@ R1_WGMMA(112, 56, 57, 58, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48, 
          R1_D16(16), R1_D16(32), R1_D8(48))
 R1_WGMMA(128, 64, 65, 66, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48 R1_P56, R1_D16(0),
          R1_D16(16), R1_D16(32), R1_D16(48))
+#define R1_D64(i) R1_D16(i), R1_D16(i + 16), R1_D16(i + 32), R1_D16(i + 48)
+#define R1_P0_TO_63 R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48 R1_P56
+R1_WGMMA(192, 96, 97, 98, R1_P0_TO_63 R1_P64 R1_P72 R1_P80 R1_P88, R1_D64(0), R1_D16(64),
+         R1_D16(80))
+R1_WGMMA(256, 128, 129, 130,
+         R1_P0_TO_63 R1_P64 R1_P72 R1_P80 R1_P88 R1_P96 R1_P104 R1_P112 R1_P120, R1_D64(0),
+         R1_D64(64))
 #undef R1_WGMMA
 #undef R1_WGMMA_AS
 #undef R1_P0
@@ -325,6 +353,16 @@ R1_WGMMA(128, 64, 65, 66, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48 R
 #undef R1_P48
 #undef R1_P48_HALF
 #undef R1_P56
+#undef R1_P64
+#undef R1_P72
+#undef R1_P80
+#undef R1_P88
+#undef R1_P96
+#undef R1_P104
+#undef R1_P112
+#undef R1_P120
+#undef R1_P0_TO_63
+#undef R1_D64
 #undef R1_D16
 #undef R1_D8
 #undef R1_D4
