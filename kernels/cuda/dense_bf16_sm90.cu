@@ -1,8 +1,8 @@
 // One block a multiprocessor walks the tiles. Only the threads that gather rows of x wait for the
 // kernel before: the weights stream in while that one still computes x. So that both fit on a
 // multiprocessor, blocks for few tokens take half of the registers, and for very few of the shared
-// memory, too; with more tokens, speed is what is under way to the ring. Many have a kernel of their
-// own (dense_wide_bf16_sm90.h).
+// memory, too; with more tokens, speed is what is under way to the ring. Many have a kernel of
+// their own (dense_wide_bf16_sm90.h).
 #include "kernels/cuda/dense_bf16_sm90.h"
 #include "kernels/cuda/dense_tile.cuh"
 #include "kernels/cuda/dense_tiling.h"

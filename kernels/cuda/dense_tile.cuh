@@ -20,7 +20,8 @@ struct DenseTile {
 };
 
 // Tiles first, first + step, …; token tiles fastest, so that blocks that run at the same time share
-// weights. The blocks of a cluster of kBlocks take equal shares of the rows of a tile.
+// weights. Of a cluster of kBlocks, even and odd blocks take half of a tile's rows each, and blocks
+// 2 and 3 the next token tile.
 template <int kBlocks = 1>
 class DenseCursor {
  public:
@@ -35,12 +36,16 @@ class DenseCursor {
     tile->blocks = (tile->part + 1) * column_blocks / tiling_.column_parts - tile->block_begin;
     const int row_tile = next_ / (tiling_.token_tiles * tiling_.column_parts);
     tile->matrix = row_tile / tiling_.row_tiles;
-    const int rows = tiling_.tile_rows / kBlocks;
+    const int rows = tiling_.tile_rows / kRowBlocks;
     tile->row_begin = row_tile % tiling_.row_tiles * tiling_.tile_rows;
-    if constexpr (kBlocks > 1) tile->row_begin += static_cast<int>(sm90::ClusterRank()) * rows;
+    tile->token_begin = next_ % tiling_.token_tiles * kTokenBlocks * tiling_.tile_tokens;
+    if constexpr (kBlocks > 1) {
+      const int rank = static_cast<int>(sm90::ClusterRank());
+      tile->row_begin += rank % 2 * rows;
+      tile->token_begin += rank / 2 * tiling_.tile_tokens;
+    }
     const int rows_left = call_.rows - tile->row_begin;
     tile->rows = rows_left < 0 ? 0 : rows_left < rows ? rows_left : rows;
-    tile->token_begin = next_ % tiling_.token_tiles * tiling_.tile_tokens;
     const int tokens_left = call_.tokens - tile->token_begin;
     tile->tokens = tokens_left < tiling_.tile_tokens ? tokens_left : tiling_.tile_tokens;
     next_ += static_cast<int>(gridDim.x) / kBlocks;
@@ -48,6 +53,9 @@ class DenseCursor {
   }
 
  private:
+  static constexpr int kRowBlocks = kBlocks > 1 ? 2 : 1;
+  static constexpr int kTokenBlocks = kBlocks == 4 ? 2 : 1;
+
   const DenseBf16Args& call_;
   const DenseTiling& tiling_;
   int next_;

@@ -1,5 +1,6 @@
-// DenseBf16Sm90 for many tokens, where arithmetic sets the pace: two blocks take 256 rows of the
-// matrix, 128 each, and share up to 256 tokens, which the copy engine delivers to both at once.
+// DenseBf16Sm90 for many tokens, where arithmetic sets the pace: a block takes 128 rows of the
+// matrix and up to 256 tokens, and shares the tokens with the block of the next 128 rows, perhaps
+// also the rows with that of the next tokens; the copy engine delivers them to both at once.
 #pragma once
 
 #include "kernels/cuda/dense_bf16_sm90.h"

@@ -1,9 +1,9 @@
 // MoeExperts (one block a multiprocessor) walks the work list. A block that has finished its
 // gate-up tiles goes on with down tiles: their weights are requested at once, and only the token
-// rows wait until the expert's tile of SwiGLU results is complete in all columns. Whoever writes
-// the last of a token's results in 64 columns adds that token's results up; with many tokens a
-// third kernel does. The list is built by every block for itself when it is short, otherwise by a
-// kernel of one block before.
+// rows wait until the expert's tile of SwiGLU results is complete in all columns. Another kernel
+// adds each token's results up: counting them here until the last one is there took longer. The
+// list is built by every block for itself when it is short, otherwise by a kernel of one block
+// before.
 #include <cmath>
 
 #include "kernels/cuda/launch.cuh"
@@ -19,7 +19,6 @@ using namespace sm90;  // NOLINT: one file's worth of instructions
 
 constexpr int kPlanThreads = 1024;
 constexpr int kSumThreads = 256;
-constexpr int kSumColumns = 64;  // columns of a token's sum that one warpgroup completes at a time
 // Up to this many places every block builds the work list itself, which saves a launch.
 constexpr int kOwnPlanPlaces = 2048;
 
@@ -31,15 +30,12 @@ using InTurn = TileKind<2, true, 1>;
 using Wide = TileKind<2, false, 2>;
 constexpr int kWideTokens = 1536;
 constexpr int kTileTokensMin = 8;
-// Up to here counting results is cheaper than another launch.
-constexpr int kSumsInTilesTokens = 64;
 
 // Where things lie in the workspace. The counters must be zero before the first use; each call
 // leaves them so.
 struct Workspace {
-  unsigned* arrivals;  // [T, D / 64]: results of a token that are written
-  unsigned*
-      progress;  // [token tiles]: shares of the tile that are done, first of gate-up, then of down
+  // [token tiles]: shares of the tile that are done, first of gate-up, then of down
+  unsigned* progress;
   MoePlan plan;
   int* place_token;        // [places]: token of each place
   int* token_places;       // [T, A + S]: places of each token, routed first
@@ -57,7 +53,6 @@ Workspace PlaceWorkspace(const MoeExpertsBf16Shape& shape, int tokens, void* mem
   const int64_t places = int64_t{tokens} * (shape.active + shape.shared_experts);
   const int token_tiles_max =
       static_cast<int>(places / kTileTokensMin) + shape.experts + shape.shared_experts;
-  take(&space.arrivals, int64_t{tokens} * shape.hidden / kSumColumns);
   take(&space.progress, token_tiles_max);
   take(&space.plan.expert, kMoePlanEntriesMax);
   take(&space.plan.place_begin, kMoePlanEntriesMax);
@@ -77,7 +72,6 @@ struct KernelArgs {
   unsigned gate_up_shares;  // shares of a token tile that complete its SwiGLU results
   unsigned all_shares;      // and those of down with them
   int own_places;           // places of the work list if every block builds it, otherwise 0
-  bool sums_in_tiles;       // otherwise by a kernel of their own
 };
 
 // --- work list
@@ -87,7 +81,7 @@ struct KernelArgs {
 struct WorkList {
   MoePlan plan;
   int* place_token;
-  int* token_places;
+  int* token_places;  // may be null
 };
 
 template <int kWarps>
@@ -199,7 +193,8 @@ __device__ void BuildWorkList(const KernelArgs& args, const WorkList& list,
   for (int i = threadIdx.x; i < args.call.tokens * shape.shared_experts; i += kThreads) {
     const int token = i % args.call.tokens;
     list.place_token[pairs + i] = token;
-    list.token_places[token * slots + shape.active + i / args.call.tokens] = pairs + i;
+    if (list.token_places != nullptr)
+      list.token_places[token * slots + shape.active + i / args.call.tokens] = pairs + i;
   }
   __syncthreads();
   VisitPairs<kWarps>(args.call, [&](int, int expert, unsigned same) {
@@ -225,7 +220,8 @@ __device__ void BuildWorkList(const KernelArgs& args, const WorkList& list,
       const int place =
           scratch.place_begin[expert] + own_pairs[expert] + __popc(same & ((1u << lane) - 1));
       list.place_token[place] = pair / shape.active;
-      list.token_places[pair / shape.active * slots + pair % shape.active] = place;
+      if (list.token_places != nullptr)
+        list.token_places[pair / shape.active * slots + pair % shape.active] = place;
     }
     __syncwarp();
     if (expert < shape.experts && __ffs(same) - 1 == lane) own_pairs[expert] += __popc(same);
@@ -300,11 +296,10 @@ __device__ __forceinline__ void StoreResults(const KernelArgs& args, const MoeTi
 }
 
 // out[token, 8 columns from `column`] = the weighted sum of the token's results, by one thread.
-__device__ __forceinline__ void SumResults(const KernelArgs& args, const WorkList& list, int token,
-                                           int column) {
+__device__ __forceinline__ void SumResults(const KernelArgs& args, int token, int column) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int slots = shape.active + shape.shared_experts;
-  const int* const places = list.token_places + token * slots;
+  const int* const places = args.space.token_places + token * slots;
   const float* const weights = args.call.weights + int64_t{token} * shape.active;
   constexpr int kAtOnce = 8;
   float sums[8] = {};
@@ -335,51 +330,12 @@ __device__ __forceinline__ void SumResults(const KernelArgs& args, const WorkLis
   *reinterpret_cast<uint4*>(args.call.out + token * args.call.out_stride + column) = packed;
 }
 
-// Counts the results that this warpgroup has just written, by token and 64 columns, and sums up
-// those that are complete. A warp counts 32 at a time and sums up four at a time.
-template <typename Kind>
-__device__ __forceinline__ void SumFinishedTokens(const KernelArgs& args, const WorkList& list,
-                                                  const MoeTile& tile, int warpgroup) {
-  const MoeExpertsBf16Shape& shape = args.call.shape;
-  const int lane = threadIdx.x % 32;
-  const unsigned last = shape.active + shape.shared_experts - 1;
-  const int counts = tile.tokens * Kind::kRowTiles;
-  for (int base = static_cast<int>(threadIdx.x) / 32 % 4 * 32; base < counts;
-       base += kWarpgroupThreads) {
-    bool complete = false;
-    int token = 0;
-    int column = 0;
-    if (base + lane < counts) {
-      token = list.place_token[tile.place + (base + lane) % tile.tokens];
-      column = tile.row_begin + Kind::RowTile((base + lane) / tile.tokens, warpgroup) * kSumColumns;
-      unsigned* const arrivals =
-          args.space.arrivals + int64_t{token} * (shape.hidden / kSumColumns);
-      __threadfence();
-      // Wraps to zero at the last arrival, ready for the next call.
-      complete = atomicInc(&arrivals[column / kSumColumns], last) == last;
-      __threadfence();
-    }
-    unsigned todo = __ballot_sync(~0u, complete);
-    while (todo != 0) {
-      unsigned own = todo;
-      for (int i = 0; i < lane / 8; ++i) own &= own - 1;
-      const int source = own == 0 ? 0 : __ffs(own) - 1;
-      const int own_token = __shfl_sync(~0u, token, source);
-      const int own_column = __shfl_sync(~0u, column, source);
-      if (own != 0) SumResults(args, list, own_token, own_column + lane % 8 * 8);
-      for (int i = 0; i < 4; ++i) todo &= todo - 1;
-    }
-  }
-}
-
-// The sums of all tokens at once, where nothing would hide their latency at the end of a tile.
 __global__ void __launch_bounds__(kSumThreads)
     SumTokensKernel(const __grid_constant__ KernelArgs args) {
   AllowDependentKernels();
   WaitForPriorKernels();
-  const WorkList list = {args.space.plan, args.space.place_token, args.space.token_places};
   for (int column = threadIdx.x * 8; column < args.call.shape.hidden; column += kSumThreads * 8) {
-    SumResults(args, list, blockIdx.x, column);
+    SumResults(args, blockIdx.x, column);
   }
 }
 
@@ -402,8 +358,8 @@ __device__ __forceinline__ void KeepOwnTokens(MoeTile* tile) {
 }
 
 template <typename Kind, int kN>
-__device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const WorkList& list,
-                                             const MoeTile& tile, int warpgroup, Ring<Kind>& ring) {
+__device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const MoeTile& tile,
+                                             int warpgroup, Ring<Kind>& ring) {
   float sums[Kind::kRowTiles][kN / 2];
   const MoeExpertsBf16Shape& shape = args.call.shape;
   Multiply<Kind, kN>(ring, tile.down ? shape.intermediate : shape.hidden, warpgroup, sums);
@@ -418,25 +374,23 @@ __device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const WorkL
     // Wraps to zero when the tile is done in both halves.
     atomicInc(&args.space.progress[tile.token_tile], args.all_shares - 1);
   }
-  if (tile.down && args.sums_in_tiles) SumFinishedTokens<Kind>(args, list, tile, warpgroup);
 }
 
 template <typename Kind, int kN, int... kLarger>
-__device__ __forceinline__ void MultiplyTileOfWidth(const KernelArgs& args, const WorkList& list,
-                                                    const MoeTile& tile, int warpgroup,
-                                                    Ring<Kind>& ring) {
+__device__ __forceinline__ void MultiplyTileOfWidth(const KernelArgs& args, const MoeTile& tile,
+                                                    int warpgroup, Ring<Kind>& ring) {
   if constexpr (sizeof...(kLarger) > 0) {
     if (tile.tokens > kN) {
-      MultiplyTileOfWidth<Kind, kLarger...>(args, list, tile, warpgroup, ring);
+      MultiplyTileOfWidth<Kind, kLarger...>(args, tile, warpgroup, ring);
       return;
     }
   }
-  MultiplyTile<Kind, kN>(args, list, tile, warpgroup, ring);
+  MultiplyTile<Kind, kN>(args, tile, warpgroup, ring);
 }
 
 template <typename Kind, int... kWidths>
-__device__ __forceinline__ void MultiplyTiles(const KernelArgs& args, const WorkList& list,
-                                              MoePlanCursor cursor, Ring<Kind> ring) {
+__device__ __forceinline__ void MultiplyTiles(const KernelArgs& args, MoePlanCursor cursor,
+                                              Ring<Kind> ring) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int warpgroup = threadIdx.x / kWarpgroupThreads - 1;
   MoeTile tile;
@@ -446,7 +400,7 @@ __device__ __forceinline__ void MultiplyTiles(const KernelArgs& args, const Work
       continue;
     }
     KeepOwnTokens<Kind>(&tile);
-    MultiplyTileOfWidth<Kind, kWidths...>(args, list, tile, warpgroup, ring);
+    MultiplyTileOfWidth<Kind, kWidths...>(args, tile, warpgroup, ring);
   }
 }
 
@@ -467,7 +421,7 @@ __device__ __forceinline__ void RequestWeights(const KernelArgs& args, MoePlanCu
 }
 
 template <typename Kind>
-__device__ __forceinline__ void GatherTokens(const KernelArgs& args, const WorkList& list,
+__device__ __forceinline__ void GatherTokens(const KernelArgs& args, const int* place_token,
                                              MoePlanCursor cursor, Ring<Kind> ring) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int thread = threadIdx.x - 32;
@@ -486,7 +440,7 @@ __device__ __forceinline__ void GatherTokens(const KernelArgs& args, const WorkL
                    [&](int row) { return row * row_pieces; });
     } else {
       const uint32_t row_pieces = static_cast<uint32_t>(args.call.x_stride / 8);
-      const int* const tokens = list.place_token + tile.place;
+      const int* const tokens = place_token + tile.place;
       StreamTokens(ring, args.call.x, shape.hidden, tile.tokens, thread,
                    [&](int row) { return tokens[row] * row_pieces; });
     }
@@ -507,7 +461,7 @@ struct ListMemory {
   int expert[kMoePlanEntriesMax];
   int place_begin[kMoePlanEntriesMax];
   int tile_begin[kMoePlanEntriesMax];
-  int own_places[1];  // places of a list that this block builds, twice
+  int own_places[1];  // places of a list that this block builds
 };
 
 template <typename Kind, int... kWidths>
@@ -521,7 +475,8 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
                             .place_begin = memory.place_begin,
                             .tile_begin = memory.tile_begin},
                    .place_token = memory.own_places,
-                   .token_places = memory.own_places + args.own_places};
+                   // For the kernel that adds up.
+                   .token_places = blockIdx.x == 0 ? args.space.token_places : nullptr};
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int entries = shape.experts + shape.shared_experts;
   if (threadIdx.x == 0) ring.InitBarriers();
@@ -532,12 +487,6 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
     BuildWorkList<kStreamThreads>(args, list,
                                   *reinterpret_cast<PlanScratch<kStreamThreads / 32>*>(shared));
     FenceAsyncProxy();
-    if (blockIdx.x == 0 && !args.sums_in_tiles) {
-      // For the kernel that sums up.
-      __syncthreads();
-      for (int i = threadIdx.x; i < args.own_places; i += kStreamThreads)
-        args.space.token_places[i] = list.token_places[i];
-    }
   } else {
     for (int i = threadIdx.x; i <= entries; i += kStreamThreads) {
       list.plan.expert[i] = args.space.plan.expert[i];
@@ -545,7 +494,6 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
       list.plan.tile_begin[i] = args.space.plan.tile_begin[i];
     }
     list.place_token = args.space.place_token;
-    list.token_places = args.space.token_places;
   }
   __syncthreads();
   if constexpr (Kind::kBlocks == 2) ClusterSync();
@@ -557,14 +505,14 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
     if (threadIdx.x == 0) {
       RequestWeights<Kind>(args, cursor, ring);
     } else if (threadIdx.x >= 32 && threadIdx.x < 32 + kGatherThreads) {
-      GatherTokens<Kind>(args, list, cursor, ring);
+      GatherTokens<Kind>(args, list.place_token, cursor, ring);
     } else if (threadIdx.x == 32 + kGatherThreads) {
       HandTokensOver<Kind>(args, cursor, ring);
     }
     __syncwarp();
   } else {
     IncreaseRegisters<208>();
-    MultiplyTiles<Kind, kWidths...>(args, list, cursor, ring);
+    MultiplyTiles<Kind, kWidths...>(args, cursor, ring);
   }
   // A block's shared memory must outlive what the other one sends there.
   if constexpr (Kind::kBlocks == 2) ClusterSync();
@@ -585,10 +533,9 @@ template <typename Kind, int... kWidths>
 cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int places = args.call.tokens * (shape.active + shape.shared_experts);
-  args.sums_in_tiles = Kind::kInTurn && args.call.tokens <= kSumsInTilesTokens;
   args.own_places = places <= kOwnPlanPlaces ? places : 0;
   const int reserved =
-      kRingBarrierBytes + static_cast<int>(sizeof(ListMemory) + 2 * args.own_places * sizeof(int));
+      kRingBarrierBytes + static_cast<int>(sizeof(ListMemory) + args.own_places * sizeof(int));
   const int tile_tokens = Kind::kInTurn ? TileTokens(shape, args.call.tokens) : kTileTokensMax;
   args.stream = FitStream<Kind>(tile_tokens, reserved);
   args.tiling = {.tile_rows = Kind::kRows,
@@ -611,7 +558,7 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
       BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
   const cudaError_t error =
       LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args, Kind::kBlocks);
-  if (error != cudaSuccess || args.sums_in_tiles) return error;
+  if (error != cudaSuccess) return error;
   return LaunchDependent(SumTokensKernel, args.call.tokens, kSumThreads, 0, stream, args);
 }
 
@@ -644,8 +591,7 @@ cudaError_t MoeExpertsBf16Sm90(const MoeExpertsBf16Args& call, cudaStream_t stre
                            .stream = {},
                            .gate_up_shares = 0,
                            .all_shares = 0,
-                           .own_places = 0,
-                           .sums_in_tiles = false};
+                           .own_places = 0};
   const bool can_be_wide =
       shape.hidden % Wide::kRows == 0 && 2 * shape.intermediate % Wide::kRows == 0;
   if (call.tokens >= kWideTokens && can_be_wide)

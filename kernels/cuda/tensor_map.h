@@ -1,5 +1,5 @@
-// Descriptions of matrices for the copy engine (CUDA driver API, section 6.30), made on the host and
-// handed to a kernel as a __grid_constant__ argument.
+// Descriptions of matrices for the copy engine (CUDA driver API, section 6.30), made on the host
+// and handed to a kernel as a __grid_constant__ argument.
 #pragma once
 
 #include <cuda.h>

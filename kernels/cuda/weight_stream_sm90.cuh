@@ -30,8 +30,7 @@ inline constexpr int kRingBarrierBytes = (3 * kStagesMax + 2) * 8;
 //   kInTurn           the warpgroups take whole tiles in turn, so that one stores its results while
 //   the other multiplies.
 //                     Otherwise they share the rows of each tile.
-//   kBlocks           blocks of a cluster, 1 or 2: two share each tile's weights, each with other
-//   tokens
+//   kBlocks           blocks of a cluster that share what they read: 1, 2 or, in two pairs, 4
 template <int kRowTilesOfGroup, bool kInTurn_, int kBlocks_>
 struct TileKind {
   static constexpr int kRowTiles = kRowTilesOfGroup;
@@ -39,6 +38,8 @@ struct TileKind {
   static constexpr int kBlocks = kBlocks_;
   static constexpr int kRows = 64 * kRowTiles * (kInTurn ? 1 : 2);
   static constexpr int kWarpgroupsOfTile = kInTurn ? 1 : 2;
+  // Blocks that wait for a stage of this one to be free: it, and one of each pair that it is in.
+  static constexpr int kFillers = kBlocks == 4 ? 3 : kBlocks;
 
   // Which 64-row tile of the tile is sums[r].
   static __device__ constexpr int RowTile(int r, int warpgroup) {
@@ -80,7 +81,7 @@ class Ring {
     for (int stage = 0; stage < shape_.stages; ++stage) {
       BarrierInit(barriers_ + stage * 8, 2);
       BarrierInit(barriers_ + (kStagesMax + stage) * 8,
-                  4 * Kind::kWarpgroupsOfTile * Kind::kBlocks);
+                  4 * Kind::kWarpgroupsOfTile * Kind::kFillers);
       BarrierInit(barriers_ + (2 * kStagesMax + stage) * 8, kGatherThreads);
     }
     BarrierInit(turn(0), 4);
@@ -126,7 +127,8 @@ class Ring {
   // By one thread a warp: whoever fills the stage with this `empty` barrier may do so.
   static __device__ void Release(uint32_t empty) {
     BarrierArrive(empty);
-    if constexpr (Kind::kBlocks == 2) BarrierArriveAt(empty, ClusterRank() ^ 1);
+    if constexpr (Kind::kBlocks >= 2) BarrierArriveAt(empty, ClusterRank() ^ 1);
+    if constexpr (Kind::kBlocks == 4) BarrierArriveAt(empty, ClusterRank() ^ 2);
   }
 
  private:

@@ -12,43 +12,54 @@ TEST(DenseTilingTest, TilesCoverTheProductWithinTheLimits) {
     for (const int rows : {16, 64, 128, 208, 2048, 3648, 21888}) {
       for (const int tokens : {1, 3, 8, 33, 64, 65, 128, 129, 500, 4096, 16000}) {
         for (const int matrices : {1, 16}) {
-          const DenseTiling tiling = ChooseDenseTiling({.tokens = tokens,
-                                                        .matrices = matrices,
-                                                        .rows = rows,
-                                                        .columns = 2048,
-                                                        .row_step = row_step,
-                                                        .multiprocessors = 132});
-          EXPECT_GE(tiling.row_tiles * tiling.tile_rows, rows);
-          EXPECT_LT((tiling.row_tiles - 1) * tiling.tile_rows, rows);
-          EXPECT_GE(tiling.token_tiles * tiling.tile_tokens, tokens);
-          EXPECT_LT((tiling.token_tiles - 1) * tiling.tile_tokens, tokens);
-          EXPECT_LE(tiling.tile_tokens,
-                    tiling.is_wide() ? kDenseWideTileTokensMax : kDenseTileTokensMax);
-          EXPECT_EQ(tiling.tile_tokens % (tiling.is_wide() ? 16 : 8), 0);
-          EXPECT_EQ(tiling.tile_rows % row_step, 0);
-          EXPECT_TRUE(tiling.tile_rows <= 64 || tiling.tile_rows == kDenseTileRowsMax ||
-                      tiling.tile_rows == kDenseWideTileRows);
-          EXPECT_TRUE(tokens > kDenseTileTokensMax || !tiling.is_wide());
+          for (const bool can_be_wide : {false, true}) {
+            const DenseTiling tiling = ChooseDenseTiling({.tokens = tokens,
+                                                          .matrices = matrices,
+                                                          .rows = rows,
+                                                          .columns = 2048,
+                                                          .row_step = row_step,
+                                                          .can_be_wide = can_be_wide,
+                                                          .multiprocessors = 132});
+            EXPECT_GE(tiling.row_tiles * tiling.tile_rows, rows);
+            EXPECT_LT((tiling.row_tiles - 1) * tiling.tile_rows, rows);
+            EXPECT_GE(tiling.token_tiles * tiling.tokens_of_tile(), tokens);
+            EXPECT_LT((tiling.token_tiles - 1) * tiling.tokens_of_tile(), tokens);
+            EXPECT_EQ(tiling.tile_tokens % 8, 0);
+            EXPECT_EQ(tiling.tile_rows % row_step, 0);
+            if (tiling.is_wide()) {
+              EXPECT_TRUE(can_be_wide && tokens > kDenseWideTokensAbove);
+              EXPECT_EQ(tiling.tile_rows, kDenseWideTileRows);
+              EXPECT_LE(tiling.wide_width(), kDenseWideTileTokensMax);
+            } else {
+              EXPECT_TRUE(tiling.tile_rows <= 64 || tiling.tile_rows == kDenseTileRowsMax);
+              EXPECT_LE(tiling.tile_tokens, kDenseTileTokensMax);
+            }
+          }
         }
       }
     }
   }
 }
 
+// The choices that were the fastest on an H200.
 TEST(DenseTilingTest, ManyTokensAndRowsTakeWideTiles) {
-  const auto is_wide = [](int tokens, int rows, int columns) {
+  const auto choose = [](int tokens, int rows, int columns) {
     return ChooseDenseTiling({.tokens = tokens,
                               .matrices = 1,
                               .rows = rows,
                               .columns = columns,
                               .row_step = 16,
-                              .multiprocessors = 132})
-        .is_wide();
+                              .can_be_wide = true,
+                              .multiprocessors = 132});
   };
-  EXPECT_TRUE(is_wide(512, 37888, 3584));
-  EXPECT_TRUE(is_wide(8192, 2048, 1536));
-  EXPECT_FALSE(is_wide(512, 1536, 8960)) << "12 of them for 66 pairs of multiprocessors";
-  EXPECT_FALSE(is_wide(128, 37888, 3584));
+  EXPECT_EQ(choose(512, 4608, 3584).wide_width(), 192);
+  EXPECT_EQ(choose(512, 4608, 3584).blocks, 2);
+  EXPECT_EQ(choose(512, 17920, 1536).wide_width(), 128);
+  EXPECT_EQ(choose(512, 17920, 1536).blocks, 4);
+  EXPECT_TRUE(choose(256, 37888, 3584).is_wide());
+  EXPECT_TRUE(choose(8192, 2048, 1536).is_wide());
+  EXPECT_FALSE(choose(512, 1536, 1536).is_wide()) << "6 row tiles for 66 pairs of multiprocessors";
+  EXPECT_FALSE(choose(64, 37888, 3584).is_wide());
 }
 
 TEST(DenseTilingTest, OneTokenTakesOneRound) {
