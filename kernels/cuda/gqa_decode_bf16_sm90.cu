@@ -4,7 +4,8 @@
 // and a warp of a set takes a quarter of every block's tokens: 16 of 64, with a running maximum of
 // its own. So the warps never wait for each other before the split ends, and what is loaded from
 // shared memory as keys and values serves all rows of a set's warp. Then the quarters are merged,
-// and whichever block of a tile finishes last merges its splits.
+// and whichever block of a tile finishes last merges its splits. Shared prefixes are attended by a
+// launch before, next to which the rest begins: only the merge waits for it.
 #include "kernels/cuda/gqa_decode_bf16_sm90.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sm90.cuh"
@@ -26,12 +27,19 @@ constexpr float kMasked = -2e30f;
 
 __host__ __device__ constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
 
+// Pairs of floats that a row's head takes in the workspace where prefixes are shared.
+constexpr int64_t ChainPairs(int head_dim) { return kQuarters * (head_dim / 2 + 4); }
+
 struct KernelArgs {
   GqaDecodeBf16Args call;
   // [tile_count, tile_rows_max, H][splits_max][K / 2] pairs of channels, relative to 2^highest and
   // not yet divided by the mass.
   float2* sums;
   float2* states;  // likewise without channels: highest score, mass
+  // What a warp knows of a row where its prefix ends within a split: [workspace_rows, H][quarter]
+  // [K / 2] pairs of channels, and [4 lanes] highest score and mass.
+  float2* chain_sums;
+  float2* chain_states;
   int splits_max;
 };
 
@@ -77,18 +85,28 @@ struct Item {
   int kv_head;
   int heads;  // query heads of a key head
   int split;
-  int first_token;
-  int tokens;  // of the split, of the tile's longest context; none: nothing to do
+  int first_split;  // of those that this call attends
+  int first_token;  // of the split, or of what is left of it
+  int tokens = 0;   // from there, of the tile's longest context; none: nothing to do
+  bool continues;   // a split that a prefix has begun
+  bool breaks_off;  // within a split, where the prefix ends
 
   __device__ explicit Item(const GqaDecodeBf16Args& call)
       : tile(call.tiles == nullptr ? RowTile{static_cast<int>(blockIdx.x), 1}
                                    : call.tiles[blockIdx.x]),
         kv_head(blockIdx.y),
-        heads(call.heads / call.kv_heads),
-        split(blockIdx.z),
-        first_token(split * call.split_tokens) {
-    const int left = call.contexts[last_row()] - first_token;
-    tokens = left < call.split_tokens ? left : call.split_tokens;
+        heads(call.heads / call.kv_heads) {
+    if (tile.count == 0) return;
+    const int prefix = call.part == GqaPart::kAll ? 0 : call.prefixes[last_row()];
+    first_split = call.part == GqaPart::kRest ? prefix / call.split_tokens : 0;
+    split = first_split + static_cast<int>(blockIdx.z);
+    const int begin = split * call.split_tokens;
+    continues = call.part == GqaPart::kRest && prefix > begin;
+    first_token = continues ? prefix : begin;
+    const int all = call.part == GqaPart::kPrefixes ? prefix : call.contexts[last_row()];
+    const int end = begin + call.split_tokens < all ? begin + call.split_tokens : all;
+    breaks_off = call.part == GqaPart::kPrefixes && end < begin + call.split_tokens;
+    tokens = end - first_token;
   }
 
   __device__ int last_row() const { return tile.first + tile.count - 1; }
@@ -100,8 +118,12 @@ struct Item {
   __device__ int Context(const GqaDecodeBf16Args& call, int row) const {
     return call.contexts[tile.first + row / heads];
   }
-  // Its place in the workspace.
+  __device__ int Splits(const GqaDecodeBf16Args& call, int row) const {
+    return DivideUp(Context(call, row), call.split_tokens);
+  }
+  // Its place in the workspace, where parts that are attended apart must find each other.
   __device__ int64_t FirstSplit(const KernelArgs& args, int row) const {
+    if (args.call.part != GqaPart::kAll) return Head(args.call, row) * args.splits_max;
     const int64_t tile_row = int64_t{blockIdx.x} * args.call.tile_rows_max + row / heads;
     return (tile_row * args.call.heads + kv_head * heads + row % heads) * args.splits_max;
   }
@@ -173,6 +195,52 @@ struct Run {
             item.Context(call, row < item.rows() ? row : item.rows() - 1) - item.first_token;
         highest[p][half] = kLowest;
         mass[p][half] = 0;
+      }
+    }
+  }
+
+  // To where another block continues, and from there.
+  __device__ __forceinline__ void StoreChain(const KernelArgs& args, const Item& item,
+                                             int first_row, int quarter) const {
+    ForEachRow(item, first_row, [&](int p, int half, int row) {
+      const int64_t place = item.Head(args.call, row) * kQuarters + quarter;
+      const int lane = static_cast<int>(threadIdx.x % 4);
+      args.chain_states[place * 4 + lane] = make_float2(highest[p][half], mass[p][half]);
+      float2* const target = args.chain_sums + place * (Kind::kHeadDim / 2) + lane;
+#pragma unroll
+      for (int c = 0; c < Kind::kHeadDim / 8; ++c)
+        target[c * 4] = make_float2(sums[p][c][2 * half], sums[p][c][2 * half + 1]);
+    });
+  }
+  __device__ __forceinline__ void LoadChain(const KernelArgs& args, const Item& item, int first_row,
+                                            int quarter) {
+    ForEachRow(item, first_row, [&](int p, int half, int row) {
+      const int64_t place = item.Head(args.call, row) * kQuarters + quarter;
+      const int lane = static_cast<int>(threadIdx.x % 4);
+      const float2 state = __ldcg(args.chain_states + place * 4 + lane);
+      highest[p][half] = state.x;
+      mass[p][half] = state.y;
+      const float2* const source = args.chain_sums + place * (Kind::kHeadDim / 2) + lane;
+#pragma unroll
+      for (int c = 0; c < Kind::kHeadDim / 8; ++c) {
+        const float2 pair = __ldcg(source + c * 4);
+        sums[p][c][2 * half] = pair.x;
+        sums[p][c][2 * half + 1] = pair.y;
+      }
+    });
+  }
+
+ private:
+  // visit(product, half, row) for the rows that there are.
+  template <typename Visit>
+  static __device__ __forceinline__ void ForEachRow(const Item& item, int first_row, Visit visit) {
+#pragma unroll
+    for (int p = 0; p < Kind::kProducts; ++p) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int row =
+            first_row + p * kRowsOfProduct + half * 8 + static_cast<int>(threadIdx.x % 32) / 4;
+        if (row < item.rows()) visit(p, half, row);
       }
     }
   }
@@ -300,10 +368,12 @@ __device__ __forceinline__ void AddValues(uint32_t values, const FragmentOffsets
   }
 }
 
-// Leaves sums and states of every warp in shared memory. By the attending threads.
+// Leaves sums and states of every warp in shared memory, or in the workspace where a prefix breaks
+// off. By the attending threads.
 template <typename Kind>
-__device__ __forceinline__ void AttendQuarters(const GqaDecodeBf16Args& call, const Item& item,
+__device__ __forceinline__ void AttendQuarters(const KernelArgs& args, const Item& item,
                                                Shared<Kind>& shared) {
+  const GqaDecodeBf16Args& call = args.call;
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   const int quarter = warp % kQuarters;
@@ -312,6 +382,10 @@ __device__ __forceinline__ void AttendQuarters(const GqaDecodeBf16Args& call, co
   const uint32_t queries = SharedAddress(shared.queries);
   const FragmentOffsets offsets(lane, quarter, first_row);
   Run<Kind> run(call, item, first_row);
+  if (item.continues) {
+    WaitForPriorKernels();
+    run.LoadChain(args, item, first_row, quarter);
+  }
   const int blocks = DivideUp(item.tokens, kGroupedBlockTokens);
   for (int number = 0; number < blocks; ++number) {
     const int stage = number % Kind::kStages;
@@ -325,6 +399,10 @@ __device__ __forceinline__ void AttendQuarters(const GqaDecodeBf16Args& call, co
     AddValues<Kind>(keys + GroupedKeyBytes(Kind::kHeadDim), offsets, item.tokens - first_token,
                     weights, run);
     BarrierArrive(SharedAddress(&shared.empty[stage]));
+  }
+  if (item.breaks_off) {
+    run.StoreChain(args, item, first_row, quarter);
+    return;
   }
   // Nobody reads the stages any more: sums take their place.
   NamedBarrierSync(1, Kind::kAttendThreads);
@@ -387,7 +465,7 @@ __device__ __forceinline__ void MergeQuarters(const KernelArgs& args, const Item
   constexpr int kPairs = Merged<Kind::kHeadDim>::kPairs;
   const GqaDecodeBf16Args& call = args.call;
   for (int row = threadIdx.x / 32; row < item.rows(); row += Kind::kWarps) {
-    const int splits = DivideUp(item.Context(call, row), call.split_tokens);
+    const int splits = item.Splits(call, row);
     if (item.split >= splits) continue;
     const int first_warp = row / Kind::kRowsOfSet * kQuarters;
     const int row_of_set = row % Kind::kRowsOfSet;
@@ -439,7 +517,7 @@ __device__ __forceinline__ void MergeSplits(const KernelArgs& args, const Item& 
   constexpr int kPairs = Merged<Kind::kHeadDim>::kPairs;
   const GqaDecodeBf16Args& call = args.call;
   for (int row = threadIdx.x / 32; row < item.rows(); row += Kind::kWarps) {
-    const int splits = DivideUp(item.Context(call, row), call.split_tokens);
+    const int splits = item.Splits(call, row);
     if (splits == 1) continue;
     const float2* const states = args.states + item.FirstSplit(args, row);
     const float2* const sums = args.sums + item.FirstSplit(args, row) * (Kind::kHeadDim / 2);
@@ -473,8 +551,9 @@ __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
     BarrierInitFence();
   }
   __syncthreads();
+  // The rest begins when the prefixes do, and so when all before them is complete.
+  if (args.call.part != GqaPart::kRest) WaitForPriorKernels();
   AllowDependentKernels();
-  WaitForPriorKernels();
   const Item item(args.call);
   if (item.tokens <= 0) return;
   if (threadIdx.x >= Kind::kAttendThreads) {
@@ -483,18 +562,24 @@ __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
   }
   LoadQueries(args.call, item, shared);
   NamedBarrierSync(1, Kind::kAttendThreads);
-  AttendQuarters(args.call, item, shared);
+  AttendQuarters(args, item, shared);
+  if (item.breaks_off) return;
   MergeQuarters(args, item, shared);
-  const int splits = DivideUp(item.Context(args.call, item.rows() - 1), args.call.split_tokens);
-  if (splits > 1 && IsLastSplit(args.call, splits, shared)) MergeSplits<Kind>(args, item);
+  if (args.call.part == GqaPart::kPrefixes) return;
+  const int splits = item.Splits(args.call, item.rows() - 1);
+  if (args.call.part == GqaPart::kRest && splits > 1) WaitForPriorKernels();
+  if (splits > 1 && IsLastSplit(args.call, splits - item.first_split, shared))
+    MergeSplits<Kind>(args, item);
 }
 
 template <typename Kind>
 cudaError_t Launch(const KernelArgs& args, cudaStream_t stream) {
   static_assert(sizeof(Shared<Kind>) * Kind::kBlocks <= (227 - Kind::kBlocks) << 10);
-  const dim3 grid(static_cast<unsigned>(args.call.tile_count),
-                  static_cast<unsigned>(args.call.kv_heads),
-                  static_cast<unsigned>(args.splits_max));
+  const dim3 grid(
+      static_cast<unsigned>(args.call.tile_count), static_cast<unsigned>(args.call.kv_heads),
+      static_cast<unsigned>(args.call.part == GqaPart::kPrefixes
+                                ? DivideUp(args.call.prefixes_max, args.call.split_tokens)
+                                : args.splits_max));
   return LaunchDependent(GqaDecodeKernel<Kind>, grid, Kind::kThreads,
                          static_cast<int>(sizeof(Shared<Kind>)), stream, args);
 }
@@ -523,9 +608,10 @@ int GqaDecodeBf16Sm90FastSplit(int rows, int kv_heads, int contexts_max) {
 }
 
 int64_t GqaDecodeBf16Sm90WorkspaceBytes(int rows, int heads, int head_dim, int contexts_max,
-                                        int split_tokens) {
-  const int64_t splits = int64_t{rows} * heads * DivideUp(contexts_max, split_tokens);
-  return splits * (head_dim / 2 + 1) * static_cast<int64_t>(sizeof(float2));
+                                        int split_tokens, bool shares_prefixes) {
+  const int64_t splits = DivideUp(contexts_max, split_tokens);
+  const int64_t pairs = splits * (head_dim / 2 + 1) + (shares_prefixes ? ChainPairs(head_dim) : 0);
+  return int64_t{rows} * heads * pairs * static_cast<int64_t>(sizeof(float2));
 }
 
 cudaError_t GqaDecodeBf16Sm90(const GqaDecodeBf16Args& call, cudaStream_t stream) {
@@ -539,12 +625,20 @@ cudaError_t GqaDecodeBf16Sm90(const GqaDecodeBf16Args& call, cudaStream_t stream
   if (call.split_tokens < kGroupedBlockTokens || call.split_tokens > kGqaSplitTokensMax)
     return cudaErrorInvalidValue;
   if (call.split_tokens % kGroupedBlockTokens != 0) return cudaErrorInvalidValue;
+  if (call.prefixes == nullptr && call.part != GqaPart::kAll) return cudaErrorInvalidValue;
+  if (call.part == GqaPart::kPrefixes && call.prefixes_max < 1) return cudaErrorInvalidValue;
   const int splits_max = DivideUp(call.contexts_max, call.split_tokens);
   auto* const sums = static_cast<float2*>(call.workspace);
-  const int64_t splits = int64_t{call.tile_count} * call.tile_rows_max * call.heads * splits_max;
+  const int rows =
+      call.part == GqaPart::kAll ? call.tile_count * call.tile_rows_max : call.workspace_rows;
+  const int64_t row_heads = int64_t{rows} * call.heads;
+  float2* const states = sums + row_heads * splits_max * (call.head_dim / 2);
+  float2* const chain_sums = states + row_heads * splits_max;
   const KernelArgs args = {.call = call,
                            .sums = sums,
-                           .states = sums + splits * (call.head_dim / 2),
+                           .states = states,
+                           .chain_sums = chain_sums,
+                           .chain_states = chain_sums + row_heads * kQuarters * (call.head_dim / 2),
                            .splits_max = splits_max};
   if (tile_heads <= kRowsOfProduct) {
     return call.head_dim == 64 ? Launch<BlockKind<64, 1, 1>>(args, stream)

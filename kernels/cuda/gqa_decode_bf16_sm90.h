@@ -10,6 +10,10 @@
 // batch (GqaDecodeBf16Sm90FastSplit). Relative error about 2e-3 against exact arithmetic on the
 // same bf16 inputs.
 //
+// Sequences that share the blocks of a prefix can read it together: a call with GqaPart::kPrefixes
+// whose tiles are rows of such sequences, right before one with GqaPart::kRest for every row, which
+// goes on where the prefixes end. The bits are those of one call with GqaPart::kAll.
+//
 // Shape letters: T rows, H heads, N key heads, K channels of a head.
 #pragma once
 
@@ -27,7 +31,11 @@ inline constexpr int kGqaSplitTokensMax = 2048;
 // Query heads of a tile's rows that share a key head, at most: T of the tile * H / N.
 inline constexpr int kGqaTileHeadsMax = 64;
 
-// Rows [first, first + count) of one sequence, in the order of their tokens.
+// Of a row's context.
+enum class GqaPart : uint8_t { kAll, kPrefixes, kRest };
+
+// Rows [first, first + count): of one sequence, in the order of their tokens; or of sequences with
+// the same prefix in the same blocks, for GqaPart::kPrefixes. An empty one is passed over.
 struct RowTile {
   int32_t first;
   int32_t count;
@@ -41,9 +49,15 @@ struct GqaDecodeBf16Args {
   const uint8_t* cache = nullptr;         // blocks of N * GroupedHeadBytes(K)
   const int32_t* block_tables = nullptr;  // [T, table_stride]: blocks of each row's sequence
   int table_stride = 0;
-  // [T], 1 to contexts_max; within a tile each is one more than the one before.
+  // [T], 1 to contexts_max; within a tile of a sequence each is one more than the one before.
   const int32_t* contexts = nullptr;
   int contexts_max = 0;
+  // [T], multiples of 64 up to prefixes_max; null: none. Unless part is kAll, less than the
+  // context.
+  const int32_t* prefixes = nullptr;
+  int prefixes_max = 0;
+  GqaPart part = GqaPart::kAll;
+  int workspace_rows = 0;  // T, unless part is kAll: the same in both calls
   int tile_count = 0;
   const RowTile* tiles = nullptr;  // [tile_count], on the GPU; null: tile i is row i
   int tile_rows_max = 1;           // no tile has more rows; times H / N at most kGqaTileHeadsMax
@@ -57,9 +71,10 @@ struct GqaDecodeBf16Args {
 // The split that keeps all multiprocessors busy with the fewest results to merge.
 int GqaDecodeBf16Sm90FastSplit(int rows, int kv_heads, int contexts_max);
 
-// For tiles of together at most `rows` rows, counting each as one of tile_rows_max.
+// For tiles of together at most `rows` rows, counting each as one of tile_rows_max; or, to share
+// prefixes, for workspace_rows.
 int64_t GqaDecodeBf16Sm90WorkspaceBytes(int rows, int heads, int head_dim, int contexts_max,
-                                        int split_tokens);
+                                        int split_tokens, bool shares_prefixes = false);
 
 // cudaErrorInvalidValue for sizes outside the limits above.
 [[nodiscard]] cudaError_t GqaDecodeBf16Sm90(const GqaDecodeBf16Args& args, cudaStream_t stream);

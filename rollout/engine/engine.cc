@@ -251,10 +251,13 @@ void EngineImpl::FillBatch() {
   batch_.Clear();
   std::swap(batch_.copies, plan_.copies);
   for (const ScheduledTokens& tokens : plan_.tokens) {
+    const int prompt = static_cast<int>(tokens.sequence->request->prompt_ids.size());
+    const int prefix = prompt / options_.block_tokens * options_.block_tokens;
     for (int position = tokens.first; position < tokens.first + tokens.count; ++position) {
       batch_.token_ids.push_back(tokens.sequence->TokenAt(position));
       batch_.positions.push_back(position);
       batch_.contexts.push_back(position + 1);
+      batch_.prefixes.push_back(prefix);
       batch_.block_tables.push_back(tokens.sequence->blocks.data());
     }
     if (tokens.draws()) AddDraws(*tokens.sequence, batch_.rows() - 1, &batch_.draws);
@@ -321,6 +324,7 @@ absl::StatusOr<std::vector<float>> EngineImpl::Logits(const std::vector<int32_t>
       batch_.token_ids.push_back(ids[position]);
       batch_.positions.push_back(position);
       batch_.contexts.push_back(position + 1);
+      batch_.prefixes.push_back(0);
       batch_.block_tables.push_back(blocks.data());
     }
     absl::Status status = runner_->Run(&batch_);

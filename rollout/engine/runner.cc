@@ -7,6 +7,7 @@ void StepBatch::Clear() {
   token_ids.clear();
   positions.clear();
   contexts.clear();
+  prefixes.clear();
   block_tables.clear();
   draws.Clear();
 }

@@ -305,6 +305,24 @@ TEST_P(EngineInvarianceGpuTest, ASampleAloneIsTheSameSample) {
   }
 }
 
+// Long prompts and enough samples to attend them once for several.
+TEST_F(EngineGpuTest, SharedLongPromptsChangeNoBit) {
+  const ModelSpec spec = MakeGroupedSpec("qwen2");
+  const WeightsSnapshot weights = Bf16Weights(spec, 5);
+  std::vector<GroupRequest> requests;
+  for (const int prompt : {1030, 1500, 1024})
+    requests.push_back(RandomRequest(spec, requests.size(), prompt, 24, 8));
+  const std::unique_ptr<Engine> engine = MakeEngine(spec, weights, Gpu());
+  const Results together = RunAll(*engine, requests);
+  ASSERT_EQ(together.size(), 72u);
+  for (const GroupRequest& request : requests) {
+    GroupRequest alone = request;
+    alone.sample_indices = {request.sample_indices.back()};
+    const std::pair<uint64_t, uint32_t> key = {request.request_id, alone.sample_indices[0]};
+    EXPECT_EQ(Difference(RunAll(*engine, {alone}), {{key, together.at(key)}}), "");
+  }
+}
+
 TEST_P(EngineInvarianceGpuTest, PreemptedSamplesAreComputedAgainToTheSameBits) {
   // 3,456 or 1,536 bytes a token: 9 or 10 blocks of 64 tokens, for samples that need up to 4 each.
   EngineOptions options = Gpu();

@@ -29,6 +29,8 @@ constexpr Shape kShapes[] = {{12, 2, 128}, {28, 4, 128}, {14, 2, 64},
 struct Sequence {
   int context;
   int rows = 1;
+  int prefix = 0;              // its first tokens, whole blocks
+  bool shares_prefix = false;  // with the sequence before, whose blocks it has
 };
 
 std::vector<Sequence> SingleRows(const std::vector<int>& contexts) {
@@ -44,8 +46,10 @@ class Batch {
       : shape_(shape), sequences_(sequences) {
     for (const Sequence& sequence : sequences) {
       contexts_max_ = std::max(contexts_max_, sequence.context);
-      for (int i = 0; i < sequence.rows; ++i)
+      for (int i = 0; i < sequence.rows; ++i) {
         contexts_.push_back(sequence.context - sequence.rows + 1 + i);
+        prefixes_.push_back(sequence.prefix);
+      }
     }
     table_stride_ = (contexts_max_ + kGroupedBlockTokens - 1) / kGroupedBlockTokens;
     FillTables(seed);
@@ -53,7 +57,7 @@ class Batch {
     q_ = NormalBf16(int64_t{rows()} * row_width(), 1, seed + 2);
     workspace_ = DeviceBuffer<uint8_t>(GqaDecodeBf16Sm90WorkspaceBytes(
         rows() + tile_rows_max() * static_cast<int>(sequences.size()), shape.heads, shape.head_dim,
-        contexts_max_, kSmallestSplit));
+        contexts_max_, kSmallestSplit, true));
     counters_ = DeviceBuffer<uint32_t>(std::vector<uint32_t>(rows() * shape.kv_heads, 0));
   }
 
@@ -72,34 +76,43 @@ class Batch {
         tiles.push_back({row + i, std::min(tile_rows, sequences_[s].rows - i)});
       row += sequences_[s].rows;
     }
-    const DeviceBuffer<RowTile> device_tiles(tiles);
-    const DeviceBuffer<int32_t> contexts(contexts_);
-    const DeviceBuffer<int32_t> tables(tables_);
-    DeviceBuffer<__nv_bfloat16> out(int64_t{rows()} * row_width());
-    out.Fill(0xFF);
-    workspace_.Fill(0xFF);
-    R1_CHECK_CUDA(GqaDecodeBf16Sm90({.heads = shape_.heads,
-                                     .kv_heads = shape_.kv_heads,
-                                     .head_dim = shape_.head_dim,
-                                     .q = q_.data(),
-                                     .cache = cache_.data(),
-                                     .block_tables = tables.data(),
-                                     .table_stride = table_stride_,
-                                     .contexts = contexts.data(),
-                                     .contexts_max = contexts_max_,
-                                     .tile_count = static_cast<int>(tiles.size()),
-                                     .tiles = device_tiles.data(),
-                                     .tile_rows_max = tile_rows,
-                                     .split_tokens = split_tokens_,
-                                     .scale = kScale,
-                                     .out = out.data(),
-                                     .workspace = workspace_.data(),
-                                     .counters = counters_.data()},
-                                    nullptr));
-    const std::vector<uint32_t> counters = counters_.ToHost();
-    EXPECT_EQ(std::count(counters.begin(), counters.end(), 0u),
-              static_cast<int64_t>(counters.size()));
-    return out.ToHost();
+    return Attend([&](GqaDecodeBf16Args args) {
+      const DeviceBuffer<RowTile> device_tiles(tiles);
+      args.tile_count = static_cast<int>(tiles.size());
+      args.tiles = device_tiles.data();
+      args.tile_rows_max = tile_rows;
+      R1_CHECK_CUDA(GqaDecodeBf16Sm90(args, nullptr));
+      R1_CHECK_CUDA(cudaDeviceSynchronize());
+    });
+  }
+  // One row a sequence: shared prefixes in tiles of at most tile_rows, then the rest.
+  std::vector<__nv_bfloat16> RunInParts(int tile_rows) {
+    std::vector<RowTile> tiles(1);  // an empty one, too
+    int prefixes_max = 0;
+    for (int row = 0; row < rows(); ++row) {
+      prefixes_max = std::max(prefixes_max, prefixes_[row]);
+      if (sequences_[row].shares_prefix && tiles.back().count < tile_rows) {
+        ++tiles.back().count;
+      } else {
+        tiles.push_back({row, 1});
+      }
+    }
+    return Attend([&](GqaDecodeBf16Args args) {
+      const DeviceBuffer<RowTile> device_tiles(tiles);
+      args.prefixes_max = prefixes_max;
+      args.workspace_rows = rows();
+      args.part = GqaPart::kPrefixes;
+      args.tile_count = static_cast<int>(tiles.size());
+      args.tiles = device_tiles.data();
+      args.tile_rows_max = tile_rows;
+      R1_CHECK_CUDA(GqaDecodeBf16Sm90(args, nullptr));
+      args.part = GqaPart::kRest;
+      args.tile_count = rows();
+      args.tiles = nullptr;
+      args.tile_rows_max = 1;
+      R1_CHECK_CUDA(GqaDecodeBf16Sm90(args, nullptr));
+      R1_CHECK_CUDA(cudaDeviceSynchronize());
+    });
   }
   std::vector<__nv_bfloat16> RunAll(int tile_rows) {
     return Run(0, static_cast<int>(sequences_.size()), tile_rows);
@@ -128,6 +141,36 @@ class Batch {
   }
 
  private:
+  // What `call` writes, which gets what every call says.
+  template <typename Call>
+  std::vector<__nv_bfloat16> Attend(const Call& call) {
+    const DeviceBuffer<int32_t> contexts(contexts_);
+    const DeviceBuffer<int32_t> prefixes(prefixes_);
+    const DeviceBuffer<int32_t> tables(tables_);
+    DeviceBuffer<__nv_bfloat16> out(int64_t{rows()} * row_width());
+    out.Fill(0xFF);
+    workspace_.Fill(0xFF);
+    call({.heads = shape_.heads,
+          .kv_heads = shape_.kv_heads,
+          .head_dim = shape_.head_dim,
+          .q = q_.data(),
+          .cache = cache_.data(),
+          .block_tables = tables.data(),
+          .table_stride = table_stride_,
+          .contexts = contexts.data(),
+          .contexts_max = contexts_max_,
+          .prefixes = prefixes.data(),
+          .split_tokens = split_tokens_,
+          .scale = kScale,
+          .out = out.data(),
+          .workspace = workspace_.data(),
+          .counters = counters_.data()});
+    const std::vector<uint32_t> counters = counters_.ToHost();
+    EXPECT_EQ(std::count(counters.begin(), counters.end(), 0u),
+              static_cast<int64_t>(counters.size()));
+    return out.ToHost();
+  }
+
   static constexpr float kScale = 0.0884f;  // 128^-1/2
   static constexpr int kSmallestSplit = 64;
 
@@ -135,9 +178,13 @@ class Batch {
   void FillTables(uint64_t seed) {
     std::vector<std::vector<int32_t>> own;
     for (const Sequence& sequence : sequences_) {
-      own.emplace_back();
-      for (int token = 0; token < sequence.context; token += kGroupedBlockTokens)
-        own.back().push_back(blocks_++);
+      std::vector<int32_t> blocks;
+      if (sequence.shares_prefix)
+        blocks.assign(own.back().begin(),
+                      own.back().begin() + sequence.prefix / kGroupedBlockTokens);
+      while (static_cast<int>(blocks.size()) * kGroupedBlockTokens < sequence.context)
+        blocks.push_back(blocks_++);
+      own.push_back(blocks);
     }
     std::vector<int32_t> order(blocks_);
     std::iota(order.begin(), order.end(), 0);
@@ -200,6 +247,7 @@ class Batch {
   const Shape shape_;
   const std::vector<Sequence> sequences_;
   std::vector<int32_t> contexts_;  // of every row
+  std::vector<int32_t> prefixes_;
   int contexts_max_ = 0;
   int split_tokens_ = kGqaStrictSplitTokens;
   int table_stride_ = 0;
@@ -273,6 +321,44 @@ TEST_F(GqaDecodeGpuTest, PromptsAcrossSplitsMatchInTilesAndChangeNoBit) {
       ExpectCloseToOracle(batch, tile_rows,
                           Name(shape) + ", tiles of " + std::to_string(tile_rows));
       EXPECT_TRUE(SameBits(batch.RunAll(tile_rows), batch.RunAll(1))) << Name(shape);
+    }
+  }
+}
+
+// Groups of sequences that share their prefix, and sequences of their own in between.
+std::vector<Sequence> Groups(int prefix) {
+  std::vector<Sequence> sequences;
+  for (const int samples : {1, 16, 5, 1, 9}) {
+    for (int i = 0; i < samples; ++i) {
+      sequences.push_back({.context = prefix + 1 + (37 * i + 11 * samples) % 300,
+                           .prefix = prefix,
+                           .shares_prefix = i > 0});
+    }
+    sequences.push_back({.context = 70});
+  }
+  return sequences;
+}
+
+void ExpectSharedPrefixesChangeNoBit(const Shape& shape, int prefix, int split_tokens) {
+  Batch batch(shape, Groups(prefix), 61);
+  batch.set_split_tokens(split_tokens);
+  const std::string what = Name(shape) + ", prefix " + std::to_string(prefix) + ", split " +
+                           std::to_string(split_tokens);
+  ExpectCloseToOracle(batch, 1, what);
+  const std::vector<__nv_bfloat16> alone = batch.RunAll(1);
+  for (const int tile_rows : {1, std::min(3, batch.tile_rows_max()), batch.tile_rows_max()})
+    EXPECT_TRUE(SameBits(alone, batch.RunInParts(tile_rows))) << what << ", tiles of " << tile_rows;
+}
+
+TEST_F(GqaDecodeGpuTest, SmallSharedPrefixesChangeNoBit) {
+  ExpectSharedPrefixesChangeNoBit(kShapes[0], 128, 128);
+}
+
+TEST_F(GqaDecodeGpuTest, SharedPrefixesChangeNoBit) {
+  for (const Shape& shape : kShapes) {
+    for (const int prefix : {64, 256, 1024, 1280}) {
+      for (const int split_tokens : {128, kGqaStrictSplitTokens})
+        ExpectSharedPrefixesChangeNoBit(shape, prefix, split_tokens);
     }
   }
 }

@@ -23,6 +23,7 @@ StepBatch DecodeBatch(const BlockTable& first, const BlockTable& second) {
   batch.token_ids = {17, 18};
   batch.positions = {70, 5};
   batch.contexts = {71, 6};
+  batch.prefixes = {64, 0};
   batch.block_tables = {first.data(), second.data()};
   batch.draws.fused.rows = {0, 1};
   batch.draws.fused.temperatures = {1, 0.5f};
@@ -44,6 +45,7 @@ TEST(StepInputsTest, PaddingRepeatsTheFirstRowAndWritesNothing) {
   EXPECT_THAT(ints(inputs.token_ids, 4), ElementsAre(17, 18, 17, 17));
   EXPECT_THAT(ints(inputs.positions, 4), ElementsAre(70, 5, 70, 70));
   EXPECT_THAT(ints(inputs.contexts, 4), ElementsAre(71, 6, 71, 71));
+  EXPECT_THAT(ints(inputs.prefixes, 4), ElementsAre(64, 0, 64, 64));
   EXPECT_THAT(ints(inputs.slots, 4), ElementsAre(4 * 64 + 6, 2 * 64 + 5, -1, -1));
   EXPECT_THAT(ints(inputs.tables, 12), ElementsAreArray({9, 4, 0, 2, 0, 0, 9, 4, 0, 9, 4, 0}));
   EXPECT_THAT(ints(inputs.draw_rows, 4), ElementsAre(0, 1, 0, 0));
@@ -87,6 +89,37 @@ TEST(StepInputsTest, RowsOfASequenceComeInTilesBehindSingleRows) {
   EXPECT_EQ(cut(tables, 1), std::make_pair(Tiles(), 0)) << "each row by itself needs no list";
 }
 
+TEST(StepInputsTest, RowsWithTheSameBlocksOfAPrefixComeInEvenTiles) {
+  // Prefixes of two blocks: five rows share one pair, two share another, one has none.
+  const std::vector<BlockTable> tables = {{1, 2, 10}, {1, 2, 11}, {1, 2, 12}, {1, 2, 13},
+                                          {1, 2, 14}, {7},        {1, 4, 15}, {1, 4, 16}};
+  StepBatch batch;
+  for (const BlockTable& table : tables) {
+    const bool has_prefix = table.size() > 1;
+    batch.token_ids.push_back(1);
+    batch.contexts.push_back(has_prefix ? 130 : 20);
+    batch.prefixes.push_back(has_prefix ? 128 : 0);
+    batch.block_tables.push_back(table.data());
+  }
+  using Tiles = std::vector<std::pair<int, int>>;
+  const auto cut = [&](int rows, int rows_max) {
+    Tiles tiles;
+    for (const kernels::RowTile& tile : CutPrefixes(batch, rows, 64, rows_max))
+      tiles.emplace_back(tile.first, tile.count);
+    return tiles;
+  };
+  EXPECT_EQ(cut(8, 9), Tiles({{0, 5}, {6, 2}}));
+  EXPECT_EQ(cut(8, 4), Tiles({{0, 2}, {2, 3}, {6, 2}}));
+  EXPECT_EQ(cut(11, 9), Tiles({{0, 5}, {6, 2}, {8, 3}})) << "padding repeats the first row";
+  batch.prefixes[7] = 64;
+  EXPECT_EQ(cut(8, 9), Tiles({{0, 5}, {6, 1}, {7, 1}}));
+  batch.contexts[2] = 128;
+  EXPECT_EQ(cut(8, 9), Tiles()) << "a row with nothing behind its prefix";
+  batch.token_ids.resize(2);
+  batch.prefixes[1] = 64;
+  EXPECT_EQ(cut(2, 9), Tiles()) << "nothing is shared";
+}
+
 TEST(StepInputsTest, GraphSizesHoldWhatTheyAreForAndWasteLittle) {
   int sizes = 0;
   for (int rows = 1; rows <= 1024; ++rows) {
@@ -96,6 +129,13 @@ TEST(StepInputsTest, GraphSizesHoldWhatTheyAreForAndWasteLittle) {
     sizes += GraphRows(rows) == rows;
   }
   EXPECT_LE(sizes, 40);
+  for (int rows = 1; rows <= 1024; ++rows) {
+    EXPECT_EQ(GraphPrefixTiles(0, rows), 0);
+    for (int tiles = 1; tiles <= rows; tiles *= 2) {
+      EXPECT_GE(GraphPrefixTiles(tiles, rows), tiles);
+      EXPECT_LE(GraphPrefixTiles(tiles, rows), std::max(2 * tiles, (rows + 7) / 8));
+    }
+  }
   for (int tokens = 1; tokens < 100'000; tokens += 7) {
     EXPECT_GE(GraphContext(tokens), tokens);
     EXPECT_TRUE(tokens <= 256 || GraphContext(tokens) < 1.5 * tokens);

@@ -13,6 +13,7 @@ namespace {
 constexpr int kGraphsMax = 256;
 // Steps of more rows are computed without a graph: launches are nothing against their work.
 constexpr int kGraphRowsMax = 1024;
+constexpr int kSharedPrefixMin = 1024;
 // The experts' kernels take so many tokens.
 constexpr int kRowsMax = 1 << 15;
 
@@ -78,7 +79,8 @@ absl::Status CudaRunner::Allocate() {
   const StepShape largest = {.rows = GraphRows(shape_.rows_max),
                              .draws = GraphRows(shape_.draws_max),
                              .blocks = BlocksFor(shape_.positions_max),
-                             .tiles = shape_.rows_max};
+                             .tiles = shape_.rows_max,
+                             .prefix_tiles = 2 * GraphRows(shape_.rows_max)};
   const int64_t input_bytes = PlaceStepInputs(largest, nullptr).bytes;
   R1_ASSIGN_OR_RETURN(inputs_, AllocateDevice(input_bytes, "a step's inputs"));
   R1_ASSIGN_OR_RETURN(host_inputs_, AllocatePinned(input_bytes));
@@ -108,19 +110,36 @@ absl::Status CudaRunner::Run(StepBatch* batch) {
   const int contexts_max =
       std::min(GraphContext(*std::max_element(batch->contexts.begin(), batch->contexts.end())),
                shape_.positions_max);
-  ForwardPass::Step step = {.shape = {.rows = is_decode ? GraphRows(batch->rows()) : batch->rows(),
-                                      .draws = is_decode ? GraphRows(draws) : draws,
-                                      .blocks = BlocksFor(contexts_max),
-                                      .tiles = static_cast<int>(tiling.tiles.size()),
-                                      .single_tiles = tiling.single},
-                            .contexts_max = contexts_max,
-                            .inputs = {},
-                            .results = {}};
+  // Short prefixes come from the cache for every row faster than the parts are put together.
+  for (int32_t& prefix : batch->prefixes) {
+    if (prefix < kSharedPrefixMin) prefix = 0;
+  }
+  const int rows = is_decode ? GraphRows(batch->rows()) : batch->rows();
+  std::vector<kernels::RowTile> prefixes;
+  if (is_decode && pass_->SharesPrefixes(rows, contexts_max))
+    prefixes = CutPrefixes(*batch, rows, shape_.block_tokens, pass_->tile_rows_max());
+  int prefixes_max = 0;
+  for (const kernels::RowTile& tile : prefixes)
+    prefixes_max = std::max(prefixes_max, GraphContext(batch->prefixes[tile.first]));
+  ForwardPass::Step step = {
+      .shape = {.rows = rows,
+                .draws = is_decode ? GraphRows(draws) : draws,
+                .blocks = BlocksFor(contexts_max),
+                .tiles = static_cast<int>(tiling.tiles.size()),
+                .single_tiles = tiling.single,
+                .prefix_tiles = GraphPrefixTiles(static_cast<int>(prefixes.size()), rows)},
+      .contexts_max = contexts_max,
+      .prefixes_max = prefixes_max,
+      .inputs = {},
+      .results = {}};
   step.inputs = PlaceStepInputs(step.shape, inputs_.get());
   step.results = PlaceStepResults(step.shape.draws, results_.get());
   const StepInputs host_inputs = PlaceStepInputs(step.shape, host_inputs_.get());
   FillStepInputs(*batch, shape_.block_tokens, step.shape, host_inputs);
   std::copy(tiling.tiles.begin(), tiling.tiles.end(), host_inputs.tiles);
+  std::copy(prefixes.begin(), prefixes.end(), host_inputs.prefix_tiles);
+  std::fill(host_inputs.prefix_tiles + prefixes.size(),
+            host_inputs.prefix_tiles + step.shape.prefix_tiles, kernels::RowTile{});
 
   R1_RETURN_IF_CUDA_ERROR(cudaEventRecord(step_begins_.get(), stream_.get()));
   R1_RETURN_IF_ERROR(CopyBlocks(batch->copies));
@@ -173,7 +192,8 @@ absl::Status CudaRunner::CopyBlocks(const std::vector<BlockCopy>& copies) {
 absl::Status CudaRunner::Launch(const ForwardPass::Step& step, bool is_decode) {
   if (!is_decode || timer_ != nullptr) return pass_->Enqueue(step, cache_.get(), stream_.get());
   if (graphs_.size() == kGraphsMax) graphs_.clear();
-  Graph& graph = graphs_[{step.shape.rows, step.contexts_max}];
+  Graph& graph =
+      graphs_[{step.shape.rows, step.contexts_max, step.shape.prefix_tiles, step.prefixes_max}];
   if (graph == nullptr) {
     R1_ASSIGN_OR_RETURN(graph, Capture(step));
   }

@@ -6,7 +6,7 @@
 
 #include <map>
 #include <memory>
-#include <utility>
+#include <tuple>
 #include <vector>
 
 #include "rollout/engine/cuda/device_memory.h"
@@ -57,7 +57,8 @@ class CudaRunner : public Runner {
   PinnedMemory host_inputs_;
   PinnedMemory host_results_;
   PinnedMemory host_copies_;
-  std::map<std::pair<int, int>, Graph> graphs_;  // by rows and tokens of context
+  // By rows, tokens of context, tiles of prefixes and tokens of these.
+  std::map<std::tuple<int, int, int, int>, Graph> graphs_;
   Event step_begins_;
   Event step_ends_;
   double step_seconds_ = 0;

@@ -28,6 +28,7 @@ class ForwardPass {
   struct Step {
     StepShape shape;
     int contexts_max;     // no row attends more tokens
+    int prefixes_max;     // and no prefix has more; 0 without tiles of prefixes
     StepInputs inputs;    // on the GPU
     StepResults results;  // likewise
   };
@@ -45,6 +46,9 @@ class ForwardPass {
 
   // Neighbouring rows of a sequence that are best attended together; 1: each by itself.
   int tile_rows_max() const;
+
+  // Whether a decode step of so many rows does better to attend shared prefixes once, and can.
+  bool SharesPrefixes(int rows, int contexts_max) const;
 
  private:
   // Of the whole batch, [rows_max, …]; draws_normed [draws_max, D].
@@ -88,6 +92,9 @@ class ForwardPass {
   int64_t GqaWorkspaceBytes(const GqaSpec& a) const;
   int MlaSplitTokens(int rows, int heads, int contexts_max) const;
   int GqaSplitTokens(int rows, int kv_heads, int contexts_max) const;
+  // What every call of that kernel says, on the rows from first_row on.
+  kernels::GqaDecodeBf16Args GqaDecodeArgs(const Step& step, const GqaSpec& a, const uint8_t* cache,
+                                           int first_row) const;
 
   // Parts of a dense MLP's last product.
   int DeltaParts(const LayerSpec& layer) const;
@@ -98,6 +105,9 @@ class ForwardPass {
   absl::Status GqaAttention(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
   absl::Status GqaAttend(const Step& step, const GqaSpec& a, const uint8_t* cache,
                          cudaStream_t stream);
+  // Prefixes that several rows share first, then the rest of every row.
+  absl::Status GqaAttendPrefixes(const Step& step, const GqaSpec& a, const uint8_t* cache,
+                                 cudaStream_t stream);
   absl::Status GqaAttendTiles(const Step& step, const GqaSpec& a, const uint8_t* cache,
                               const TileRange& range, cudaStream_t stream);
   absl::Status MlaAttention(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);

@@ -15,6 +15,8 @@ namespace {
 
 // Splits of a long context take room for every row: what is over is attended in another launch.
 constexpr int64_t kWorkspaceBytesEnough = int64_t{256} << 20;
+// Fewer blocks than this run at once anyway; a launch more would only cost time.
+constexpr int kSharingRowHeads = 132;
 // Of the splits that fast runs choose.
 constexpr int kSplitTokensMin = 128;
 
@@ -93,14 +95,68 @@ absl::Status ForwardPass::GqaAttention(const Step& step, int layer, uint8_t* cac
 
 absl::Status ForwardPass::GqaAttend(const Step& step, const GqaSpec& a, const uint8_t* cache,
                                     cudaStream_t stream) {
-  const bool has_tiles = step.shape.tiles > 0;
-  const int single_rows = has_tiles ? step.shape.single_tiles : step.shape.rows;
-  R1_RETURN_IF_ERROR(GqaAttendTiles(step, a, cache, {.end = single_rows, .rows_max = 1}, stream));
-  R1_RETURN_IF_ERROR(GqaAttendTiles(
-      step, a, cache, {.begin = single_rows, .end = step.shape.tiles, .rows_max = tile_rows_max()},
-      stream));
+  if (step.shape.prefix_tiles > 0) {
+    R1_RETURN_IF_ERROR(GqaAttendPrefixes(step, a, cache, stream));
+  } else {
+    const bool has_tiles = step.shape.tiles > 0;
+    const int single_rows = has_tiles ? step.shape.single_tiles : step.shape.rows;
+    R1_RETURN_IF_ERROR(GqaAttendTiles(step, a, cache, {.end = single_rows, .rows_max = 1}, stream));
+    R1_RETURN_IF_ERROR(GqaAttendTiles(
+        step, a, cache,
+        {.begin = single_rows, .end = step.shape.tiles, .rows_max = tile_rows_max()}, stream));
+  }
   Mark(OperatorTimer::kAttention, stream);
   return absl::OkStatus();
+}
+
+kernels::GqaDecodeBf16Args ForwardPass::GqaDecodeArgs(const Step& step, const GqaSpec& a,
+                                                      const uint8_t* cache, int first_row) const {
+  return {.heads = a.heads,
+          .kv_heads = a.kv_heads,
+          .head_dim = a.head_dim,
+          .q = a_.query + int64_t{first_row} * QueryWidth(a),
+          .cache = cache,
+          .block_tables = step.inputs.tables + int64_t{first_row} * step.shape.blocks,
+          .table_stride = step.shape.blocks,
+          .contexts = step.inputs.contexts + first_row,
+          .contexts_max = step.contexts_max,
+          .prefixes = step.inputs.prefixes + first_row,
+          .prefixes_max = step.prefixes_max,
+          .scale = static_cast<float>(a.softmax_scale),
+          .out = a_.values + int64_t{first_row} * QueryWidth(a),
+          .workspace = a_.attention_workspace,
+          .counters = a_.attention_counters};
+}
+
+absl::Status ForwardPass::GqaAttendPrefixes(const Step& step, const GqaSpec& a,
+                                            const uint8_t* cache, cudaStream_t stream) {
+  kernels::GqaDecodeBf16Args args = GqaDecodeArgs(step, a, cache, 0);
+  args.split_tokens = GqaSplitTokens(step.shape.rows, a.kv_heads, step.contexts_max);
+  args.workspace_rows = step.shape.rows;
+  args.part = kernels::GqaPart::kPrefixes;
+  args.tile_count = step.shape.prefix_tiles;
+  args.tiles = step.inputs.prefix_tiles;
+  args.tile_rows_max = tile_rows_max();
+  R1_RETURN_IF_CUDA_ERROR(kernels::GqaDecodeBf16Sm90(args, stream));
+  args.part = kernels::GqaPart::kRest;
+  args.tile_count = step.shape.rows;
+  args.tiles = nullptr;
+  args.tile_rows_max = 1;
+  R1_RETURN_IF_CUDA_ERROR(kernels::GqaDecodeBf16Sm90(args, stream));
+  return absl::OkStatus();
+}
+
+bool ForwardPass::SharesPrefixes(int rows, int contexts_max) const {
+  for (const LayerSpec& layer : spec_->layers) {
+    if (!layer.gqa.has_value()) return false;
+    const GqaSpec& a = *layer.gqa;
+    if (rows * a.kv_heads < kSharingRowHeads) return false;
+    const int64_t bytes = kernels::GqaDecodeBf16Sm90WorkspaceBytes(
+        rows, a.heads, a.head_dim, contexts_max, GqaSplitTokens(rows, a.kv_heads, contexts_max),
+        true);
+    if (bytes > GqaWorkspaceBytes(a)) return false;
+  }
+  return true;
 }
 
 absl::Status ForwardPass::GqaAttendTiles(const Step& step, const GqaSpec& a, const uint8_t* cache,
@@ -114,26 +170,12 @@ absl::Status ForwardPass::GqaAttendTiles(const Step& step, const GqaSpec& a, con
   // Without a list, tiles are rows.
   const bool has_tiles = step.shape.tiles > 0;
   for (int first = range.begin; first < range.end; first += at_once) {
-    const int first_row = has_tiles ? 0 : first;
-    R1_RETURN_IF_CUDA_ERROR(kernels::GqaDecodeBf16Sm90(
-        {.heads = a.heads,
-         .kv_heads = a.kv_heads,
-         .head_dim = a.head_dim,
-         .q = a_.query + int64_t{first_row} * QueryWidth(a),
-         .cache = cache,
-         .block_tables = step.inputs.tables + int64_t{first_row} * step.shape.blocks,
-         .table_stride = step.shape.blocks,
-         .contexts = step.inputs.contexts + first_row,
-         .contexts_max = step.contexts_max,
-         .tile_count = std::min(range.end - first, at_once),
-         .tiles = has_tiles ? step.inputs.tiles + first : nullptr,
-         .tile_rows_max = range.rows_max,
-         .split_tokens = split_tokens,
-         .scale = static_cast<float>(a.softmax_scale),
-         .out = a_.values + int64_t{first_row} * QueryWidth(a),
-         .workspace = a_.attention_workspace,
-         .counters = a_.attention_counters},
-        stream));
+    kernels::GqaDecodeBf16Args args = GqaDecodeArgs(step, a, cache, has_tiles ? 0 : first);
+    args.split_tokens = split_tokens;
+    args.tile_count = std::min(range.end - first, at_once);
+    args.tiles = has_tiles ? step.inputs.tiles + first : nullptr;
+    args.tile_rows_max = range.rows_max;
+    R1_RETURN_IF_CUDA_ERROR(kernels::GqaDecodeBf16Sm90(args, stream));
   }
   return absl::OkStatus();
 }

@@ -14,9 +14,11 @@ StepInputs PlaceStepInputs(const StepShape& shape, uint8_t* base) {
   placement.Take(&inputs.token_ids, shape.rows);
   placement.Take(&inputs.positions, shape.rows);
   placement.Take(&inputs.contexts, shape.rows);
+  placement.Take(&inputs.prefixes, shape.rows);
   placement.Take(&inputs.slots, shape.rows);
   placement.Take(&inputs.tables, int64_t{shape.rows} * shape.blocks);
   placement.Take(&inputs.tiles, shape.tiles);
+  placement.Take(&inputs.prefix_tiles, shape.prefix_tiles);
   placement.Take(&inputs.draw_rows, shape.draws);
   placement.Take(&inputs.temperatures, shape.draws);
   placement.Take(&inputs.draw_positions, shape.draws);
@@ -48,6 +50,7 @@ void FillStepInputs(const StepBatch& batch, int block_tokens, const StepShape& s
     inputs.token_ids[row] = batch.token_ids[source];
     inputs.positions[row] = position;
     inputs.contexts[row] = batch.contexts[source];
+    inputs.prefixes[row] = batch.prefixes[source];
     inputs.slots[row] =
         pads ? -1 : table[position / block_tokens] * block_tokens + position % block_tokens;
     int32_t* const own_table = inputs.tables + int64_t{row} * shape.blocks;
@@ -90,6 +93,36 @@ RowTiling CutRows(const std::vector<const int32_t*>& block_tables, int rows_max)
   return tiling;
 }
 
+std::vector<kernels::RowTile> CutPrefixes(const StepBatch& batch, int rows, int block_tokens,
+                                          int rows_max) {
+  std::vector<kernels::RowTile> tiles;
+  const auto source = [&](int row) { return row < batch.rows() ? row : 0; };
+  const auto share = [&](int a, int b) {
+    const int prefix = batch.prefixes[a];
+    const int32_t* const table = batch.block_tables[a];
+    return batch.prefixes[b] == prefix &&
+           std::equal(table, table + prefix / block_tokens, batch.block_tables[b]);
+  };
+  bool are_shared = false;
+  for (int first = 0; first < rows;) {
+    const int row = source(first);
+    if (batch.contexts[row] <= batch.prefixes[row]) return {};
+    int end = first + 1;
+    while (end < rows && share(row, source(end))) ++end;
+    if (batch.prefixes[row] > 0) {
+      const int shared = end - first;
+      const int count = (shared + rows_max - 1) / rows_max;
+      for (int tile = 0; tile < count; ++tile) {
+        const int begin = shared * tile / count;
+        tiles.push_back({.first = first + begin, .count = shared * (tile + 1) / count - begin});
+      }
+      are_shared |= shared > 1;
+    }
+    first = end;
+  }
+  return are_shared ? tiles : std::vector<kernels::RowTile>();
+}
+
 int GraphRows(int rows) {
   if (rows <= 4) return rows;
   const int step = rows <= 16 ? 4 : rows <= 64 ? 8 : rows <= 256 ? 16 : 64;
@@ -99,6 +132,13 @@ int GraphRows(int rows) {
 int GraphContext(int tokens) {
   int size = 256;
   while (size < tokens) size = size % 3 == 0 ? size / 3 * 4 : size / 2 * 3;
+  return size;
+}
+
+int GraphPrefixTiles(int tiles, int rows) {
+  if (tiles == 0) return 0;
+  int size = (rows + 7) / 8;
+  while (size < tiles) size *= 2;
   return size;
 }
 

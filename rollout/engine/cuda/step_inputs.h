@@ -21,6 +21,8 @@ struct StepShape {
   // Of the list of tiles; 0 = none, every row is attended by itself. The first are of one row.
   int tiles = 0;
   int single_tiles = 0;
+  // Tiles of rows that share a prefix, padding included; 0 = every row attends its own.
+  int prefix_tiles = 0;
 };
 
 // Pointers into that memory.
@@ -28,10 +30,12 @@ struct StepInputs {
   int32_t* token_ids;  // [rows]
   int32_t* positions;  // [rows]
   int32_t* contexts;   // [rows]
+  int32_t* prefixes;   // [rows]
   int32_t* slots;      // [rows]: place in the cache, as kernels/cuda/mla_input_bf16_sm90.h says
   int32_t* tables;     // [rows, blocks]
-  kernels::RowTile* tiles;
-  int32_t* draw_rows;  // [draws]
+  kernels::RowTile* tiles;         // [tiles]
+  kernels::RowTile* prefix_tiles;  // [prefix_tiles]
+  int32_t* draw_rows;              // [draws]
   float* temperatures;
   uint32_t* draw_positions;
   Rng* rngs;
@@ -64,10 +68,18 @@ struct RowTiling {
 };
 RowTiling CutRows(const std::vector<const int32_t*>& block_tables, int rows_max);
 
+// The rows of a decode step, padded to `rows`, in tiles of at most rows_max neighbours whose
+// prefixes lie in the same blocks, as even as can be. None where no rows share one, or where a row
+// attends nothing behind its prefix.
+std::vector<kernels::RowTile> CutPrefixes(const StepBatch& batch, int rows, int block_tokens,
+                                          int rows_max);
+
 // Sizes of captured graphs: the smallest with room for this many rows, and for this many tokens of
 // context.
 int GraphRows(int rows);
 int GraphContext(int tokens);
+// And, for a step of so many rows, for this many tiles of prefixes.
+int GraphPrefixTiles(int tiles, int rows);
 
 // Cuts copies that must be made in order into runs in which no target is another's source or
 // target; the ends of the runs.
