@@ -18,6 +18,7 @@ namespace {
 using namespace sm90;  // NOLINT: one file's worth of instructions
 
 constexpr int kPlanThreads = 1024;
+constexpr int kPlanBlocks = 8;
 constexpr int kSumThreads = 256;
 // Up to this many places every block builds the work list itself, which saves a launch.
 constexpr int kOwnPlanPlaces = 2048;
@@ -87,6 +88,7 @@ struct WorkList {
 template <int kWarps>
 struct PlanScratch {
   int pairs[kWarps][kMoeExpertsMax];  // of each warp for each expert, then its next place
+  int block_pairs[kMoeExpertsMax];    // of this block
   int tokens[kMoeExpertsMax];
   int place_begin[kMoeExpertsMax];
 };
@@ -148,17 +150,18 @@ __device__ __forceinline__ unsigned LanesWithSame(int expert, int expert_bits) {
   return same;
 }
 
-// Calls visit(pair, expert, same) for this warp's run of the T * A pairs, 32 at a time, in order;
-// `same` are the lanes with the same expert. Lanes behind the end get no_expert. Ids are fetched
-// ahead, so that their latency counts once.
-template <int kWarps, typename Visit>
-__device__ __forceinline__ void VisitPairs(const MoeExpertsBf16Args& call, Visit visit) {
+// Calls visit(pair, expert, same) for the run of the T * A pairs that is the `warp`-th one's of
+// `warps`, 32 at a time, in order; `same` are the lanes with the same expert. Lanes behind the end
+// get no_expert. Ids are fetched ahead, so that their latency counts once.
+template <typename Visit>
+__device__ __forceinline__ void VisitPairs(const MoeExpertsBf16Args& call, int warp, int warps,
+                                           Visit visit) {
   constexpr int kAhead = 8;
   const int no_expert = call.shape.experts;
   const int expert_bits = 32 - __clz(no_expert);
   const int pairs = call.tokens * call.shape.active;
-  const int share = DivideUp(DivideUp(pairs, kWarps), 32) * 32;
-  const int begin = static_cast<int>(threadIdx.x / 32) * share;
+  const int share = DivideUp(DivideUp(pairs, warps), 32) * 32;
+  const int begin = warp * share;
   const int end = begin + share < pairs ? begin + share : pairs;
   for (int base = begin; base < end; base += 32 * kAhead) {
     int experts[kAhead];
@@ -176,9 +179,10 @@ __device__ __forceinline__ void VisitPairs(const MoeExpertsBf16Args& call, Visit
   }
 }
 
-// By all threads of a block. Each warp owns a run of the pairs, so that places follow the order of
-// tokens whatever the timing, and all blocks that build a list build the same.
-template <int kThreads>
+// By all threads of a block, or of a cluster of kBlocks. Each warp owns a run of the pairs, so that
+// places follow the order of tokens whatever the timing, and all blocks that build a list build the
+// same.
+template <int kThreads, int kBlocks = 1>
 __device__ void BuildWorkList(const KernelArgs& args, const WorkList& list,
                               PlanScratch<kThreads / 32>& scratch) {
   constexpr int kWarps = kThreads / 32;
@@ -186,18 +190,21 @@ __device__ void BuildWorkList(const KernelArgs& args, const WorkList& list,
   const int slots = shape.active + shape.shared_experts;
   const int pairs = args.call.tokens * shape.active;
   const int lane = threadIdx.x % 32;
+  const int rank = kBlocks > 1 ? static_cast<int>(ClusterRank()) : 0;
+  const int warp = rank * kWarps + static_cast<int>(threadIdx.x / 32);
   int* const own_pairs = scratch.pairs[threadIdx.x / 32];
   for (int i = threadIdx.x; i < kWarps * shape.experts; i += kThreads) {
     scratch.pairs[i / shape.experts][i % shape.experts] = 0;
   }
-  for (int i = threadIdx.x; i < args.call.tokens * shape.shared_experts; i += kThreads) {
+  for (int i = rank * kThreads + static_cast<int>(threadIdx.x);
+       i < args.call.tokens * shape.shared_experts; i += kThreads * kBlocks) {
     const int token = i % args.call.tokens;
     list.place_token[pairs + i] = token;
     if (list.token_places != nullptr)
       list.token_places[token * slots + shape.active + i / args.call.tokens] = pairs + i;
   }
   __syncthreads();
-  VisitPairs<kWarps>(args.call, [&](int, int expert, unsigned same) {
+  VisitPairs(args.call, warp, kWarps * kBlocks, [&](int, int expert, unsigned same) {
     if (expert < shape.experts && __ffs(same) - 1 == lane) own_pairs[expert] += __popc(same);
     __syncwarp();
   });
@@ -205,17 +212,35 @@ __device__ void BuildWorkList(const KernelArgs& args, const WorkList& list,
   for (int expert = threadIdx.x; expert < shape.experts; expert += kThreads) {
     int sum = 0;
 #pragma unroll 4
-    for (int warp = 0; warp < kWarps; ++warp) {
-      const int of_warp = scratch.pairs[warp][expert];
-      scratch.pairs[warp][expert] = sum;
+    for (int w = 0; w < kWarps; ++w) {
+      const int of_warp = scratch.pairs[w][expert];
+      scratch.pairs[w][expert] = sum;
       sum += of_warp;
     }
+    scratch.block_pairs[expert] = sum;
     scratch.tokens[expert] = sum;
+  }
+  if constexpr (kBlocks > 1) {
+    ClusterSync();
+    for (int expert = threadIdx.x; expert < shape.experts; expert += kThreads) {
+      int before = 0;
+      int all = 0;
+#pragma unroll
+      for (int block = 0; block < kBlocks; ++block) {
+        const int of_block = LoadOfBlock(SharedAddress(&scratch.block_pairs[expert]), block);
+        before += block < rank ? of_block : 0;
+        all += of_block;
+      }
+      for (int w = 0; w < kWarps; ++w) scratch.pairs[w][expert] += before;
+      scratch.tokens[expert] = all;
+    }
+    // What others read must stay until they have.
+    ClusterSync();
   }
   __syncthreads();
   if (threadIdx.x < 32) WriteEntries(args, list.plan, scratch);
   __syncthreads();
-  VisitPairs<kWarps>(args.call, [&](int pair, int expert, unsigned same) {
+  VisitPairs(args.call, warp, kWarps * kBlocks, [&](int pair, int expert, unsigned same) {
     if (expert < shape.experts) {
       const int place =
           scratch.place_begin[expert] + own_pairs[expert] + __popc(same & ((1u << lane) - 1));
@@ -235,7 +260,7 @@ __global__ void __launch_bounds__(kPlanThreads)
   AllowDependentKernels();
   WaitForPriorKernels();
   const WorkList list = {args.space.plan, args.space.place_token, args.space.token_places};
-  BuildWorkList<kPlanThreads>(args, list, scratch);
+  BuildWorkList<kPlanThreads, kPlanBlocks>(args, list, scratch);
 }
 
 // --- epilogues
@@ -546,8 +571,8 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
   args.gate_up_shares = args.tiling.gate_up_row_tiles * kSharesOfTile;
   args.all_shares = args.gate_up_shares + args.tiling.down_row_tiles * kSharesOfTile;
   if (args.own_places == 0) {
-    const cudaError_t error =
-        LaunchDependent(BuildWorkListKernel, 1, kPlanThreads, 0, stream, args);
+    const cudaError_t error = LaunchDependent(BuildWorkListKernel, kPlanBlocks, kPlanThreads, 0,
+                                              stream, args, kPlanBlocks);
     if (error != cudaSuccess) return error;
   }
   // No more blocks than run at once: they wait for each other's results.

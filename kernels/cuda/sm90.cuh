@@ -159,6 +159,19 @@ __device__ __forceinline__ uint32_t ClusterRank() {
   return rank;
 }
 
+// From the shared memory of block `rank` of the cluster.
+__device__ __forceinline__ int LoadOfBlock(uint32_t address, uint32_t rank) {
+  int value;
+  asm volatile(
+      "{\n.reg .b32 remote;\n"
+      "mapa.shared::cluster.u32 remote, %1, %2;\n"
+      "ld.shared::cluster.s32 %0, [remote];\n}"
+      : "=r"(value)
+      : "r"(address), "r"(rank)
+      : "memory");
+  return value;
+}
+
 // By all threads of all blocks of the cluster.
 __device__ __forceinline__ void ClusterSync() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
