@@ -14,6 +14,7 @@
 #include "learner/run_model.h"
 #include "rewards/code/code_reward.h"
 #include "rewards/reward.h"
+#include "rollout/engine/engine.h"
 
 namespace r1::cli {
 namespace {
@@ -92,6 +93,10 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded, RunPurpose purpos
              absl::StrCat("expected fewer than the model's ", spec->positions_max,
                           " positions, found ", response_tokens));
     }
+  }
+  if (purpose == RunPurpose::kStart && config.rollout().workers() > 0) {
+    const auto device = rollout::ResolveEngineDevice(config.worker().device());
+    if (!device.ok()) report("worker.device", device.status().message());
   }
   if (!problems.empty()) return absl::InvalidArgumentError(absl::StrJoin(problems, "\n"));
   return first;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/device_name.h"
 #include "rollout/engine/runner.h"
 #include "rollout/engine/sampler.h"
 #include "rollout/engine/scheduler.h"
@@ -36,17 +37,19 @@ absl::Status CheckOptions(const EngineOptions& options) {
   return CheckRange("block_tokens", options.block_tokens, 0, 4096);
 }
 
-absl::StatusOr<const RunnerKind*> FindRunnerKind(const std::string& device) {
-  if (device == "cpu") return &CpuRunnerKind();
-  if (device != "cuda") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("engine option device: expected cpu or cuda, found ", device));
-  }
+absl::StatusOr<const RunnerKind*> FindRunnerKind(const DeviceName& device) {
+  if (device.kind == DeviceName::Kind::kCpu) return &CpuRunnerKind();
   if (CudaRunnerKindOrNull() == nullptr) {
     return absl::FailedPreconditionError(
         "engine option device: cuda needs a build with a CUDA toolkit, and this one has none");
   }
   return CudaRunnerKindOrNull();
+}
+
+absl::StatusOr<DeviceName> ParseDevice(const std::string& device) {
+  absl::StatusOr<DeviceName> name = ParseDeviceName(device);
+  if (!name.ok()) return Annotate(name.status(), "engine option device");
+  return name;
 }
 
 absl::Status CheckFilter(const TokenFilter& filter) {
@@ -338,11 +341,25 @@ absl::StatusOr<std::vector<float>> EngineImpl::Logits(const std::vector<int32_t>
 
 }  // namespace
 
+absl::StatusOr<std::string> ResolveEngineDevice(const std::string& device) {
+  R1_ASSIGN_OR_RETURN(const DeviceName name, ParseDevice(device));
+  if (name.kind == DeviceName::Kind::kCpu) return std::string("cpu");
+  const absl::StatusOr<const RunnerKind*> kind = FindRunnerKind(name);
+  const absl::Status found = kind.ok() ? (*kind)->find_device(name.index) : kind.status();
+  if (found.ok()) return absl::StrCat("cuda:", name.index);
+  if (name.kind == DeviceName::Kind::kAuto) return std::string("cpu");
+  return found;
+}
+
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const ModelSpec& spec,
                                                        const EngineOptions& asked) {
   R1_RETURN_IF_ERROR(CheckOptions(asked));
-  R1_ASSIGN_OR_RETURN(const RunnerKind* const kind, FindRunnerKind(asked.device));
   EngineOptions options = asked;
+  if (asked.device == "auto") {
+    R1_ASSIGN_OR_RETURN(options.device, ResolveEngineDevice(asked.device));
+  }
+  R1_ASSIGN_OR_RETURN(const DeviceName device, ParseDevice(options.device));
+  R1_ASSIGN_OR_RETURN(const RunnerKind* const kind, FindRunnerKind(device));
   if (options.block_tokens == 0) options.block_tokens = kind->default_block_tokens;
   R1_RETURN_IF_ERROR(Annotate(kind->check(spec, options), "engine"));
   const int64_t token_bytes = kind->cache_bytes_per_token(spec);

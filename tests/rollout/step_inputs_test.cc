@@ -137,5 +137,16 @@ TEST(CudaEngineOptionsTest, ModelsAndOptionsThatTheGpuLacksAreRefusedByName) {
   EXPECT_THAT(refused(spec, {.prefill_tokens_max = 1 << 16}), HasSubstr("32768 together"));
 }
 
+// Where there is no GPU, that is all that is missing.
+TEST(CudaEngineOptionsTest, TheSmallPresetFits) {
+  const ModelSpec spec = *ParseModelSpec(*PresetConfigJson("moe_small", 32, 1, 2));
+  const absl::Status status = Engine::Create(spec, {.device = "cuda:0"}).status();
+  EXPECT_NE(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  const absl::StatusOr<std::string> device = ResolveEngineDevice("auto");
+  ASSERT_TRUE(device.ok()) << device.status();
+  EXPECT_EQ(*device == "cuda:0", status.ok()) << status;
+  EXPECT_EQ(ResolveEngineDevice("cuda:x").status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace r1::rollout
