@@ -7,10 +7,14 @@
 #   FOLDER/run.sh bench [JSON]                every kernel benchmark: a table, and all rows in JSON
 #   FOLDER/run.sh generate [JSON]             the engine's: tokens a second of M16, Q1.5 and Q7, then
 #                                             time by operator
+#   FOLDER/run.sh train [OUT]                 configs/grpo_h200.toml, learner and worker on one GPU, in OUT
+#                                             (default a new folder), then its rows in steps of ten;
+#                                             R1_SETTINGS="key=value …" overrides keys
 #   FOLDER/run.sh sanitize                    the small tests under compute-sanitizer: memcheck, racecheck
 #   FOLDER/run.sh all [JSON]                  the three of them
 #
-# The programs need the NVIDIA driver and libstdc++; other libraries come along in FOLDER/lib.
+# The programs need the NVIDIA driver and libstdc++; other libraries come along in FOLDER/lib, but for
+# LibTorch, which only `train` needs: that of the Python package torch, in the version of cmake/setup.sh.
 # GTEST_FILTER works as always.
 set -euo pipefail
 
@@ -26,11 +30,16 @@ pack() {
   ((${#programs[@]})) || die "no GPU programs in $build/bin: was it configured with a CUDA toolkit?"
   rm -rf "$folder"
   mkdir -p "$folder/lib"
-  cp "${programs[@]}" "$source_root"/kernels/bench/shapes/*.json "${BASH_SOURCE[0]}" "$folder"
-  # What a machine without a compiler may lack: neither the C library nor the compiler's own.
+  programs+=("$build"/bin/r1 "$build"/bin/r1_sandbox_helper "$build"/bin/r1_reward_host)
+  cp "${programs[@]}" "$source_root"/kernels/bench/shapes/*.json \
+    "$source_root"/configs/grpo_h200.toml "${BASH_SOURCE[0]}" "$folder"
+  # What a machine without a compiler may lack: neither the C library nor the compiler's own, nor
+  # LibTorch with what its package brings.
   ldd "${programs[@]}" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u |
     { grep -Ev '/(libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)\.so' || true; } |
+    { grep -Ev '/(libtorch_cpu|libc10|libcudart|libcupti|libgomp)\.so' || true; } |
     xargs -r cp -t "$folder/lib"
+  find "$folder" -type f \( -name '*.so*' -o ! -name '*.*' \) -exec strip --strip-unneeded {} +
   du -sh "$folder"
 }
 
@@ -82,6 +91,40 @@ generate() {
   rm -f "$rows"
 }
 
+# Puts the LibTorch of the Python package on the library path.
+find_torch() {
+  local torch
+  torch=$(python3 -c 'import os, torch; print(os.path.dirname(torch.__file__))') ||
+    die "train needs the Python package torch, in the version of cmake/setup.sh"
+  local folders=("$torch"/lib "$torch"/../nvidia/*/lib) joined
+  joined=$(IFS=:; printf '%s' "${folders[*]}")
+  export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$joined
+}
+
+train() {
+  local out=${1:-} setting settings=()
+  [[ -n $out ]] || out=$(mktemp -d)
+  for setting in ${R1_SETTINGS:-}; do settings+=(--set "$setting"); done
+  find_torch
+  "$here/r1" run "$here/grpo_h200.toml" --set "run.dir=$out/run" "${settings[@]}" || {
+    tail -n 20 "$out"/run/logs/attempt_*/*.log >&2
+    die "the run failed; its logs are in $out/run/logs"
+  }
+  python3 - "$out/run/metrics.jsonl" <<'PYTHON'
+import json, sys
+columns = [("loss/mean", "loss"), ("reward/mean", "reward"), ("length/mean", "length"),
+           ("mismatch/logprob_abs_mean", "mismatch"), ("time/step", "seconds"),
+           ("time/train", "train"), ("time/generate", "generate")]
+print("stage      step " + " ".join(f"{name:>10}" for _, name in columns))
+for line in open(sys.argv[1]):
+    row = json.loads(line)
+    if row["step"] % (10 if "reward/mean" in row else 50): continue
+    values = (row.get(key) for key, _ in columns)
+    cells = (f"{v:10.4g}" if isinstance(v, (int, float)) else " " * 10 for v in values)
+    print(f"{row['stage']:<10} {row['step']:4} " + " ".join(cells))
+PYTHON
+}
+
 sanitize() {
   command -v compute-sanitizer >/dev/null || die "compute-sanitizer is not installed"
   local program tool
@@ -100,7 +143,8 @@ case ${1:-} in
   test) run_tests ;;
   bench) bench "${2:-}" ;;
   generate) generate "${2:-}" ;;
+  train) train "${2:-}" ;;
   sanitize) sanitize ;;
   all) run_tests && bench "${2:-}" && sanitize ;;
-  *) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  *) sed -n '2,19s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
