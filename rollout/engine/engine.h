@@ -105,9 +105,9 @@ struct OperatorTime {
   double seconds;
 };
 
-// What EngineOptions::device names on this machine: "cpu" or "cuda:N". InvalidArgument: another
-// name. FailedPrecondition: a build without CUDA, or no such Hopper GPU; auto is then the CPU.
-[[nodiscard]] absl::StatusOr<std::string> ResolveEngineDevice(const std::string& device);
+// What Engine::Create would say of a model and options, before anything is allocated.
+// FailedPrecondition: a build without CUDA, or no such GPU.
+[[nodiscard]] absl::Status CheckEngine(const ModelSpec& spec, const EngineOptions& options);
 
 class Engine {
  public:

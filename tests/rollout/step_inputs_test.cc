@@ -142,10 +142,9 @@ TEST(CudaEngineOptionsTest, TheSmallPresetFits) {
   const ModelSpec spec = *ParseModelSpec(*PresetConfigJson("moe_small", 32, 1, 2));
   const absl::Status status = Engine::Create(spec, {.device = "cuda:0"}).status();
   EXPECT_NE(status.code(), absl::StatusCode::kInvalidArgument) << status;
-  const absl::StatusOr<std::string> device = ResolveEngineDevice("auto");
-  ASSERT_TRUE(device.ok()) << device.status();
-  EXPECT_EQ(*device == "cuda:0", status.ok()) << status;
-  EXPECT_EQ(ResolveEngineDevice("cuda:x").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(CheckEngine(spec, {.device = "cuda:0"}).code(), status.code());
+  EXPECT_TRUE(CheckEngine(spec, {.device = "auto"}).ok());
+  EXPECT_EQ(CheckEngine(spec, {.device = "cuda:x"}).code(), absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace
