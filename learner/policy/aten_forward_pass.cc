@@ -72,7 +72,7 @@ const at::Tensor& ForwardPass::Weights::Find(const Tensors& tensors, WeightRole 
 
 at::Tensor ForwardPass::Weights::Exact(WeightRole role) const { return Find(exact_, role, -1); }
 
-at::Tensor ForwardPass::Weights::Rounded(WeightRole role) const {
+at::Tensor ForwardPass::Weights::Widened(WeightRole role) const {
   return (*this)(role).to(at::kFloat);
 }
 
@@ -91,7 +91,7 @@ ForwardPass::ForwardPass(const ModelSpec& spec, const Layout& layout, const at::
       options_(options),
       device_(parameters.device()),
       rotation_(spec.layers[0].rope(), batch.positions, device_),
-      padded_(PadSequences(batch, device_)),
+      padded_(batch, device_),
       tokens_(ToDevice(batch.tokens, device_)),
       target_rows_(ToDevice(batch.target_rows, device_)),
       target_tokens_(ToDevice(batch.target_tokens, device_).to(at::kLong)) {
@@ -186,7 +186,7 @@ at::Tensor ForwardPass::MlpBlock(int layer, const Weights& weights, const at::Te
     bias = router_biases_.narrow(0, layout_.bias_offsets[static_cast<size_t>(index)], moe.experts);
   }
   const Choice choice =
-      Route(moe, at::linear(in.to(at::kFloat), weights.Rounded(WeightRole::kRouter)), bias);
+      Route(moe, at::linear(in.to(at::kFloat), weights.Widened(WeightRole::kRouter)), bias);
   if (loads != nullptr) loads->push_back(choice.load);
   std::vector<Mlp> experts;
   for (int e = 0; e < moe.experts; ++e) {
@@ -214,7 +214,7 @@ at::Tensor ForwardPass::Layers(Tensors* loads) {
   const bool gradient = options_.with_gradient;
   const bool keep_graphs = gradient && !options_.activation_recompute;
   const Weights first(*this, SegmentOf(WeightRole::kEmbedding), -1);
-  embedded_ = at::embedding(first.Rounded(WeightRole::kEmbedding), tokens_);
+  embedded_ = at::embedding(first.Widened(WeightRole::kEmbedding), tokens_);
   at::Tensor x = embedded_;
   for (int layer = 0; layer < static_cast<int>(spec_.layers.size()); ++layer) {
     const at::AutoGradMode layer_mode(keep_graphs);
@@ -233,7 +233,7 @@ ForwardPass::HeadInput ForwardPass::PrepareHead(const at::Tensor& x) const {
   return {.rows = Norm(x.index_select(0, target_rows_), last.Exact(WeightRole::kFinalNorm),
                        spec_.rms_norm_eps)
                       .to(at::kFloat),
-          .head = head.Rounded(role)};
+          .head = head.Widened(role)};
 }
 
 at::Tensor ForwardPass::Run(ForwardStats* stats) {

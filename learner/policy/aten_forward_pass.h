@@ -58,14 +58,16 @@ class ForwardPass {
   at::Tensor Backward(const at::Tensor& dlogprobs);
 
  private:
-  // The weights of a segment inside one graph.
+  // The weights of a segment inside one graph. `layer` is -1 for those of no layer.
   class Weights {
    public:
     Weights(const ForwardPass& pass, int segment, int layer);
-    // In fp32; rounded to what the products have; in that type. Undefined unless `present`.
-    at::Tensor Exact(WeightRole role) const;
-    at::Tensor Rounded(WeightRole role) const;
+    // In the type of the products, with its shape; undefined unless `present`.
     at::Tensor operator()(WeightRole role, bool present = true, int expert = -1) const;
+    // That, widened to fp32: for what is computed in fp32 from bf16 on the worker's GPU too.
+    at::Tensor Widened(WeightRole role) const;
+    // The master weight itself; of norms, and flat.
+    at::Tensor Exact(WeightRole role) const;
 
    private:
     const at::Tensor& Find(const Tensors& tensors, WeightRole role, int expert) const;
@@ -100,7 +102,7 @@ class ForwardPass {
   const PassOptions options_;
   const at::Device device_;
   const Rotation rotation_;
-  const std::vector<PaddedGroup> padded_;
+  const PaddedBatch padded_;
   at::Tensor tokens_, target_rows_, target_tokens_;
   Tensors leaves_;         // one for each segment
   at::Tensor embedded_;    // output of the embedding

@@ -77,59 +77,54 @@ at::Tensor Rotation::Apply(const at::Tensor& x) const {
   return at::cat({halves[0] * cos - halves[1] * sin, halves[0] * sin + halves[1] * cos}, -1);
 }
 
-std::vector<PaddedGroup> PadSequences(const PackedBatch& batch, const at::Device& device) {
-  const auto length = [&](int64_t s) {
-    return int64_t{batch.sequence_starts[static_cast<size_t>(s) + 1]} -
-           batch.sequence_starts[static_cast<size_t>(s)];
-  };
-  std::vector<int64_t> order(static_cast<size_t>(batch.sequence_count()));
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t a, int64_t b) { return length(a) < length(b); });
-  std::vector<PaddedGroup> groups;
-  for (size_t begin = 0, end = 0; begin < order.size(); begin = end) {
-    while (end < order.size() && length(order[end]) <= 2 * length(order[begin])) ++end;
-    PaddedGroup group{.sequences = static_cast<int64_t>(end - begin),
-                      .longest = length(order[end - 1])};
-    std::vector<int64_t> rows, places, tokens;
+PaddedBatch::PaddedBatch(const PackedBatch& batch, const at::Device& device) {
+  const auto start = [&](size_t s) { return int64_t{batch.sequence_starts[s]}; };
+  const auto length = [&](size_t s) { return start(s + 1) - start(s); };
+  std::vector<size_t> by_length(static_cast<size_t>(batch.sequence_count()));
+  std::iota(by_length.begin(), by_length.end(), size_t{0});
+  std::stable_sort(by_length.begin(), by_length.end(),
+                   [&](size_t a, size_t b) { return length(a) < length(b); });
+  std::vector<int64_t> place_of(batch.tokens.size());
+  int64_t next = 0;
+  for (size_t begin = 0, end = 0; begin < by_length.size(); begin = end) {
+    while (end < by_length.size() && length(by_length[end]) <= 2 * length(by_length[begin])) ++end;
+    Group group{.sequences = static_cast<int64_t>(end - begin),
+                .longest = length(by_length[end - 1])};
+    std::vector<int64_t> rows, places;
     for (size_t i = begin; i < end; ++i) {
-      const int64_t start = batch.sequence_starts[static_cast<size_t>(order[i])];
-      for (int64_t t = 0; t < group.longest; ++t) {
-        if (t < length(order[i])) {
-          places.push_back(static_cast<int64_t>(rows.size()));
-          tokens.push_back(start + t);
-        }
-        rows.push_back(t < length(order[i]) ? start + t : start);
+      const size_t s = by_length[i];
+      for (int64_t t = 0; t < length(s); ++t) {
+        place_of[static_cast<size_t>(start(s) + t)] = next++;
+        places.push_back(static_cast<int64_t>(rows.size()));
+        rows.push_back(start(s) + t);
       }
+      rows.insert(rows.end(), static_cast<size_t>(group.longest - length(s)), start(s));
     }
     group.rows = ToDevice(rows, device);
     group.places = ToDevice(places, device);
-    group.tokens = ToDevice(tokens, device);
     groups.push_back(std::move(group));
   }
-  return groups;
+  order = ToDevice(place_of, device);
 }
 
-at::Tensor Attention(const std::vector<PaddedGroup>& groups, const at::Tensor& queries,
-                     const at::Tensor& keys, const at::Tensor& values, double scale) {
-  Tensors outputs, tokens;
-  for (const PaddedGroup& group : groups) {
+at::Tensor Attention(const PaddedBatch& padded, const at::Tensor& queries, const at::Tensor& keys,
+                     const at::Tensor& values, double scale) {
+  Tensors outputs;
+  for (const PaddedBatch::Group& group : padded.groups) {
     // [T, H, K] -> [sequences, H, longest, K]
-    const auto padded = [&](const at::Tensor& x) {
+    const auto rows = [&](const at::Tensor& x) {
       return x.index_select(0, group.rows)
           .view({group.sequences, group.longest, x.size(1), x.size(2)})
           .transpose(1, 2);
     };
     const at::Tensor out = at::scaled_dot_product_attention(
-        padded(queries), padded(keys), padded(values), /*attn_mask=*/std::nullopt,
+        rows(queries), rows(keys), rows(values), /*attn_mask=*/std::nullopt,
         /*dropout_p=*/0.0, /*is_causal=*/true, scale);
     outputs.push_back(out.transpose(1, 2)
                           .reshape({-1, values.size(1) * values.size(2)})
                           .index_select(0, group.places));
-    tokens.push_back(group.tokens);
   }
-  // Back to the order of the packed tokens.
-  return at::cat(outputs).index_select(0, at::cat(tokens).argsort());
+  return at::cat(outputs).index_select(0, padded.order);
 }
 
 Choice Route(const MoeSpec& spec, const at::Tensor& logits, const at::Tensor& bias) {

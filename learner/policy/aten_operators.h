@@ -29,21 +29,25 @@ struct Rotation {
   at::Tensor cos, sin;
 };
 
-// How packed sequences are laid out for attention: sequences of similar length side by side, padded
-// behind their ends to the longest of them, at most to twice the shortest. Causal attention never
-// looks at the padding.
-struct PaddedGroup {
-  int64_t sequences = 0;
-  int64_t longest = 0;
-  at::Tensor rows = {};  // [sequences * longest] of the packed tokens; padding repeats a first row
-  at::Tensor places = {};  // of the group's tokens in `rows`
-  at::Tensor tokens = {};  // those tokens, as packed rows
+// How packed sequences are laid out for attention: groups of similar length side by side, padded
+// behind their ends to the longest of the group, at most to twice the shortest. Causal attention
+// never looks at the padding.
+struct PaddedBatch {
+  PaddedBatch(const PackedBatch& batch, const at::Device& device);
+
+  struct Group {
+    int64_t sequences = 0;
+    int64_t longest = 0;
+    at::Tensor rows = {};    // [sequences * longest], packed tokens; padding repeats a first one
+    at::Tensor places = {};  // [tokens of the group], where in `rows` they are
+  };
+  std::vector<Group> groups;
+  at::Tensor order;  // [T], of every packed token its place among the groups' tokens
 };
-std::vector<PaddedGroup> PadSequences(const PackedBatch& batch, const at::Device& device);
 
 // Causal attention in each sequence: queries and keys [T, H, K], values [T, H, V] -> [T, H * V].
-at::Tensor Attention(const std::vector<PaddedGroup>& groups, const at::Tensor& queries,
-                     const at::Tensor& keys, const at::Tensor& values, double scale);
+at::Tensor Attention(const PaddedBatch& padded, const at::Tensor& queries, const at::Tensor& keys,
+                     const at::Tensor& values, double scale);
 
 // Logits [T, E], fp32 -> the chosen experts [T, A], ascending in each row, and their weights, as
 // kernels/moe_router.h says. `bias` [E] of a sigmoid gate.
