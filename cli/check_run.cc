@@ -14,6 +14,7 @@
 #include "learner/run_model.h"
 #include "rewards/code/code_reward.h"
 #include "rewards/reward.h"
+#include "rollout/engine/engine.h"
 
 namespace r1::cli {
 namespace {
@@ -58,6 +59,13 @@ std::vector<std::optional<ModelSpec>> StageSpecs(const v1::Config& config,
   return specs;
 }
 
+// Whether the workers that `r1 run` starts can generate with a stage's model.
+absl::Status CheckEngine(const v1::Config& config, const ModelSpec& spec) {
+  return rollout::CheckEngine(spec, {.device = config.worker().device(),
+                                     .running_samples_max = config.rollout().running_samples_max(),
+                                     .kv_cache_mib = config.rollout().kv_cache_mib()});
+}
+
 }  // namespace
 
 absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded, RunPurpose purpose) {
@@ -75,9 +83,16 @@ absl::StatusOr<ModelSpec> CheckRun(const LoadedConfig& loaded, RunPurpose purpos
                                                                   : rewards::OnUnavailable::kFail);
   const std::vector<std::optional<ModelSpec>> specs = StageSpecs(
       config, first.ok() ? std::optional<ModelSpec>(*first) : std::nullopt, purpose, report);
+  bool engine_usable = true;
   for (int i = 0; i < config.stage_size(); ++i) {
     const v1::StageConfig& stage = config.stage(i);
     const std::optional<ModelSpec>& spec = specs[static_cast<size_t>(i)];
+    if (spec && purpose == RunPurpose::kStart && config.rollout().workers() > 0) {
+      const absl::Status usable = CheckEngine(config, *spec);
+      // The device or the model is wrong for every stage: once is enough.
+      if (!usable.ok() && engine_usable) report("worker.device", usable.message());
+      engine_usable = engine_usable && usable.ok();
+    }
     for (const v1::RewardConfig& reward : stage.reward()) {
       const std::string path = absl::StrCat("stage.", stage.name(), ".reward.", reward.name());
       const auto made = rewards::MakeReward(reward);

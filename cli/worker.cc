@@ -17,7 +17,7 @@ absl::StatusOr<rollout::WorkerOptions> ReadOptions(const ParsedCommand& parsed) 
   rollout::WorkerOptions options{.learner = parsed.Value("learner"), .build = BuildLine()};
   if (options.learner.empty())
     return absl::InvalidArgumentError("--learner is missing: HOST:PORT of a learner");
-  options.device = parsed.Value("device", "cpu");
+  options.device = parsed.Value("device");
   R1_ASSIGN_OR_RETURN(const int64_t threads, parsed.IntegerValue("threads", 0, 0, 512));
   options.threads = static_cast<int>(threads);
   const std::string retry = parsed.Value("retry-seconds", "30");
@@ -53,7 +53,8 @@ const Command& WorkerCommand() {
                   .help = "the learner's gRPC address (endpoint.json)"},
                  {.name = "device",
                   .value = "NAME",
-                  .help = "where to generate: cpu, or cuda, a Hopper GPU (default cpu)"},
+                  .help = "where to generate: cpu, or cuda[:N], a Hopper GPU (default: the "
+                          "config's)"},
                  {.name = "threads",
                   .value = "N",
                   .help = "engine threads (default: the config's)"},

@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/config_stage_checks.h"
+#include "common/device_name.h"
 #include "common/json.h"
 
 namespace r1 {
@@ -22,6 +23,9 @@ class Checker {
 
   void CheckAll() {
     CheckModel();
+    CheckDevice("worker.device", config_.worker().device());
+    CheckDevice("learner.device", config_.learner().device());
+    CheckOneRank();
     CheckLoopback("learner", config_.learner().address());
     CheckLoopback("status", config_.status().address());
     CheckData("data", config_.data());
@@ -61,6 +65,20 @@ class Checker {
              absl::StrCat("expected a folder with config.json and *.safetensors, found no \"",
                           config_.model().path(), "\" (relative to the current folder)"));
     }
+  }
+
+  void CheckDevice(const std::string& path, const std::string& device) {
+    if (problems_.AnyIn(path)) return;
+    const absl::StatusOr<DeviceName> name = ParseDeviceName(device);
+    if (!name.ok()) Report(path, name.status().message());
+  }
+
+  // Ranks exchange gradients in host memory; a rank for each GPU does not exist yet.
+  void CheckOneRank() {
+    if (config_.learner().device() == "cpu" || config_.learner().ranks() == 1) return;
+    Report("learner.ranks",
+           absl::StrCat("expected 1 with learner.device = \"", config_.learner().device(),
+                        "\", found ", config_.learner().ranks()));
   }
 
   // HOST:PORT on this machine only: plaintext must not leave it.

@@ -62,27 +62,32 @@ bool KeepsReference(const v1::Config& config) {
 void AppendLearner(const v1::Config& config, int64_t parameters, std::string& summary) {
   const v1::LearnerConfig& learner = config.learner();
   const int64_t copy = Product(parameters, sizeof(float));
-  const int64_t gradients = Product(copy, learner.threads());
+  const bool on_cpu = learner.device() == "cpu";
+  const int64_t gradients = Product(copy, on_cpu ? learner.threads() : 1);
   const int64_t adam = Product(copy, 2);
   const int64_t reference = KeepsReference(config) ? copy : 0;
   AppendLine(
       "learner",
       absl::StrCat(Plural(learner.ranks(), "rank"), " x ", Plural(learner.threads(), "thread"),
-                   ", micro-batches of at most ", Count(learner.tokens_per_rank_max()), " tokens"),
+                   ", micro-batches of at most ", Count(learner.tokens_per_rank_max()), " tokens",
+                   on_cpu ? "" : absl::StrCat(", computed on ", learner.device())),
       summary);
-  std::string text = absl::StrCat("per rank, fp32: parameters ", Bytes(copy), ", gradients ",
-                                  Bytes(gradients), " (one copy a thread), Adam ", Bytes(adam));
+  std::string text =
+      absl::StrCat("per rank, fp32: parameters ", Bytes(copy), ", gradients ", Bytes(gradients),
+                   on_cpu ? " (one copy a thread)" : "", ", Adam ", Bytes(adam));
   if (reference > 0) absl::StrAppend(&text, ", reference policy ", Bytes(reference));
   AppendLine("", text, summary);
 }
 
-void AppendRollout(const v1::RolloutConfig& rollout, std::string& summary) {
+void AppendRollout(const v1::RolloutConfig& rollout, const std::string& device,
+                   std::string& summary) {
   const int64_t mebibyte = int64_t{1} << 20;
   AppendLine("rollout",
              absl::StrCat(Plural(rollout.workers(), "worker"), " x (",
                           Plural(rollout.threads(), "engine thread"), " + ",
                           Plural(rollout.reward_threads(), "reward thread"), "), at most ",
-                          Count(rollout.running_samples_max()), " samples at a time each"),
+                          Count(rollout.running_samples_max()), " samples at a time each",
+                          device == "cpu" ? "" : absl::StrCat(", generated on ", device)),
              summary);
   AppendLine("",
              absl::StrCat("KV cache ", Bytes(rollout.kv_cache_mib() * mebibyte), " a worker, ",
@@ -167,7 +172,7 @@ std::string ConfigSummary(const v1::Config& config, int64_t parameters) {
                           " parameters"),
              summary);
   AppendLearner(config, parameters, summary);
-  AppendRollout(config.rollout(), summary);
+  AppendRollout(config.rollout(), config.worker().device(), summary);
   for (int i = 0; i < config.stage_size(); ++i) {
     const v1::StageConfig& stage = config.stage(i);
     AppendLine(absl::StrCat("stage ", i + 1, "/", config.stage_size()),

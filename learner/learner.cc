@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "kernels/isa.h"
 #include "learner/collectives.h"
+#include "learner/policy/device.h"
 #include "learner/report.h"
 #include "learner/reward_sets.h"
 #include "learner/rollout_pool_options.h"
@@ -41,6 +42,11 @@ class Learner {
 
  private:
   bool is_main() const { return collectives_.rank() == 0; }
+  bool computes_on_gpu() const { return device_ != "cpu"; }
+  // A GPU is busy with one.
+  int micro_batches_at_a_time() const {
+    return computes_on_gpu() ? 1 : config_.learner().threads();
+  }
   // Rank 0's error becomes everybody's, so that no rank waits for one that has given up.
   absl::Status Agree(absl::Status status);
   absl::Status OpenRun();
@@ -74,6 +80,7 @@ class Learner {
   std::unique_ptr<RunRecorder> recorder_;
 
   v1::RunIdentity identity_;
+  std::string device_;  // of the policy: "cpu" or "cuda:N"
   RunModel model_;
   std::unique_ptr<Policy> policy_;
   std::unique_ptr<AdamW> optimizer_;
@@ -137,13 +144,15 @@ absl::Status Learner::SetModel(StageModel stage_model) {
   R1_ASSIGN_OR_RETURN(
       policy_, Policy::Create(model_.spec,
                               {.activation_recompute = config_.learner().activation_recompute(),
-                               .isa = state_.numerics().isa()},
+                               .isa = state_.numerics().isa(),
+                               .device = device_},
                               config_.run().seed()));
   optimizer_ = std::make_unique<AdamW>(model_.spec, policy_->parameter_offsets(),
                                        policy_->parameters().size());
   trainer_ = std::make_unique<Trainer>(
       *policy_, *optimizer_, collectives_,
       Trainer::Options{.threads = config_.learner().threads(),
+                       .micro_batches = micro_batches_at_a_time(),
                        .tokens_max = config_.learner().tokens_per_rank_max()});
   return stage_model.weights ? policy_->Load(*stage_model.weights) : absl::OkStatus();
 }
@@ -191,14 +200,21 @@ absl::Status Learner::Recover() {
 // What decides the bits of the run is fixed at its start; a resumed run must be able to compute the
 // same way.
 absl::Status Learner::ChooseNumerics() {
+  absl::StatusOr<std::string> device = ResolveDevice(config_.learner().device());
+  if (!device.ok()) return Annotate(device.status(), "learner.device");
+  device_ = *std::move(device);
   const std::vector<kernels::IsaName> runnable = kernels::DetectIsas();
   v1::Numerics numerics;
   numerics.set_isa(std::string(kernels::IsaText(runnable.front())));
-  numerics.set_dtype("fp32");
+  numerics.set_dtype(computes_on_gpu() ? "bf16" : "fp32");
   numerics.set_kernel_version(kernels::kKernelVersion);
   numerics.set_torch(options_.torch);
   numerics.set_learner_ranks(static_cast<uint32_t>(collectives_.size()));
-  numerics.set_learner_threads(static_cast<uint32_t>(config_.learner().threads()));
+  numerics.set_learner_threads(static_cast<uint32_t>(micro_batches_at_a_time()));
+  if (computes_on_gpu()) numerics.set_learner_device("cuda");
+  if (config_.worker().device() != "cpu") {
+    numerics.set_worker_device(config_.worker().device() == "auto" ? "auto" : "cuda");
+  }
   if (checkpoint_) {
     const v1::Numerics& saved = state_.numerics();
     const bool can_run = std::any_of(runnable.begin(), runnable.end(), [&](kernels::IsaName isa) {
@@ -294,6 +310,7 @@ v1::StageSpec Learner::MakeStageSpec(const v1::StageConfig& stage, uint32_t inde
   engine.set_threads(static_cast<uint32_t>(config_.rollout().threads()));
   engine.set_reward_threads(static_cast<uint32_t>(config_.rollout().reward_threads()));
   engine.set_running_samples_max(static_cast<uint32_t>(config_.rollout().running_samples_max()));
+  engine.set_device(config_.worker().device());
   engine.set_kv_cache_mib(static_cast<uint32_t>(config_.rollout().kv_cache_mib()));
   engine.set_sequence_tokens_max(static_cast<uint32_t>(
       std::min<int64_t>(stage.data().prompt_tokens_max() + implementation.response_tokens_max(),
@@ -346,6 +363,7 @@ absl::Status Learner::RunStage(uint32_t index, bool resumed) {
                         .policy = *policy_,
                         .optimizer = *optimizer_,
                         .trainer = *trainer_,
+                        .device = device_,
                         .stop = stop_,
                         .recorder = recorder_.get(),
                         .board = board_.get()},

@@ -5,6 +5,12 @@
 #include <numbers>
 
 namespace r1::learner {
+namespace {
+
+// What a thread takes at a time.
+constexpr size_t kBlockElements = 1 << 14;
+
+}  // namespace
 
 double LearningRate(const v1::OptimizerConfig& config, int64_t update, int64_t total_updates) {
   double lr = ScheduleAt(config.lr(), update);
@@ -55,7 +61,8 @@ void AdamW::Reset() {
 }
 
 void AdamW::Update(const v1::OptimizerConfig& config, double lr, double gradient_scale,
-                   std::span<const float> gradient, std::span<float> parameters) {
+                   std::span<const float> gradient, std::span<float> parameters,
+                   kernels::ThreadPool* threads) {
   R1_CHECK(gradient.size() == first_moment_.size());
   R1_CHECK(parameters.size() == first_moment_.size());
   ++updates_;
@@ -66,16 +73,23 @@ void AdamW::Update(const v1::OptimizerConfig& config, double lr, double gradient
   const auto correction2 = static_cast<float>(1 / (1 - std::pow(config.beta2(), updates_)));
   const auto epsilon = static_cast<float>(config.eps());
   const auto rate = static_cast<float>(lr);
-  for (const Range& range : ranges_) {
-    const float keep = range.decayed ? static_cast<float>(1 - lr * config.weight_decay()) : 1.0f;
-    for (size_t i = range.begin; i < range.end; ++i) {
-      const float g = gradient[i] * scale;
-      const float m = first_moment_[i] = beta1 * first_moment_[i] + (1 - beta1) * g;
-      const float v = second_moment_[i] = beta2 * second_moment_[i] + (1 - beta2) * g * g;
-      parameters[i] =
-          parameters[i] * keep - rate * (m * correction1) / (std::sqrt(v * correction2) + epsilon);
+  const auto update = [&](size_t first, size_t last) {
+    for (const Range& range : ranges_) {
+      const float keep = range.decayed ? static_cast<float>(1 - lr * config.weight_decay()) : 1.0f;
+      for (size_t i = std::max(first, range.begin); i < std::min(last, range.end); ++i) {
+        const float g = gradient[i] * scale;
+        const float m = first_moment_[i] = beta1 * first_moment_[i] + (1 - beta1) * g;
+        const float v = second_moment_[i] = beta2 * second_moment_[i] + (1 - beta2) * g * g;
+        parameters[i] = parameters[i] * keep -
+                        rate * (m * correction1) / (std::sqrt(v * correction2) + epsilon);
+      }
     }
-  }
+  };
+  if (threads == nullptr) return update(0, parameters.size());
+  const auto blocks = static_cast<int>((parameters.size() + kBlockElements - 1) / kBlockElements);
+  threads->ParallelFor(blocks, 1, [&](int, int begin, int end) {
+    update(static_cast<size_t>(begin) * kBlockElements, static_cast<size_t>(end) * kBlockElements);
+  });
 }
 
 }  // namespace r1::learner

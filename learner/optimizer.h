@@ -10,6 +10,7 @@
 #include "common/models/model_spec.h"
 #include "common/schedule.h"
 #include "common/status.h"
+#include "kernels/thread_pool.h"
 #include "proto/config.pb.h"
 
 namespace r1::learner {
@@ -30,9 +31,11 @@ class AdamW {
   // Forgets everything: the start of a stage.
   void Reset();
 
-  // One update. `gradient` is multiplied by `gradient_scale` (clipping) first.
+  // One update. `gradient` is multiplied by `gradient_scale` (clipping) first. `threads` may be
+  // null; no bit depends on it.
   void Update(const v1::OptimizerConfig& config, double lr, double gradient_scale,
-              std::span<const float> gradient, std::span<float> parameters);
+              std::span<const float> gradient, std::span<float> parameters,
+              kernels::ThreadPool* threads = nullptr);
 
   // For checkpoints.
   int64_t updates() const { return updates_; }

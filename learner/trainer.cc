@@ -24,14 +24,6 @@ at::Tensor ToTensor(const std::vector<float>& values) {
   return tensor;
 }
 
-bool AllFinite(std::span<const float> values) {
-  // Adding up is enough: infinities and NaN survive any sum of finite numbers that does not itself
-  // overflow.
-  float sum = 0;
-  for (const float value : values) sum += value * 0.0f;
-  return sum == 0;
-}
-
 }  // namespace
 
 // What one thread accumulates over its micro-batches of an update.
@@ -67,7 +59,8 @@ Trainer::Trainer(Policy& policy, AdamW& optimizer, Collectives& collectives, con
       options_(options),
       threads_(options.threads),
       expert_load_(static_cast<size_t>(policy.spec().routed_experts())) {
-  for (int i = 0; i < options.threads; ++i) {
+  const int states = options.micro_batches > 0 ? options.micro_batches : options.threads;
+  for (int i = 0; i < states; ++i) {
     states_.push_back(std::make_unique<ThreadState>());
     states_.back()->gradient.resize(policy.parameters().size());
     states_.back()->expert_load.resize(expert_load_.size());
@@ -79,12 +72,11 @@ Trainer::~Trainer() = default;
 template <typename Body>
 absl::Status Trainer::ForEachMicroBatch(const std::vector<MicroBatch>& micro_batches, Body body) {
   std::vector<absl::Status> statuses(micro_batches.size());
-  threads_.ParallelFor(options_.threads, 1, [&](int, int begin, int end) {
+  threads_.ParallelFor(static_cast<int>(states_.size()), 1, [&](int, int begin, int end) {
     at::set_num_threads(1);  // a thread-local setting of the calling thread
-    for (int thread = begin; thread < end; ++thread) {
-      for (size_t i = static_cast<size_t>(thread); i < micro_batches.size();
-           i += static_cast<size_t>(options_.threads)) {
-        statuses[i] = body(i, *states_[static_cast<size_t>(thread)]);
+    for (auto state = static_cast<size_t>(begin); state < static_cast<size_t>(end); ++state) {
+      for (size_t i = state; i < micro_batches.size(); i += states_.size()) {
+        statuses[i] = body(i, *states_[state]);
       }
     }
   });
@@ -109,7 +101,7 @@ absl::StatusOr<UpdateMetrics> Trainer::TrainNextToken(std::span<const TrainSeque
   if (counts[1] == 0) return UpdateMetrics();
   const double weight = 1 / static_cast<double>(counts[1]);
   const std::vector<MicroBatch> micro_batches =
-      PackMicroBatches(sequences, options_.tokens_max, options_.threads);
+      PackMicroBatches(sequences, options_.tokens_max, static_cast<int>(states_.size()));
   for (auto& state : states_) state->Reset();
   absl::Status computed =
       ForEachMicroBatch(micro_batches, [&](size_t i, ThreadState& state) -> absl::Status {
@@ -135,7 +127,7 @@ absl::StatusOr<UpdateMetrics> Trainer::TrainPolicy(std::span<TrainSequence> sequ
   const LossDenominators denominators{
       .sequences = counts[0], .tokens = counts[1], .response_tokens_max = loss.response_tokens_max};
   const std::vector<MicroBatch> micro_batches =
-      PackMicroBatches(sequences, options_.tokens_max, options_.threads);
+      PackMicroBatches(sequences, options_.tokens_max, static_cast<int>(states_.size()));
   for (auto& state : states_) state->Reset();
   absl::Status computed =
       ForEachMicroBatch(micro_batches, [&](size_t i, ThreadState& state) -> absl::Status {
@@ -236,7 +228,8 @@ absl::StatusOr<UpdateMetrics> Trainer::FinishUpdate(const UpdateSettings& settin
                         .kl_ref = sums[7] / target_tokens,
                         .kl_old = sums[8] / target_tokens,
                         .ratio_max = AllReduceMax(collectives_, ratio_max)};
-  if (!AllFinite(gradient) || !std::isfinite(metrics.grad_norm)) {
+  // A sum in float64 of squares of fp32 numbers: finite exactly when all of them are.
+  if (!std::isfinite(metrics.grad_norm)) {
     metrics.skipped = true;
     ++skipped_updates_;
     ++skipped_in_a_row_;
@@ -253,7 +246,8 @@ absl::StatusOr<UpdateMetrics> Trainer::FinishUpdate(const UpdateSettings& settin
   skipped_in_a_row_ = 0;
   const double limit = settings.optimizer.grad_clip_norm();
   const double scale = limit > 0 && metrics.grad_norm > limit ? limit / metrics.grad_norm : 1;
-  optimizer_.Update(settings.optimizer, settings.lr, scale, gradient, policy_.parameters());
+  optimizer_.Update(settings.optimizer, settings.lr, scale, gradient, policy_.parameters(),
+                    &threads_);
   return metrics;
 }
 
@@ -261,7 +255,7 @@ absl::StatusOr<std::vector<std::vector<float>>> Trainer::Logprobs(
     Policy& policy, std::span<const TrainSequence> sequences, double temperature,
     bool count_expert_load) {
   const std::vector<MicroBatch> micro_batches =
-      PackMicroBatches(sequences, options_.tokens_max, options_.threads);
+      PackMicroBatches(sequences, options_.tokens_max, static_cast<int>(states_.size()));
   std::vector<std::vector<float>> logprobs(sequences.size());
   for (auto& state : states_) state->Reset();
   R1_RETURN_IF_ERROR(

@@ -68,6 +68,8 @@ class Trainer {
  public:
   struct Options {
     int threads = 1;
+    // Computed at a time, each by a thread of its own; 0 = as many as threads. A GPU has one.
+    int micro_batches = 0;
     int64_t tokens_max = 4096;  // of a micro-batch
   };
   Trainer(Policy& policy, AdamW& optimizer, Collectives& collectives, const Options& options);

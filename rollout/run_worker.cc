@@ -38,7 +38,9 @@ absl::StatusOr<StageTools> MakeStage(const v1::StageSpec& spec, const WorkerOpti
                       Tokenizer::Parse(spec.tokenizer_json(), spec.tokenizer_config_json()));
   R1_ASSIGN_OR_RETURN(Scorer::RewardSets reward_sets, MakeRewardSets(spec));
   EngineOptions engine;
-  engine.device = options.device;
+  engine.device = !options.device.empty()           ? options.device
+                  : !spec.engine().device().empty() ? spec.engine().device()
+                                                    : "cpu";
   engine.threads =
       options.threads > 0 ? options.threads : static_cast<int>(spec.engine().threads());
   engine.running_samples_max = static_cast<int>(spec.engine().running_samples_max());

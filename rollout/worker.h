@@ -25,7 +25,7 @@ struct WorkerOptions {
   std::string learner = "";             // HOST:PORT of rank 0; loopback
   std::string build = "";               // as `r1 version` prints it
   std::string host = "";                // for the status page; empty = this machine's name
-  std::string device = "cpu";           // EngineOptions::device
+  std::string device = "";              // EngineOptions::device; empty = what the run says
   int threads = 0;                      // of the engine; 0 = what the stage says
   double connect_timeout_seconds = 30;  // for the first connection
   double retry_seconds = 30;            // how long the learner may be gone later

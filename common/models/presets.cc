@@ -52,6 +52,19 @@ constexpr Sizes kTiny = {.hidden = 32,
                          .experts = 4,
                          .expert_intermediate = 16};
 
+// For one GPU: the smallest sizes that the CUDA engine's kernels take (latent attention of 512 + 64
+// channels, experts in multiples of 32). 36,985,344 parameters with 32 characters.
+constexpr Sizes kSmall = {.hidden = 512,
+                          .layers = 4,
+                          .dense_intermediate = 1024,
+                          .heads = 16,
+                          .kv_lora_rank = 512,
+                          .qk_nope_head_dim = 64,
+                          .qk_rope_head_dim = 64,
+                          .v_head_dim = 128,
+                          .experts = 32,
+                          .expert_intermediate = 128};
+
 ordered_json DeepseekV3(const Sizes& sizes) {
   return {
       {"architectures", ordered_json::array({"DeepseekV3ForCausalLM"})},
@@ -128,6 +141,7 @@ struct Preset {
 constexpr Preset kPresets[] = {
     {"moe_mini", [] { return DeepseekV3(kMini); }},
     {"moe_tiny", [] { return DeepseekV3(kTiny); }},
+    {"moe_small", [] { return DeepseekV3(kSmall); }},
     {"qwen_tiny", [] { return Dense("Qwen2ForCausalLM", "qwen2", true); }},
     {"llama_tiny", [] { return Dense("LlamaForCausalLM", "llama", false); }},
 };

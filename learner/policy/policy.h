@@ -30,6 +30,9 @@ struct PolicyOptions {
   bool activation_recompute = false;
   // Instruction set of the hand-written kernels (kernels/isa.h).
   std::string isa = "auto";
+  // "cpu": in fp32, with those kernels. "cuda:N", as learner/policy/device.h resolves it: in bf16
+  // (learner/policy/aten_policy.h).
+  std::string device = "cpu";
 };
 
 // What a forward pass tells beside the logprobs.
@@ -41,7 +44,7 @@ struct ForwardStats {
 class Policy {
  public:
   // Random initial weights from Rng(run_seed, 0, kInit, weight index, 0). InvalidArgument: a model
-  // that the kernels cannot compute.
+  // that the kernels cannot compute, or a device that is not there.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Policy>> Create(const ModelSpec& spec,
                                                                       const PolicyOptions& options,
                                                                       uint64_t run_seed);
@@ -68,11 +71,12 @@ class Policy {
                                                                std::span<float> gradient,
                                                                ForwardStats* stats) = 0;
 
-  // The flat fp32 master parameters, and for each of spec().weights that is trainable its offset
-  // (else -1).
+  // The flat fp32 master parameters, in host memory, and for each of spec().weights that is
+  // trainable its offset (else -1). Who changes them asks for them anew each time: a policy that
+  // computes on a device brings its copy up to date at the first pass after it was asked.
   virtual std::span<float> parameters() = 0;
   virtual const std::vector<int64_t>& parameter_offsets() const = 0;
-  // Correction biases [MoE layers * E], fp32 buffers; none where the gates are softmaxes.
+  // Correction biases [MoE layers * E], fp32 buffers, likewise; none where the gates are softmaxes.
   virtual std::span<float> router_biases() = 0;
 
   // Copies, so that training may go on while it is read.

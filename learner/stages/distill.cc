@@ -73,7 +73,7 @@ class DistillStage : public Stage {
     }
     R1_CHECK(teacher->weights != nullptr);  // the config checks leave stages and folders
     R1_ASSIGN_OR_RETURN(
-        teacher_, Policy::Create(teacher->model.spec, {.isa = context.isa()}, context.seed()));
+        teacher_, Policy::Create(teacher->model.spec, context.policy_options(), context.seed()));
     R1_LOG(kInfo) << "stage " << stage_.name() << " learns from " << teacher->origin;
     return teacher_->Load(*teacher->weights);
   }

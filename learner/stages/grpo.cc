@@ -73,8 +73,8 @@ class GrpoStage : public Stage {
     uses_reference_ = std::any_of(kl_points.begin(), kl_points.end(),
                                   [](const auto& point) { return point.value() > 0; });
     if (!uses_reference_) return absl::OkStatus();
-    R1_ASSIGN_OR_RETURN(reference_,
-                        Policy::Create(context.policy().spec(), PolicyOptions(), context.seed()));
+    R1_ASSIGN_OR_RETURN(reference_, Policy::Create(context.policy().spec(),
+                                                   context.policy_options(), context.seed()));
     if (context.reference() == nullptr) return CopyToReference(context);
     return reference_->Load(*context.reference());
   }

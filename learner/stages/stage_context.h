@@ -49,6 +49,7 @@ struct RunParts {
   Policy& policy;
   AdamW& optimizer;
   Trainer& trainer;
+  const std::string& device;  // PolicyOptions::device
   const StopSignal& stop;
   // Rank 0 only, else null.
   RunRecorder* recorder = nullptr;
@@ -71,6 +72,8 @@ class StageContext {
   const v1::StageConfig& config() const { return config_; }
   uint32_t index() const { return index_; }
   const std::string& isa() const { return state_.numerics().isa(); }
+  // Of a second policy, which computes where the trained one does.
+  PolicyOptions policy_options() const { return {.isa = isa(), .device = parts_.device}; }
   uint64_t seed() const { return parts_.config.run().seed(); }
   int rank() const { return parts_.collectives.rank(); }
   int ranks() const { return parts_.collectives.size(); }

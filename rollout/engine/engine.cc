@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/device_name.h"
 #include "rollout/engine/runner.h"
 #include "rollout/engine/sampler.h"
 #include "rollout/engine/scheduler.h"
@@ -36,17 +37,37 @@ absl::Status CheckOptions(const EngineOptions& options) {
   return CheckRange("block_tokens", options.block_tokens, 0, 4096);
 }
 
-absl::StatusOr<const RunnerKind*> FindRunnerKind(const std::string& device) {
-  if (device == "cpu") return &CpuRunnerKind();
-  if (device != "cuda") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("engine option device: expected cpu or cuda, found ", device));
-  }
-  if (CudaRunnerKindOrNull() == nullptr) {
+// "auto" is the first GPU where this build and machine have one.
+absl::StatusOr<DeviceName> FindDevice(const std::string& text) {
+  absl::StatusOr<DeviceName> name = ParseDeviceName(text);
+  if (!name.ok()) return Annotate(name.status(), "engine option device");
+  if (name->kind != DeviceName::Kind::kAuto) return name;
+  const RunnerKind* const kind = CudaRunnerKindOrNull();
+  name->kind = kind != nullptr && kind->find_device(name->index).ok() ? DeviceName::Kind::kCuda
+                                                                      : DeviceName::Kind::kCpu;
+  return name;
+}
+
+// What computes a model, and the options with all that they left open.
+struct Choice {
+  DeviceName device;
+  const RunnerKind* kind = nullptr;
+  EngineOptions options;
+};
+absl::StatusOr<Choice> Choose(const ModelSpec& spec, const EngineOptions& asked) {
+  R1_RETURN_IF_ERROR(CheckOptions(asked));
+  Choice choice{.device = {}, .options = asked};
+  R1_ASSIGN_OR_RETURN(choice.device, FindDevice(asked.device));
+  const bool on_cpu = choice.device.kind == DeviceName::Kind::kCpu;
+  choice.kind = on_cpu ? &CpuRunnerKind() : CudaRunnerKindOrNull();
+  if (choice.kind == nullptr) {
     return absl::FailedPreconditionError(
         "engine option device: cuda needs a build with a CUDA toolkit, and this one has none");
   }
-  return CudaRunnerKindOrNull();
+  choice.options.device = on_cpu ? "cpu" : absl::StrCat("cuda:", choice.device.index);
+  if (asked.block_tokens == 0) choice.options.block_tokens = choice.kind->default_block_tokens;
+  R1_RETURN_IF_ERROR(Annotate(choice.kind->check(spec, choice.options), "engine"));
+  return choice;
 }
 
 absl::Status CheckFilter(const TokenFilter& filter) {
@@ -342,14 +363,16 @@ absl::StatusOr<std::vector<float>> EngineImpl::Logits(const std::vector<int32_t>
 
 }  // namespace
 
+absl::Status CheckEngine(const ModelSpec& spec, const EngineOptions& asked) {
+  R1_ASSIGN_OR_RETURN(const Choice choice, Choose(spec, asked));
+  return choice.kind->find_device(choice.device.index);
+}
+
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const ModelSpec& spec,
                                                        const EngineOptions& asked) {
-  R1_RETURN_IF_ERROR(CheckOptions(asked));
-  R1_ASSIGN_OR_RETURN(const RunnerKind* const kind, FindRunnerKind(asked.device));
-  EngineOptions options = asked;
-  if (options.block_tokens == 0) options.block_tokens = kind->default_block_tokens;
-  R1_RETURN_IF_ERROR(Annotate(kind->check(spec, options), "engine"));
-  const int64_t token_bytes = kind->cache_bytes_per_token(spec);
+  R1_ASSIGN_OR_RETURN(const Choice choice, Choose(spec, asked));
+  const EngineOptions& options = choice.options;
+  const int64_t token_bytes = choice.kind->cache_bytes_per_token(spec);
   const int block_count = BlockCount(spec, options, token_bytes);
   if (block_count < 1) {
     return absl::InvalidArgumentError(
@@ -357,7 +380,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const ModelSpec& spec,
                      options.block_tokens, " tokens of ", token_bytes, " bytes each"));
   }
   auto engine = std::make_unique<EngineImpl>(spec, options, block_count);
-  R1_RETURN_IF_ERROR(engine->MakeRunner(*kind));
+  R1_RETURN_IF_ERROR(engine->MakeRunner(*choice.kind));
   return engine;
 }
 

@@ -25,8 +25,9 @@
 namespace r1::rollout {
 
 struct EngineOptions {
-  std::string device = "cpu";  // or "cuda": the first GPU, in bf16
-  int threads = 1;             // of the CPU's kernels
+  // Or "cuda:N", a GPU, in bf16; "cuda" is the first one, "auto" the first one where there is one.
+  std::string device = "cpu";
+  int threads = 1;  // of the CPU's kernels
   // What the CPU's kernels hold the matrices in: fp32, or bf16, which halves the bytes that a step
   // reads; products and everything else stay fp32. A GPU's are always bf16.
   std::string weights = "fp32";
@@ -103,6 +104,10 @@ struct OperatorTime {
   std::string name;
   double seconds;
 };
+
+// What Engine::Create would say of a model and options, before anything is allocated.
+// FailedPrecondition: a build without CUDA, or no such GPU.
+[[nodiscard]] absl::Status CheckEngine(const ModelSpec& spec, const EngineOptions& options);
 
 class Engine {
  public:

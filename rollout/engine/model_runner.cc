@@ -439,6 +439,7 @@ const RunnerKind& CpuRunnerKind() {
   static constexpr RunnerKind kKind = {
       .default_block_tokens = 16,
       .has_logits = true,
+      .find_device = [](int) { return absl::OkStatus(); },
       .check =
           [](const ModelSpec& spec, const EngineOptions& options) {
             R1_RETURN_IF_ERROR(CheckSpec(spec));

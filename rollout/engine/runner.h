@@ -62,6 +62,8 @@ struct RunnerShape {
 struct RunnerKind {
   int default_block_tokens;
   bool has_logits;
+  // FailedPrecondition: there is no such device, or it cannot compute.
+  absl::Status (*find_device)(int index);
   // InvalidArgument: sizes that the kernels do not support, or options that the device cannot have.
   absl::Status (*check)(const ModelSpec& spec, const EngineOptions& options);
   // Of the KV cache, all layers together.

@@ -452,6 +452,22 @@ TEST(ConfigProblemTest, Contradictions) {
   });
 }
 
+TEST(ConfigProblemTest, DevicesAreNamed) {
+  for (const std::string good : {"auto", "cpu", "cuda", "cuda:0", "cuda:7"}) {
+    const std::string set = absl::StrCat("device = \"", good, "\"\n");
+    EXPECT_THAT(Problems(absl::StrCat(kShort, "[worker]\n", set, "[learner]\n", set)), IsEmpty())
+        << good;
+  }
+  for (const std::string bad : {"", "gpu", "cuda:", "cuda:-1", "cuda:64", "cuda:1x", "CPU"}) {
+    EXPECT_THAT(Problems(absl::StrCat(kShort, "[learner]\ndevice = \"", bad, "\"\n")),
+                ElementsAre(HasSubstr("c.toml:5:1: learner.device: expected cpu, cuda, cuda:0 to "
+                                      "cuda:63 or auto, found \"")))
+        << bad;
+  }
+  EXPECT_THAT(Problems(absl::StrCat(kShort, "[learner]\ndevice = \"cuda\"\nranks = 2\n")),
+              ElementsAre(HasSubstr("learner.ranks: expected 1 with learner.device = \"cuda\"")));
+}
+
 TEST(ConfigProblemTest, OnlyLoopbackAddresses) {
   for (const std::string good : {"127.0.0.1:0", "127.1.2.3:65535", "localhost:8080", "[::1]:80"}) {
     EXPECT_THAT(Problems(absl::StrCat(kShort, "[status]\naddress = \"", good, "\"\n")), IsEmpty())

@@ -72,13 +72,15 @@ TEST(PresetTest, MoeTinyIsSmallAndUnknownNamesAreRefused) {
   const ModelSpec tiny = *ParseModelSpec(*PresetConfigJson("moe_tiny", 32, 1, 2));
   EXPECT_LT(tiny.parameters(), 25000);
   EXPECT_EQ(tiny.layers.size(), 2u);
+  EXPECT_EQ(MustParse(json::parse(*PresetConfigJson("moe_small", 32, 1, 2))).parameters(),
+            36'985'344);
   EXPECT_EQ(MustParse(json::parse(*PresetConfigJson("qwen_tiny", 32, 1, 2))).parameters(), 76352);
   EXPECT_EQ(MustParse(json::parse(*PresetConfigJson("llama_tiny", 32, 1, 2))).parameters(), 78144);
   const absl::Status status = PresetConfigJson("moe_mimi", 32, 1, 2).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr("expected one of moe_mini, moe_tiny, qwen_tiny, llama_tiny, found "
-                        "\"moe_mimi\"; did you mean"));
+              HasSubstr("expected one of moe_mini, moe_tiny, moe_small, qwen_tiny, llama_tiny, "
+                        "found \"moe_mimi\"; did you mean"));
 }
 
 TEST(DeepseekV3Test, WeightsComeInForwardOrderUnderTheirHuggingFaceNames) {

@@ -40,6 +40,11 @@ def check_usage_errors(r1, folder):
         (["run", str(bad)], f'{bad}:5:8: stage.a.kind'),
         (["run", CHAOS, "--set", "stage.rl.grpo.step=3"], 'did you mean "steps"'),
         (["run", CHAOS, "--set", "learner.address=0.0.0.0:1"], "learner.address"),
+        # Its model is too small for the GPU's kernels, where there is a GPU.
+        (["run", CHAOS, "--set", "worker.device=cuda"], "worker.device: engine"),
+        (["run", CHAOS, "--set", "learner.device=gpu"], "learner.device: expected cpu, cuda"),
+        (["learner", CHAOS, "--set", "learner.device=cuda:63", "--set", f"run.dir={folder}/gpu"],
+         "learner.device: device cuda:63: expected"),
         (["eval"], "--model"),
         (["score", "--reward", "exact_mach", "--input", "in", "--output", "out"], "exact_match"),
         (["score", "--reward", "format"], "--input"),

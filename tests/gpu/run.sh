@@ -1,16 +1,23 @@
 #!/usr/bin/env bash
 # Tests and benchmarks of the CUDA kernels on a GPU machine that need not be able to build them.
 #
-#   tests/gpu/run.sh pack BUILD [FOLDER]      gathers the programs of a build folder, and this script, in
-#                                             FOLDER (default .gpu); copy it to the GPU machine
+#   tests/gpu/run.sh pack BUILD [FOLDER [SET]]
+#                                             gathers the programs of a build folder, and this script, in
+#                                             FOLDER (default .gpu); copy it to the GPU machine. SET: kernels
+#                                             (test, bench, generate, sanitize), train, or all (default)
 #   FOLDER/run.sh test                        every test; fails when there is no Hopper GPU
 #   FOLDER/run.sh bench [JSON]                every kernel benchmark: a table, and all rows in JSON
 #   FOLDER/run.sh generate [JSON]             the engine's: tokens a second of M16, Q1.5 and Q7, then
 #                                             time by operator
+#   FOLDER/run.sh policy                      the learner's passes on the GPU against the CPU's
+#   FOLDER/run.sh train [OUT]                 configs/grpo_h200.toml, learner and worker on one GPU, in OUT
+#                                             (default a new folder), then its rows in steps of ten;
+#                                             R1_SETTINGS="key=value …" overrides keys
 #   FOLDER/run.sh sanitize                    the small tests under compute-sanitizer: memcheck, racecheck
 #   FOLDER/run.sh all [JSON]                  the three of them
 #
-# The programs need the NVIDIA driver and libstdc++; other libraries come along in FOLDER/lib.
+# The programs need the NVIDIA driver and libstdc++; other libraries come along in FOLDER/lib, but for
+# LibTorch, which `policy` and `train` need: that of the Python package torch, in the version of cmake/setup.sh.
 # GTEST_FILTER works as always.
 set -euo pipefail
 
@@ -20,17 +27,28 @@ source_root=$here/../..
 [[ -d $here/lib ]] && export LD_LIBRARY_PATH=$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 pack() {
-  local build=${1:?pack needs the build folder} folder=${2:-.gpu}
+  local build=${1:?pack needs the build folder} folder=${2:-.gpu} set=${3:-all} programs=() files=()
+  [[ $set == all || $set == kernels || $set == train ]] || die "pack: no set $set"
   shopt -s nullglob
-  local programs=("$build"/bin/*_gpu_test "$build"/bin/*_cuda_bench "$build"/bin/r1_bench_generate)
-  ((${#programs[@]})) || die "no GPU programs in $build/bin: was it configured with a CUDA toolkit?"
+  if [[ $set != train ]]; then
+    programs+=("$build"/bin/*_gpu_test "$build"/bin/*_cuda_bench "$build"/bin/r1_bench_generate)
+    files+=("$source_root"/kernels/bench/shapes/*.json)
+    ((${#programs[@]})) || die "no GPU programs in $build/bin: was it configured with a CUDA toolkit?"
+  fi
+  if [[ $set != kernels ]]; then
+    programs+=("$build"/bin/r1 "$build"/bin/r1_reward_host "$build"/bin/policy_torch_test)
+    files+=("$build"/bin/r1_sandbox_helper "$source_root"/configs/grpo_h200.toml)
+  fi
   rm -rf "$folder"
   mkdir -p "$folder/lib"
-  cp "${programs[@]}" "$source_root"/kernels/bench/shapes/*.json "${BASH_SOURCE[0]}" "$folder"
-  # What a machine without a compiler may lack: neither the C library nor the compiler's own.
+  cp "${programs[@]}" "${files[@]}" "${BASH_SOURCE[0]}" "$folder"
+  # What a machine without a compiler may lack: neither the C library nor the compiler's own, nor
+  # LibTorch with what its package brings.
   ldd "${programs[@]}" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u |
     { grep -Ev '/(libc|libm|libdl|librt|libpthread|libstdc\+\+|libgcc_s)\.so' || true; } |
+    { grep -Ev '/(libtorch_cpu|libc10|libcudart|libcupti|libgomp)\.so' || true; } |
     xargs -r cp -t "$folder/lib"
+  find "$folder" -type f \( -name '*.so*' -o ! -name '*.*' \) -exec strip --strip-unneeded {} +
   du -sh "$folder"
 }
 
@@ -82,6 +100,46 @@ generate() {
   rm -f "$rows"
 }
 
+# Puts the LibTorch of the Python package on the library path.
+find_torch() {
+  local torch
+  torch=$(python3 -c 'from importlib.util import find_spec
+print(find_spec("torch").submodule_search_locations[0])') ||
+    die "this needs the Python package torch, in the version of cmake/setup.sh"
+  local folders=("$torch"/lib "$torch"/../nvidia/*/lib) joined
+  joined=$(IFS=:; printf '%s' "${folders[*]}")
+  export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$joined
+}
+
+policy() {
+  find_torch
+  R1_REQUIRE_GPU=1 timeout 300 "$here/policy_torch_test"
+}
+
+train() {
+  local out=${1:-} setting settings=()
+  [[ -n $out ]] || out=$(mktemp -d)
+  for setting in ${R1_SETTINGS:-}; do settings+=(--set "$setting"); done
+  find_torch
+  "$here/r1" run "$here/grpo_h200.toml" --set "run.dir=$out/run" "${settings[@]}" || {
+    tail -n 20 "$out"/run/logs/attempt_*/*.log >&2
+    die "the run failed; its logs are in $out/run/logs"
+  }
+  python3 - "$out/run/metrics.jsonl" <<'PYTHON'
+import json, sys
+columns = [("loss/mean", "loss"), ("reward/mean", "reward"), ("length/mean", "length"),
+           ("mismatch/logprob_abs_mean", "mismatch"), ("time/step", "seconds"),
+           ("time/train", "train"), ("time/generate", "generate")]
+print("stage      step " + " ".join(f"{name:>10}" for _, name in columns))
+for line in open(sys.argv[1]):
+    row = json.loads(line)
+    if "loss/mean" not in row or row["step"] % (10 if "reward/mean" in row else 50): continue
+    values = (row.get(key) for key, _ in columns)
+    cells = (f"{v:10.4g}" if isinstance(v, (int, float)) else " " * 10 for v in values)
+    print(f"{row['stage']:<10} {row['step']:4} " + " ".join(cells))
+PYTHON
+}
+
 sanitize() {
   command -v compute-sanitizer >/dev/null || die "compute-sanitizer is not installed"
   local program tool
@@ -100,7 +158,9 @@ case ${1:-} in
   test) run_tests ;;
   bench) bench "${2:-}" ;;
   generate) generate "${2:-}" ;;
+  policy) policy ;;
+  train) train "${2:-}" ;;
   sanitize) sanitize ;;
   all) run_tests && bench "${2:-}" && sanitize ;;
-  *) sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  *) sed -n '2,23s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac

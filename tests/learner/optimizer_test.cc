@@ -105,6 +105,22 @@ TEST(AdamWTest, FollowsTheFloat64OracleOverManyUpdates) {
   EXPECT_GT(MaxDifference(parameters, RandomValues(count, rng, 0)), 0.1);
 }
 
+TEST(AdamWTest, ThreadsChangeNoBit) {
+  const ModelSpec spec = PresetSpec();
+  size_t count = 0;
+  const std::vector<int64_t> offsets = Offsets(spec, &count);
+  Rng rng = TestRng(4);
+  std::vector<float> alone = RandomValues(count, rng, 1), together = alone;
+  AdamW one(spec, offsets, count), many(spec, offsets, count);
+  kernels::ThreadPool threads(3);
+  for (int update = 0; update < 3; ++update) {
+    const std::vector<float> gradient = RandomValues(count, rng, 1);
+    one.Update(Config(), 1e-2, 0.5, gradient, alone);
+    many.Update(Config(), 1e-2, 0.5, gradient, together, &threads);
+  }
+  EXPECT_TRUE(SameBits(alone, together));
+}
+
 TEST(AdamWTest, DecayAloneShrinksMatricesAndLeavesNorms) {
   const ModelSpec spec = TinySpec();
   size_t count = 0;

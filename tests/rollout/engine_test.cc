@@ -382,7 +382,8 @@ TEST(EngineCreateTest, BadOptionsAreRefusedByName) {
   EXPECT_THAT(refused({.running_samples_max = 0}), HasSubstr("running_samples_max"));
   EXPECT_THAT(refused({.kv_cache_mib = 0}), HasSubstr("kv_cache_mib"));
   EXPECT_THAT(refused({.block_tokens = -1}), HasSubstr("block_tokens"));
-  EXPECT_THAT(refused({.device = "tpu"}), HasSubstr("expected cpu or cuda, found tpu"));
+  EXPECT_THAT(refused({.device = "tpu"}),
+              HasSubstr("expected cpu, cuda, cuda:0 to cuda:63 or auto, found \"tpu\""));
   EXPECT_THAT(refused({.prefill_tokens_max = 0}), HasSubstr("prefill_tokens_max"));
   EXPECT_THAT(refused({.isa = "mmx"}), HasSubstr("mmx"));
 }

@@ -177,5 +177,15 @@ TEST(CudaEngineOptionsTest, ModelsAndOptionsThatTheGpuLacksAreRefusedByName) {
   EXPECT_THAT(refused(spec, {.prefill_tokens_max = 1 << 16}), HasSubstr("32768 together"));
 }
 
+// Where there is no GPU, that is all that is missing.
+TEST(CudaEngineOptionsTest, TheSmallPresetFits) {
+  const ModelSpec spec = *ParseModelSpec(*PresetConfigJson("moe_small", 32, 1, 2));
+  const absl::Status status = Engine::Create(spec, {.device = "cuda:0"}).status();
+  EXPECT_NE(status.code(), absl::StatusCode::kInvalidArgument) << status;
+  EXPECT_EQ(CheckEngine(spec, {.device = "cuda:0"}).code(), status.code());
+  EXPECT_TRUE(CheckEngine(spec, {.device = "auto"}).ok());
+  EXPECT_EQ(CheckEngine(spec, {.device = "cuda:x"}).code(), absl::StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace r1::rollout

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "common/device_name.h"
 #include "kernels/cuda/cache_copy_sm90.h"
 #include "kernels/cuda/latent_cache_layout.h"
 #include "rollout/engine/cuda/layer_shapes.h"
@@ -41,13 +42,14 @@ int64_t CacheBytesPerToken(const ModelSpec& spec) {
          kernels::kLatentBlockTokens;
 }
 
-absl::Status FindHopper() {
+absl::Status FindHopper(int index) {
   int major = 0;
-  const cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+  const cudaError_t error =
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
   if (error == cudaSuccess && major == 9) return absl::OkStatus();
   static_cast<void>(cudaGetLastError());
   return absl::FailedPreconditionError(absl::StrCat(
-      "engine option device: cuda needs a GPU of compute capability 9, found ",
+      "engine option device: cuda:", index, " needs a GPU of compute capability 9, found ",
       error == cudaSuccess ? absl::StrCat("one of ", major) : cudaGetErrorString(error)));
 }
 
@@ -56,8 +58,10 @@ absl::Status FindHopper() {
 absl::StatusOr<std::unique_ptr<Runner>> CudaRunner::Make(const ModelSpec& spec,
                                                          const EngineOptions& options,
                                                          const RunnerShape& shape) {
-  R1_RETURN_IF_ERROR(FindHopper());
-  std::unique_ptr<CudaRunner> runner(new CudaRunner(spec, options, shape));
+  R1_ASSIGN_OR_RETURN(const DeviceName device, ParseDeviceName(options.device));
+  R1_RETURN_IF_ERROR(FindHopper(device.index));
+  std::unique_ptr<CudaRunner> runner(new CudaRunner(spec, options, shape, device.index));
+  R1_RETURN_IF_ERROR(runner->UseDevice());
   R1_RETURN_IF_ERROR(runner->Allocate());
   return runner;
 }
@@ -95,11 +99,17 @@ absl::Status CudaRunner::Allocate() {
   return CudaStatus(cudaDeviceSynchronize(), "setting up");
 }
 
+absl::Status CudaRunner::UseDevice() const {
+  return CudaStatus(cudaSetDevice(device_), "choosing the GPU");
+}
+
 absl::Status CudaRunner::LoadWeights(const WeightsSnapshot& weights) {
+  R1_RETURN_IF_ERROR(UseDevice());
   return model_->Load(weights, stream_.get());
 }
 
 absl::Status CudaRunner::Run(StepBatch* batch) {
+  R1_RETURN_IF_ERROR(UseDevice());
   R1_CHECK(batch->rows() > 0);
   R1_CHECK(batch->rows() <= shape_.rows_max);
   R1_CHECK(batch->draws.filtered.empty());
@@ -227,6 +237,7 @@ std::vector<OperatorTime> CudaRunner::operator_times() const {
 const RunnerKind* CudaRunnerKindOrNull() {
   static constexpr RunnerKind kKind = {.default_block_tokens = kernels::kLatentBlockTokens,
                                        .has_logits = false,
+                                       .find_device = FindHopper,
                                        .check = CheckCudaOptions,
                                        .cache_bytes_per_token = CacheBytesPerToken,
                                        .make = CudaRunner::Make};

@@ -35,9 +35,12 @@ class CudaRunner : public Runner {
   std::vector<OperatorTime> operator_times() const override;
 
  private:
-  CudaRunner(const ModelSpec& spec, const EngineOptions& options, const RunnerShape& shape)
-      : spec_(spec), options_(options), shape_(shape) {}
+  CudaRunner(const ModelSpec& spec, const EngineOptions& options, const RunnerShape& shape,
+             int device)
+      : spec_(spec), options_(options), shape_(shape), device_(device) {}
 
+  // For the calling thread, whose setting it is.
+  absl::Status UseDevice() const;
   absl::Status Allocate();
   absl::Status CopyBlocks(const std::vector<BlockCopy>& copies);
   absl::Status Launch(const ForwardPass::Step& step, bool is_decode);
@@ -46,6 +49,7 @@ class CudaRunner : public Runner {
   const ModelSpec& spec_;
   const EngineOptions options_;
   const RunnerShape shape_;
+  const int device_;
   Stream stream_;
   std::unique_ptr<DeviceModel> model_;
   std::unique_ptr<OperatorTimer> timer_;  // null unless profile
