@@ -1,3 +1,4 @@
+#include "kernels/cuda/dense_wide.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sample_head_bf16_sm90.h"
 #include "kernels/cuda/warp.cuh"
@@ -15,10 +16,10 @@ constexpr float kLn2 = 0.6931471805599453f;
 // Stands for minus infinity, so that differences of two of them are numbers.
 constexpr float kLowest = -1e30f;
 
-// Where memory sets the pace, the warpgroups take tiles in turn, which hides what follows a tile's
-// product; from 129 rows on arithmetic does, and two blocks share the weights of large tiles.
+// The warpgroups take tiles in turn, which hides what follows a tile's product. From 129 rows on
+// arithmetic sets the pace, and two blocks share rows of x (dense_wide.cuh).
 using InTurn = TileKind<2, true, 1>;
-using Wide = TileKind<2, false, 2>;
+using Wide = TileKind<2, true, 2>;
 
 // Highest logit (in units of log2) of some ids, and the sum of 2^(logit - highest).
 using Mass = float2;
@@ -31,8 +32,6 @@ struct KernelArgs {
   StreamShape stream;
   int tile_ids;  // of the vocabulary, a multiple of 16
   int vocab_tiles;
-  int tile_rows;  // of x, a multiple of 8
-  int row_tiles;
 };
 
 // --- product: masses of every 16 ids
@@ -44,30 +43,15 @@ struct HeadTile {
   int rows;
 };
 
-// Tiles first, first + step, …; row tiles fastest, so that blocks that run at the same time share
-// weights. In a cluster of two, each block gets its half of the rows; the second may get none.
-template <typename Kind>
+// Tiles first, first + step, …, all rows in each.
 class HeadCursor {
  public:
-  __device__ explicit HeadCursor(const KernelArgs& args)
-      : args_(args), next_(blockIdx.x / Kind::kBlocks) {}
+  __device__ explicit HeadCursor(const KernelArgs& args) : args_(args), next_(blockIdx.x) {}
 
   __device__ bool Next(HeadTile* tile) {
-    if (next_ >= args_.vocab_tiles * args_.row_tiles) return false;
-    tile->id_begin = next_ / args_.row_tiles * args_.tile_ids;
-    tile->row_begin = next_ % args_.row_tiles * args_.tile_rows;
-    int end = tile->row_begin + args_.tile_rows;
-    if constexpr (Kind::kBlocks == 2) {
-      const int middle = tile->row_begin + args_.tile_rows / 16 * 8;
-      if (ClusterRank() == 0) {
-        end = middle;
-      } else {
-        tile->row_begin = middle;
-      }
-    }
-    const int left = (end < args_.call.rows ? end : args_.call.rows) - tile->row_begin;
-    tile->rows = left > 0 ? left : 0;
-    next_ += gridDim.x / Kind::kBlocks;
+    if (next_ >= args_.vocab_tiles) return false;
+    *tile = {.id_begin = next_ * args_.tile_ids, .row_begin = 0, .rows = args_.call.rows};
+    next_ += static_cast<int>(gridDim.x);
     return true;
   }
 
@@ -179,28 +163,32 @@ __device__ __forceinline__ void MultiplyTileOfWidth(const KernelArgs& args, cons
   MultiplyTile<Kind, kN>(args, tile, warpgroup, scales, ring);
 }
 
-template <typename Kind, int... kWidths>
+// log2(e) / temperature of every row, and of rows behind the last one that products are made for.
+__device__ __forceinline__ void LoadScales(const SampleHeadBf16Args& call, float* scales) {
+  for (int row = threadIdx.x; row < kSampleHeadRowsMax + kTileTokensMax; row += kStreamThreads) {
+    const float temperature = row < call.rows ? call.temperatures[row] : 0;
+    scales[row] = temperature == 0 ? kLog2E : kLog2E / temperature;
+  }
+}
+
+template <int... kWidths>
 __global__ void __launch_bounds__(kStreamThreads, 1)
     HeadMassesKernel(const __grid_constant__ KernelArgs args) {
   extern __shared__ __align__(1024) uint8_t shared[];
   uint8_t* const barriers = shared + args.stream.bytes();
-  Ring<Kind> ring(args.stream, SharedAddress(shared), SharedAddress(barriers));
+  Ring<InTurn> ring(args.stream, SharedAddress(shared), SharedAddress(barriers));
   float* const scales = reinterpret_cast<float*>(barriers + kRingBarrierBytes);
   if (threadIdx.x == 0) ring.InitBarriers();
   WaitForPriorKernels();
   AllowDependentKernels();
-  for (int row = threadIdx.x; row < kSampleHeadRowsMax + kTileTokensMax; row += kStreamThreads) {
-    const float temperature = row < args.call.rows ? args.call.temperatures[row] : 0;
-    scales[row] = temperature == 0 ? kLog2E : kLog2E / temperature;
-  }
+  LoadScales(args.call, scales);
   __syncthreads();
-  if constexpr (Kind::kBlocks == 2) ClusterSync();
-  HeadCursor<Kind> cursor(args);
+  HeadCursor cursor(args);
   HeadTile tile;
   if (threadIdx.x < kWarpgroupThreads) {
     DecreaseRegisters<88>();
     if (threadIdx.x == 0) {
-      const uint64_t policy = Kind::kInTurn ? PolicyEvictFirst() : PolicyEvictNormal();
+      const uint64_t policy = PolicyEvictFirst();
       const int vocab_end = (args.call.vocab + 7) / 8 * 8;
       while (cursor.Next(&tile)) {
         const int end = tile.id_begin + args.tile_ids;
@@ -214,7 +202,7 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
       const uint32_t row_pieces = static_cast<uint32_t>(args.call.x_stride / 8);
       while (cursor.Next(&tile)) {
         StreamTokens(ring, args.call.x, args.call.hidden, tile.rows, threadIdx.x - 32,
-                     [&](int row) { return (tile.row_begin + row) * row_pieces; });
+                     [&](int row) { return row * row_pieces; });
       }
     }
     __syncwarp();
@@ -222,15 +210,57 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
     IncreaseRegisters<208>();
     const int warpgroup = threadIdx.x / kWarpgroupThreads - 1;
     for (int turn = 0; cursor.Next(&tile); turn ^= 1) {
-      if (Kind::kInTurn && turn != warpgroup) {
+      if (turn != warpgroup) {
         ring.Skip(args.call.hidden / kPackedBlockColumns);
       } else {
-        MultiplyTileOfWidth<Kind, kWidths...>(args, tile, warpgroup, scales, ring);
+        MultiplyTileOfWidth<InTurn, kWidths...>(args, tile, warpgroup, scales, ring);
+      }
+    }
+  }
+}
+
+struct WideKernelArgs {
+  KernelArgs head;
+  WideArgs wide;
+};
+
+__global__ void __launch_bounds__(kStreamThreads, 1)
+    HeadMassesWideKernel(const __grid_constant__ WideKernelArgs args) {
+  extern __shared__ __align__(1024) uint8_t shared[];
+  uint8_t* const barriers = shared + args.wide.stream.bytes();
+  Ring<Wide> ring(args.wide.stream, SharedAddress(shared), SharedAddress(barriers));
+  float* const scales = reinterpret_cast<float*>(barriers + kRingBarrierBytes);
+  if (threadIdx.x == 0) ring.InitBarriers();
+  WaitForPriorKernels();
+  AllowDependentKernels();
+  LoadScales(args.head.call, scales);
+  __syncthreads();
+  ClusterSync();
+  if (threadIdx.x < kWarpgroupThreads) {
+    DecreaseRegisters<40>();
+    if (threadIdx.x == 0) {
+      RequestWideWeights<Wide>(args.wide, ring);
+    } else if (threadIdx.x == 32) {
+      RequestWideTokens<Wide, kTileTokensMax>(args.wide, ring);
+    }
+    __syncwarp();
+  } else {
+    IncreaseRegisters<232>();
+    const int warpgroup = threadIdx.x / kWarpgroupThreads - 1;
+    DenseCursor<Wide::kBlocks> cursor(args.wide.call, args.wide.tiling);
+    DenseTile tile;
+    for (int turn = 0; cursor.Next(&tile); turn ^= 1) {
+      if (turn != warpgroup) {
+        ring.Skip(tile.blocks);
+      } else {
+        const HeadTile own = {
+            .id_begin = tile.row_begin, .row_begin = tile.token_begin, .rows = tile.tokens};
+        MultiplyTile<Wide, kTileTokensMax>(args.head, own, warpgroup, scales, ring);
       }
     }
   }
   // A block's shared memory must outlive what the other one sends there.
-  if constexpr (Kind::kBlocks == 2) ClusterSync();
+  ClusterSync();
 }
 
 // --- finish: one block a row
@@ -409,28 +439,51 @@ __global__ void __launch_bounds__(kFinishThreads, kPairs <= 7 ? 2 : 1)
 
 constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
 
-template <typename Kind, int... kWidths>
+constexpr int kReservedBytes =
+    kRingBarrierBytes + (kSampleHeadRowsMax + kTileTokensMax) * static_cast<int>(sizeof(float));
+
+template <int... kWidths>
 cudaError_t LaunchMasses(KernelArgs args, cudaStream_t stream) {
-  constexpr int kReserved =
-      kRingBarrierBytes + (kSampleHeadRowsMax + kTileTokensMax) * static_cast<int>(sizeof(float));
-  constexpr int kTileRowsMax = kTileTokensMax * Kind::kBlocks;
-  static std::atomic<int> known_blocks = 0;
   const SampleHeadBf16Args& call = args.call;
-  args.row_tiles = DivideUp(call.rows, kTileRowsMax);
-  args.tile_rows =
-      DivideUp(DivideUp(call.rows, args.row_tiles), 8 * Kind::kBlocks) * 8 * Kind::kBlocks;
-  args.stream = FitStream<Kind>(args.tile_rows / Kind::kBlocks, kReserved);
-  const int shared_bytes = args.stream.bytes() + kReserved;
-  const auto kernel = HeadMassesKernel<Kind, kWidths...>;
-  const int blocks =
-      BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
-  // Where memory sets the pace: equal shares of the vocabulary for all blocks, in as few rounds as
-  // full tiles allow.
-  const int rounds = DivideUp(call.vocab, Kind::kRows * blocks);
-  const int share = DivideUp(DivideUp(call.vocab, rounds * blocks), kSegmentIds) * kSegmentIds;
-  args.tile_ids = Kind::kBlocks == 2 ? Kind::kRows : share;
+  args.stream = FitStream<InTurn>(call.rows, kReservedBytes);
+  const int blocks = MultiprocessorCount();
+  // Memory sets the pace: equal shares of the vocabulary for all blocks, in as few rounds as full
+  // tiles allow.
+  const int rounds = DivideUp(call.vocab, InTurn::kRows * blocks);
+  args.tile_ids = DivideUp(DivideUp(call.vocab, rounds * blocks), kSegmentIds) * kSegmentIds;
   args.vocab_tiles = DivideUp(call.vocab, args.tile_ids);
-  return LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args, Kind::kBlocks);
+  return LaunchDependent(HeadMassesKernel<kWidths...>, blocks, kStreamThreads,
+                         args.stream.bytes() + kReservedBytes, stream, args);
+}
+
+cudaError_t LaunchMassesWide(const KernelArgs& head, cudaStream_t stream) {
+  const SampleHeadBf16Args& call = head.call;
+  const int token_tiles = DivideUp(call.rows, kTileTokensMax);
+  WideKernelArgs args = {
+      .head = head,
+      .wide = {.call = {.tokens = call.rows,
+                        .rows = call.vocab,
+                        .columns = call.hidden,
+                        .x = call.x,
+                        .x_stride = call.x_stride,
+                        .weights = call.head},
+               .tiling = {.tile_rows = kDenseWideTileRows,
+                          .tile_tokens = DivideUp(DivideUp(call.rows, token_tiles), 8) * 8,
+                          .row_tiles = DivideUp(call.vocab, kDenseWideTileRows),
+                          .token_tiles = token_tiles,
+                          .column_parts = 1,
+                          .blocks = Wide::kBlocks},
+               .stream = {},
+               .x = {}}};
+  args.head.tile_ids = Wide::kRows;
+  const cudaError_t error = PlaceWide<Wide, kTileTokensMax>(kReservedBytes, &args.wide);
+  if (error != cudaSuccess) return error;
+  static std::atomic<int> known_blocks = 0;
+  const int shared_bytes = args.wide.stream.bytes() + kReservedBytes;
+  const int blocks = BlocksAtOnce(HeadMassesWideKernel, kStreamThreads, shared_bytes, Wide::kBlocks,
+                                  &known_blocks);
+  return LaunchDependent(HeadMassesWideKernel, blocks, kStreamThreads, shared_bytes, stream, args,
+                         Wide::kBlocks);
 }
 
 template <int kPairs, int... kMore>
@@ -462,12 +515,10 @@ cudaError_t SampleHeadBf16Sm90(const SampleHeadBf16Args& call, cudaStream_t stre
                            .row_masses = RowMasses(call.vocab),
                            .stream = {},
                            .tile_ids = 0,
-                           .vocab_tiles = 0,
-                           .tile_rows = 0,
-                           .row_tiles = 0};
+                           .vocab_tiles = 0};
   const cudaError_t error = call.rows <= kTileTokensMax
-                                ? LaunchMasses<InTurn, 8, 16, 32, 64, 96, 128>(args, stream)
-                                : LaunchMasses<Wide, 96, 128>(args, stream);
+                                ? LaunchMasses<8, 16, 32, 64, 96, 128>(args, stream)
+                                : LaunchMassesWide(args, stream);
   if (error != cudaSuccess) return error;
   return LaunchFinish<1, 2, 4, 7, 10, 16>(args, stream);
 }
