@@ -433,9 +433,12 @@ template <typename Kind>
 __device__ __forceinline__ void RequestWeights(const KernelArgs& args, MoePlanCursor cursor,
                                                Ring<Kind> ring) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
-  const uint64_t policy = Kind::kInTurn ? PolicyEvictFirst() : PolicyEvictNormal();
   MoeTile tile;
   while (cursor.Next(&tile)) {
+    // Other tiles come back for the same weights of a shared expert.
+    const bool once = Kind::kInTurn &&
+                      (tile.expert < shape.experts || args.call.tokens <= args.tiling.tile_tokens);
+    const uint64_t policy = once ? PolicyEvictFirst() : PolicyEvictNormal();
     const int rows = tile.down ? shape.hidden : 2 * shape.intermediate;
     const int columns = tile.down ? shape.intermediate : shape.hidden;
     const uint8_t* const matrices = tile.down ? args.call.down : args.call.gate_up;
@@ -523,7 +526,11 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   __syncthreads();
   if constexpr (Kind::kBlocks == 2) ClusterSync();
 
-  const MoePlanCursor cursor(list.plan, list.plan.tile_begin[entries], args.tiling,
+  const MoeShared shared_experts = {.first_expert = shape.experts,
+                                    .experts = shape.shared_experts,
+                                    .tokens = args.call.tokens,
+                                    .first_place = args.call.tokens * shape.active};
+  const MoePlanCursor cursor(list.plan, list.plan.tile_begin[entries], shared_experts, args.tiling,
                              blockIdx.x / Kind::kBlocks, gridDim.x / Kind::kBlocks);
   if (threadIdx.x < kWarpgroupThreads) {
     DecreaseRegisters<88>();

@@ -16,7 +16,8 @@ inline constexpr int kMoeExpertsMax = 256;
 inline constexpr int kMoeSharedExpertsMax = 8;
 inline constexpr int kMoePlanEntriesMax = kMoeExpertsMax + kMoeSharedExpertsMax + 1;
 
-// Entry i is the i-th expert that has tokens. Behind the last one, the begins repeat the totals.
+// Entry i is the i-th expert that has tokens, shared ones last. Behind the last one, the begins
+// repeat the totals.
 struct MoePlan {
   int* expert;       // [entries]
   int* place_begin;  // [entries]
@@ -47,50 +48,124 @@ struct MoeTile {
   int token_tile;  // number of the token tile among all, the same in both halves
 };
 
-// Walks tiles first, first + step, … of: all gate-up tiles, then all down tiles; inside each, by
-// expert, then by row, the expert's token tiles fastest, so that blocks that run at the same time
-// share weights.
+// Experts that all tokens have. Their places follow the routed experts'.
+struct MoeShared {
+  int first_expert;
+  int experts;
+  int tokens;
+  int first_place;
+};
+
+// Walks one of `step` equal shares of: all gate-up tiles, then all down tiles. Routed experts'
+// tiles come by expert, then by row, the expert's token tiles fastest, so that blocks that run at
+// the same time share weights: first, first + step, …. Tiles of shared experts, which keep the
+// tensor cores busier than memory, come in between, at other times in distant shares.
 class MoePlanCursor {
  public:
-  R1_HOST_DEVICE MoePlanCursor(const MoePlan& plan, int token_tiles, const MoeTiling& tiling,
-                               int first, int step)
-      : plan_(plan), token_tiles_(token_tiles), tiling_(tiling), step_(step), next_(first) {}
+  R1_HOST_DEVICE MoePlanCursor(const MoePlan& plan, int token_tiles, const MoeShared& shared,
+                               const MoeTiling& tiling, int first, int step)
+      : plan_(plan),
+        tiling_(tiling),
+        shared_(shared),
+        shared_tiles_(DivideUp(shared.tokens, tiling.tile_tokens)),
+        routed_tiles_(token_tiles - shared.experts * shared_tiles_),
+        first_(first),
+        step_(step),
+        next_routed_(first),
+        next_shared_(step - 1 - first) {
+    BeginHalf();
+  }
 
   // False at the end.
   R1_HOST_DEVICE bool Next(MoeTile* tile) {
-    if (!down_ && next_ >= tiling_.gate_up_row_tiles * token_tiles_) {
-      next_ -= tiling_.gate_up_row_tiles * token_tiles_;
+    if (next_routed_ >= routed_end_ && next_shared_ >= shared_end_) {
+      if (down_) return false;
+      next_routed_ -= routed_end_;
+      next_shared_ -= shared_end_;
       down_ = true;
       entry_ = 0;
+      BeginHalf();
+      if (next_routed_ >= routed_end_ && next_shared_ >= shared_end_) return false;
     }
-    const int row_tiles = down_ ? tiling_.down_row_tiles : tiling_.gate_up_row_tiles;
-    if (next_ >= row_tiles * token_tiles_) return false;
-    while (next_ >= row_tiles * plan_.tile_begin[entry_ + 1]) ++entry_;
-    const int first_tile = plan_.tile_begin[entry_];
-    const int tiles = plan_.tile_begin[entry_ + 1] - first_tile;
-    const int in_expert = next_ - row_tiles * first_tile;
-    const int place_begin = plan_.place_begin[entry_];
-    const int tokens = plan_.place_begin[entry_ + 1] - place_begin;
-    const int share = EqualShare(tokens, tiles);
-    const int token_tile = in_expert % tiles;
-    const int left = tokens - token_tile * share;
     tile->down = down_;
-    tile->expert = plan_.expert[entry_];
-    tile->row_begin = in_expert / tiles * tiling_.tile_rows;
-    tile->place = place_begin + token_tile * share;
-    tile->tokens = left < share ? left : share;
-    tile->token_tile = first_tile + token_tile;
-    next_ += step_;
+    if (next_shared_ < shared_end_ && (routed_before_ <= 0 || next_routed_ >= routed_end_)) {
+      FillShared(tile);
+      next_shared_ += step_;
+      routed_before_ = spacing_;
+    } else {
+      FillRouted(tile);
+      next_routed_ += step_;
+      --routed_before_;
+    }
     return true;
   }
 
  private:
+  R1_HOST_DEVICE int row_tiles() const {
+    return down_ ? tiling_.down_row_tiles : tiling_.gate_up_row_tiles;
+  }
+
+  R1_HOST_DEVICE void BeginHalf() {
+    routed_end_ = row_tiles() * routed_tiles_;
+    shared_end_ = row_tiles() * shared_.experts * shared_tiles_;
+    if (next_shared_ >= shared_end_) return;
+    const int routed = DivideUp(routed_end_ - next_routed_, step_);  // 0 or less: none
+    if (shared_tiles_ > kSpreadTilesMax) {
+      routed_before_ = routed;
+      return;
+    }
+    spacing_ = routed / DivideUp(shared_end_ - next_shared_, step_);
+    routed_before_ = spacing_ * (step_ - 1 - first_) / step_;
+  }
+
+  // Tokens [token_tile * share, …) of an expert's.
+  R1_HOST_DEVICE static void FillTokens(int tokens, int tiles, int token_tile, int first_place,
+                                        MoeTile* tile) {
+    const int share = EqualShare(tokens, tiles);
+    const int left = tokens - token_tile * share;
+    tile->place = first_place + token_tile * share;
+    tile->tokens = left < share ? left : share;
+  }
+
+  R1_HOST_DEVICE void FillRouted(MoeTile* tile) {
+    while (next_routed_ >= row_tiles() * plan_.tile_begin[entry_ + 1]) ++entry_;
+    const int first_tile = plan_.tile_begin[entry_];
+    const int tiles = plan_.tile_begin[entry_ + 1] - first_tile;
+    const int in_expert = next_routed_ - row_tiles() * first_tile;
+    const int place_begin = plan_.place_begin[entry_];
+    tile->expert = plan_.expert[entry_];
+    tile->row_begin = in_expert / tiles * tiling_.tile_rows;
+    tile->token_tile = first_tile + in_expert % tiles;
+    FillTokens(plan_.place_begin[entry_ + 1] - place_begin, tiles, in_expert % tiles, place_begin,
+               tile);
+  }
+
+  R1_HOST_DEVICE void FillShared(MoeTile* tile) const {
+    const int of_expert = row_tiles() * shared_tiles_;
+    const int expert = next_shared_ / of_expert;
+    const int in_expert = next_shared_ % of_expert;
+    const int token_tile = in_expert % shared_tiles_;
+    tile->expert = shared_.first_expert + expert;
+    tile->row_begin = in_expert / shared_tiles_ * tiling_.tile_rows;
+    tile->token_tile = routed_tiles_ + expert * shared_tiles_ + token_tile;
+    FillTokens(shared_.tokens, shared_tiles_, token_tile,
+               shared_.first_place + expert * shared_.tokens, tile);
+  }
+
   const MoePlan plan_;
-  const int token_tiles_;
   const MoeTiling tiling_;
+  const MoeShared shared_;
+  const int shared_tiles_;  // token tiles of each shared expert
+  const int routed_tiles_;  // token tiles of all routed ones
+  const int first_;
   const int step_;
-  int next_;
+  int next_routed_;
+  int next_shared_;
+  int routed_end_ = 0;
+  int shared_end_ = 0;
   int entry_ = 0;
+  int spacing_ = 0;        // routed tiles between shared ones
+  int routed_before_ = 0;  // the next shared one
   bool down_ = false;
 };
 

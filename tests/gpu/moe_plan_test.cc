@@ -56,11 +56,17 @@ TEST(MoePlanCursorTest, EveryTileIsVisitedOnce) {
       tokens.push_back(has_tokens ? static_cast<int>(rng.NextBelow(400)) : 0);
       places += tokens.back();
     }
+    MoeShared shared = {.first_expert = static_cast<int>(tokens.size()),
+                        .experts = static_cast<int>(rng.NextBelow(4)),
+                        .tokens = 1 + static_cast<int>(rng.NextBelow(300)),
+                        .first_place = places};
+    for (int e = 0; e < shared.experts; ++e) tokens.push_back(shared.tokens);
+    places += shared.experts * shared.tokens;
     const TestPlan plan(tokens, tiling.tile_tokens);
     const int blocks = 1 + static_cast<int>(rng.NextBelow(40));
     std::map<std::tuple<bool, int, int>, int> visits;  // (half, row, place) -> expert
     for (int block = 0; block < blocks; ++block) {
-      MoePlanCursor cursor(plan.view, plan.tile_begin.back(), tiling, block, blocks);
+      MoePlanCursor cursor(plan.view, plan.tile_begin.back(), shared, tiling, block, blocks);
       MoeTile tile;
       bool seen_down = false;
       while (cursor.Next(&tile)) {
@@ -88,6 +94,29 @@ TEST(MoePlanCursorTest, EveryTileIsVisitedOnce) {
       EXPECT_LT(place, first + tokens[expert]);
     }
   }
+}
+
+// M16 with 512 tokens: shares differ by a tile, and at any time few blocks have tiles of shared
+// experts.
+TEST(MoePlanCursorTest, SharedExpertsTilesAreSpreadOut) {
+  const MoeTiling tiling = {
+      .tile_rows = 128, .tile_tokens = 128, .gate_up_row_tiles = 22, .down_row_tiles = 16};
+  const MoeShared shared = {.first_expert = 64, .experts = 2, .tokens = 512, .first_place = 3072};
+  std::vector<int> tokens(64, 48);
+  tokens.insert(tokens.end(), {512, 512});
+  const TestPlan plan(tokens, tiling.tile_tokens);
+  constexpr int kBlocks = 132;
+  std::map<int, int> lengths;
+  std::map<int, int> shared_at;  // by number of the tile in a block's share
+  for (int block = 0; block < kBlocks; ++block) {
+    MoePlanCursor cursor(plan.view, plan.tile_begin.back(), shared, tiling, block, kBlocks);
+    MoeTile tile;
+    int length = 0;
+    for (; cursor.Next(&tile); ++length) shared_at[length] += tile.expert >= 64;
+    ++lengths[length];
+  }
+  EXPECT_LE(lengths.rbegin()->first - lengths.begin()->first, 1);
+  for (const auto& [number, blocks] : shared_at) EXPECT_LE(blocks, kBlocks / 3) << number;
 }
 
 TEST(MoePlanCursorTest, SharesAreEqualMultiplesOfEight) {
