@@ -59,9 +59,12 @@ struct MoeShared {
 // Walks one of `step` equal shares of: all gate-up tiles, then all down tiles. Routed experts'
 // tiles come by expert, then by row, the expert's token tiles fastest, so that blocks that run at
 // the same time share weights: first, first + step, …. Tiles of shared experts, which keep the
-// tensor cores busier than memory, come in between, at other times in distant shares.
+// tensor cores busier than memory, come in between, at other times in distant shares; or last,
+// where they are so many that memory does not set the pace anyway.
 class MoePlanCursor {
  public:
+  static constexpr int kSpreadTilesMax = 4;  // token tiles of a shared expert
+
   R1_HOST_DEVICE MoePlanCursor(const MoePlan& plan, int token_tiles, const MoeShared& shared,
                                const MoeTiling& tiling, int first, int step)
       : plan_(plan),
