@@ -1,14 +1,15 @@
 // MoeExperts (one block a multiprocessor) walks the work list. A block that has finished its
 // gate-up tiles goes on with down tiles: their weights are requested at once, and only the token
 // rows wait until the expert's tile of SwiGLU results is complete in all columns. Another kernel
-// adds each token's results up: counting them here until the last one is there took longer. The
-// list is built by every block for itself when it is short, otherwise by a kernel of one block
-// before.
+// adds each token's results up, or what takes them in does: counting them here until the last one
+// is there took longer. The list is built by every block for itself when it is short, otherwise by
+// a kernel of one block before.
 #include <cmath>
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/moe_experts_bf16_sm90.h"
 #include "kernels/cuda/moe_plan.h"
+#include "kernels/cuda/moe_results.cuh"
 #include "kernels/cuda/warp.cuh"
 #include "kernels/cuda/weight_stream_sm90.cuh"
 
@@ -74,6 +75,14 @@ struct KernelArgs {
   unsigned all_shares;      // and those of down with them
   int own_places;           // places of the work list if every block builds it, otherwise 0
 };
+
+__host__ __device__ MoeResults Results(const KernelArgs& args) {
+  return {.results = args.space.results,
+          .places = args.space.token_places,
+          .weights = args.call.weights,
+          .active = args.call.shape.active,
+          .shared = args.call.shape.shared_experts};
+}
 
 // --- work list
 // -------------------------------------------------------------------------------------------------
@@ -320,47 +329,18 @@ __device__ __forceinline__ void StoreResults(const KernelArgs& args, const MoeTi
   }
 }
 
-// out[token, 8 columns from `column`] = the weighted sum of the token's results, by one thread.
-__device__ __forceinline__ void SumResults(const KernelArgs& args, int token, int column) {
-  const MoeExpertsBf16Shape& shape = args.call.shape;
-  const int slots = shape.active + shape.shared_experts;
-  const int* const places = args.space.token_places + token * slots;
-  const float* const weights = args.call.weights + int64_t{token} * shape.active;
-  constexpr int kAtOnce = 8;
-  float sums[8] = {};
-  for (int first = 0; first < slots; first += kAtOnce) {
-    uint4 results[kAtOnce];
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      if (first + i >= slots) continue;
-      const __nv_bfloat16* result =
-          args.space.results + int64_t{places[first + i]} * shape.hidden + column;
-      results[i] = __ldcg(reinterpret_cast<const uint4*>(result));
-    }
-#pragma unroll
-    for (int i = 0; i < kAtOnce; ++i) {
-      if (first + i >= slots) continue;
-      const float weight = first + i < shape.active ? weights[first + i] : 1.0f;
-      const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&results[i]);
-#pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        const float2 pair = __bfloat1622float2(pairs[c]);
-        sums[2 * c] = fmaf(weight, pair.x, sums[2 * c]);
-        sums[2 * c + 1] = fmaf(weight, pair.y, sums[2 * c + 1]);
-      }
-    }
-  }
-  const uint4 packed = make_uint4(PackBf16(sums[0], sums[1]), PackBf16(sums[2], sums[3]),
-                                  PackBf16(sums[4], sums[5]), PackBf16(sums[6], sums[7]));
-  *reinterpret_cast<uint4*>(args.call.out + token * args.call.out_stride + column) = packed;
-}
-
 __global__ void __launch_bounds__(kSumThreads)
     SumTokensKernel(const __grid_constant__ KernelArgs args) {
   AllowDependentKernels();
   WaitForPriorKernels();
-  for (int column = threadIdx.x * 8; column < args.call.shape.hidden; column += kSumThreads * 8) {
-    SumResults(args, blockIdx.x, column);
+  const MoeExpertsBf16Args& call = args.call;
+  const int token = blockIdx.x;
+  for (int column = threadIdx.x * 8; column < call.shape.hidden; column += kSumThreads * 8) {
+    float sums[8] = {};
+    AddResults(Results(args), token, column, call.shape.hidden, sums);
+    *reinterpret_cast<uint4*>(call.out + token * call.out_stride + column) =
+        make_uint4(PackBf16(sums[0], sums[1]), PackBf16(sums[2], sums[3]),
+                   PackBf16(sums[4], sums[5]), PackBf16(sums[6], sums[7]));
   }
 }
 
@@ -590,8 +570,18 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
       BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
   const cudaError_t error =
       LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args, Kind::kBlocks);
-  if (error != cudaSuccess) return error;
+  if (error != cudaSuccess || args.call.out == nullptr) return error;
   return LaunchDependent(SumTokensKernel, args.call.tokens, kSumThreads, 0, stream, args);
+}
+
+KernelArgs MakeArgs(const MoeExpertsBf16Args& call) {
+  return {.call = call,
+          .space = PlaceWorkspace(call.shape, call.workspace_tokens, call.workspace),
+          .tiling = {},
+          .stream = {},
+          .gate_up_shares = 0,
+          .all_shares = 0,
+          .own_places = 0};
 }
 
 }  // namespace
@@ -611,19 +601,17 @@ int64_t MoeExpertsBf16Sm90WorkspaceBytes(const MoeExpertsBf16Shape& shape, int t
   return PlaceWorkspace(shape, tokens_max, nullptr).bytes;
 }
 
+MoeResults MoeExpertsBf16Sm90Results(const MoeExpertsBf16Args& call) {
+  return Results(MakeArgs(call));
+}
+
 cudaError_t MoeExpertsBf16Sm90(const MoeExpertsBf16Args& call, cudaStream_t stream) {
   const MoeExpertsBf16Shape& shape = call.shape;
   if (MoeExpertsBf16Sm90Unsupported(shape) != nullptr || call.tokens < 1)
     return cudaErrorInvalidValue;
   if (call.x_stride % 8 != 0 || call.out_stride % 8 != 0) return cudaErrorInvalidValue;
   if (call.workspace_tokens < call.tokens) return cudaErrorInvalidValue;
-  const KernelArgs args = {.call = call,
-                           .space = PlaceWorkspace(shape, call.workspace_tokens, call.workspace),
-                           .tiling = {},
-                           .stream = {},
-                           .gate_up_shares = 0,
-                           .all_shares = 0,
-                           .own_places = 0};
+  const KernelArgs args = MakeArgs(call);
   const bool can_be_wide =
       shape.hidden % Wide::kRows == 0 && 2 * shape.intermediate % Wide::kRows == 0;
   if (call.tokens >= kWideTokens && can_be_wide)

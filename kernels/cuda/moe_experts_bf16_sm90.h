@@ -20,6 +20,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/moe_results.h"
 #include "kernels/cuda/packed_weights.h"
 
 namespace r1::kernels {
@@ -41,7 +42,9 @@ struct MoeExpertsBf16Args {
   const float* weights = nullptr;    // [T, A]
   const uint8_t* gate_up = nullptr;  // [E + S] packed by PackGateUpBf16Sm90 (D columns)
   const uint8_t* down = nullptr;     // [E + S] packed by PackRowsBf16Sm90 (D rows, I columns)
-  __nv_bfloat16* out = nullptr;      // [T, D], rows out_stride elements apart, a multiple of 8
+  // [T, D], rows out_stride elements apart, a multiple of 8; null: what takes the results in adds
+  // them up (MoeExpertsBf16Sm90Results).
+  __nv_bfloat16* out = nullptr;
   int64_t out_stride = 0;
   // Of MoeExpertsBf16Sm90WorkspaceBytes(shape, workspace_tokens), zeroed once when allocated. A
   // graph that a call was captured in keeps it.
@@ -55,6 +58,9 @@ const char* MoeExpertsBf16Sm90Unsupported(const MoeExpertsBf16Shape& shape);
 // Bytes of workspace for up to tokens_max tokens. Calls that share a workspace must follow each
 // other on one stream.
 int64_t MoeExpertsBf16Sm90WorkspaceBytes(const MoeExpertsBf16Shape& shape, int tokens_max);
+
+// What such a call leaves in the workspace for the kernels behind it, until the next call.
+MoeResults MoeExpertsBf16Sm90Results(const MoeExpertsBf16Args& args);
 
 // cudaErrorInvalidValue for an unsupported shape or misaligned strides.
 [[nodiscard]] cudaError_t MoeExpertsBf16Sm90(const MoeExpertsBf16Args& args, cudaStream_t stream);

@@ -1,5 +1,6 @@
 // One block a row; a thread keeps its channels in registers between the sum and the division.
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/moe_results.cuh"
 #include "kernels/cuda/residual_norm_bf16_sm90.h"
 #include "kernels/cuda/sm90.cuh"
 #include "kernels/cuda/warp.cuh"
@@ -29,6 +30,15 @@ __device__ __forceinline__ void LoadFp32(const float* source, float (&values)[kC
   const float4 high = *reinterpret_cast<const float4*>(source + 4);
   values[0] = low.x, values[1] = low.y, values[2] = low.z, values[3] = low.w;
   values[4] = high.x, values[5] = high.y, values[6] = high.z, values[7] = high.w;
+}
+
+// Adds the sum of the experts' results.
+__device__ __forceinline__ void AddExperts(const ResidualNormBf16Args& args, int row, int channel,
+                                           float (&values)[kChannels]) {
+  float sums[kChannels] = {};
+  AddResults(args.experts, row, channel, args.hidden, sums);
+#pragma unroll
+  for (int i = 0; i < kChannels; ++i) values[i] += sums[i];
 }
 
 // Adds the sum of the parts.
@@ -71,6 +81,7 @@ __global__ void __launch_bounds__(kThreads)
       if (args.delta != nullptr)
         AddBf16(args.delta + int64_t{row} * args.hidden + channel, values[p]);
       if (args.part_count > 0) AddParts(args, int64_t{row} * args.hidden + channel, values[p]);
+      if (args.experts.results != nullptr) AddExperts(args, row, channel, values[p]);
     }
     if (args.row_ids == nullptr) StoreFp32(residual + channel, values[p]);
 #pragma unroll

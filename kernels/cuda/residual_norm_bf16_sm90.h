@@ -2,7 +2,8 @@
 // residual stream takes in a result, or begins with the token's embedding, and is normalised for
 // the next product (1910.07467).
 //
-//   residual[t] += delta[t], or the sum of its parts, or residual[t] = embedding[tokens[t]]
+//   residual[t] += delta[t], or the sum of its parts, or of experts' weighted results, or
+//   residual[t] = embedding[tokens[t]]
 //   y[t] = residual[t] / sqrt(mean of its squares + eps) * weight
 //
 // Rounding: the residual stream is fp32, all else bf16; squares are summed in fp32 in an order that
@@ -15,6 +16,8 @@
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
+
+#include "kernels/cuda/moe_results.h"
 
 namespace r1::kernels {
 
@@ -31,6 +34,7 @@ struct ResidualNormBf16Args {
   const float* delta_parts = nullptr;        // [part_count], part_stride apart, each [T, D]
   int part_count = 0;
   int64_t part_stride = 0;  // a multiple of 4
+  MoeResults experts = {};
   // Takes only these rows of residual and delta or its parts, which are not written then; null: 0,
   // 1, 2, …
   const int32_t* row_ids = nullptr;  // [T]

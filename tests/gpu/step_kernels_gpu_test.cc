@@ -121,6 +121,47 @@ TEST_F(ResidualNormGpuTest, SmallBatchesTakeADeltaInParts) {
   EXPECT_LE(RelativeError(ToFloats(y), expected), kTolerance);
 }
 
+TEST_F(ResidualNormGpuTest, SmallBatchesTakeExpertsResults) {
+  const int hidden = 264, rows = 5, active = 9, shared = 2, slots = active + shared;
+  const std::vector<float> before = NormalFloats(rows * hidden, 2, 1);
+  const DeviceBuffer<__nv_bfloat16> results = NormalBf16(int64_t{rows} * slots * hidden, 1, 2);
+  const std::vector<float> weights = NormalFloats(rows * active, 1, 3);
+  std::vector<int> places;  // 7 and the number of results have no common divisor
+  for (int i = 0; i < rows * slots; ++i) places.push_back(i * 7 % (rows * slots));
+  const DeviceBuffer<float> residual(before);
+  const DeviceBuffer<float> device_weights(weights);
+  const DeviceBuffer<int> device_places(places);
+  const DeviceBuffer<float> weight(std::vector<float>(hidden, 1));
+  const DeviceBuffer<__nv_bfloat16> y(rows * hidden);
+  R1_CHECK_CUDA(ResidualNormBf16Sm90({.rows = rows,
+                                      .hidden = hidden,
+                                      .residual = residual.data(),
+                                      .experts = {.results = results.data(),
+                                                  .places = device_places.data(),
+                                                  .weights = device_weights.data(),
+                                                  .active = active,
+                                                  .shared = shared},
+                                      .weight = weight.data(),
+                                      .eps = kEps,
+                                      .y = y.data()},
+                                     nullptr));
+  const std::vector<float> host_results = ToFloats(results);
+  std::vector<double> sums, expected;
+  const std::vector<float> ones(hidden, 1);
+  for (int row = 0; row < rows; ++row) {
+    std::vector<double> x(before.begin() + row * hidden, before.begin() + (row + 1) * hidden);
+    for (int slot = 0; slot < slots; ++slot) {
+      const double factor = slot < active ? weights[row * active + slot] : 1;
+      const int64_t first = int64_t{places[row * slots + slot]} * hidden;
+      for (int i = 0; i < hidden; ++i) x[i] += factor * host_results[first + i];
+    }
+    Append(sums, x);
+    Append(expected, Normed(x, ones.data()));
+  }
+  EXPECT_LE(RelativeError(residual.ToHost(), sums), 1e-6);
+  EXPECT_LE(RelativeError(ToFloats(y), expected), kTolerance);
+}
+
 TEST_F(ResidualNormGpuTest, SmallBatchesBeginWithTheEmbeddings) {
   const int hidden = 256;
   const std::vector<int32_t> ids = {3, 0, 6};

@@ -158,6 +158,7 @@ absl::Status ForwardPass::Enqueue(const Step& step, uint8_t* cache, cudaStream_t
                            ? MlaAttention(step, layer, layer_cache, stream)
                            : GqaAttention(step, layer, layer_cache, stream));
     delta_parts_ = 1;
+    delta_experts_ = {};
     R1_RETURN_IF_ERROR(Norm(step, weights.mlp_norm, false, stream));
     R1_RETURN_IF_ERROR(spec_->layers[layer].dense.has_value() ? DenseMlp(step, layer, stream)
                                                               : Experts(step, layer, stream));
@@ -172,7 +173,9 @@ int ForwardPass::DeltaParts(const LayerSpec& layer) const {
 }
 
 void ForwardPass::AddDelta(const Step& step, kernels::ResidualNormBf16Args* args) const {
-  if (delta_parts_ == 1) {
+  if (delta_experts_.results != nullptr) {
+    args->experts = delta_experts_;
+  } else if (delta_parts_ == 1) {
     args->delta = a_.delta;
   } else {
     args->delta_parts = a_.delta_parts;
@@ -238,20 +241,19 @@ absl::Status ForwardPass::Experts(const Step& step, int layer, cudaStream_t stre
                                                       .weights = a_.expert_weights},
                                                      stream));
   Mark(OperatorTimer::kRouter, stream);
-  R1_RETURN_IF_CUDA_ERROR(
-      kernels::MoeExpertsBf16Sm90({.shape = ExpertsShape(*spec_, moe),
-                                   .tokens = step.shape.rows,
-                                   .x = a_.normed,
-                                   .x_stride = spec_->hidden,
-                                   .experts = a_.experts,
-                                   .weights = a_.expert_weights,
-                                   .gate_up = weights.gate_up,
-                                   .down = weights.down,
-                                   .out = a_.delta,
-                                   .out_stride = spec_->hidden,
-                                   .workspace = a_.expert_workspaces[expert_shape_of_layer_[layer]],
-                                   .workspace_tokens = shape_.rows_max},
-                                  stream));
+  const kernels::MoeExpertsBf16Args args = {
+      .shape = ExpertsShape(*spec_, moe),
+      .tokens = step.shape.rows,
+      .x = a_.normed,
+      .x_stride = spec_->hidden,
+      .experts = a_.experts,
+      .weights = a_.expert_weights,
+      .gate_up = weights.gate_up,
+      .down = weights.down,
+      .workspace = a_.expert_workspaces[expert_shape_of_layer_[layer]],
+      .workspace_tokens = shape_.rows_max};
+  R1_RETURN_IF_CUDA_ERROR(kernels::MoeExpertsBf16Sm90(args, stream));
+  delta_experts_ = kernels::MoeExpertsBf16Sm90Results(args);
   Mark(OperatorTimer::kExperts, stream);
   return absl::OkStatus();
 }

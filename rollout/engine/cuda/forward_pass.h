@@ -13,6 +13,7 @@
 #include "common/models/model_spec.h"
 #include "common/status.h"
 #include "kernels/cuda/mla_input_bf16_sm90.h"
+#include "kernels/cuda/moe_results.h"
 #include "kernels/cuda/residual_norm_bf16_sm90.h"
 #include "rollout/engine/cuda/device_memory.h"
 #include "rollout/engine/cuda/device_model.h"
@@ -136,7 +137,9 @@ class ForwardPass {
   std::vector<int> expert_shape_of_layer_;
   DeviceMemory memory_;
   Activations a_ = {};
-  int delta_parts_ = 1;  // of the operator enqueued last; 1: it left a_.delta
+  // Of the operator enqueued last: experts' results, or parts, or, if neither, a_.delta.
+  kernels::MoeResults delta_experts_;
+  int delta_parts_ = 1;
   DeviceMemory rope_memory_;
   std::vector<const float*> rope_table_of_layer_;
 };
