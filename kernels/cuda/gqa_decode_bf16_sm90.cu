@@ -80,6 +80,7 @@ struct Shared {
 // -------------------------------------------------------------------------------------------------
 
 // What a block attends.
+template <GqaPart kPart>
 struct Item {
   RowTile tile;
   int kv_head;
@@ -97,15 +98,15 @@ struct Item {
         kv_head(blockIdx.y),
         heads(call.heads / call.kv_heads) {
     if (tile.count == 0) return;
-    const int prefix = call.part == GqaPart::kAll ? 0 : call.prefixes[last_row()];
-    first_split = call.part == GqaPart::kRest ? prefix / call.split_tokens : 0;
+    const int prefix = kPart == GqaPart::kAll ? 0 : call.prefixes[last_row()];
+    first_split = kPart == GqaPart::kRest ? prefix / call.split_tokens : 0;
     split = first_split + static_cast<int>(blockIdx.z);
     const int begin = split * call.split_tokens;
-    continues = call.part == GqaPart::kRest && prefix > begin;
+    continues = kPart == GqaPart::kRest && prefix > begin;
     first_token = continues ? prefix : begin;
-    const int all = call.part == GqaPart::kPrefixes ? prefix : call.contexts[last_row()];
+    const int all = kPart == GqaPart::kPrefixes ? prefix : call.contexts[last_row()];
     const int end = begin + call.split_tokens < all ? begin + call.split_tokens : all;
-    breaks_off = call.part == GqaPart::kPrefixes && end < begin + call.split_tokens;
+    breaks_off = kPart == GqaPart::kPrefixes && end < begin + call.split_tokens;
     tokens = end - first_token;
   }
 
@@ -123,16 +124,16 @@ struct Item {
   }
   // Its place in the workspace, where parts that are attended apart must find each other.
   __device__ int64_t FirstSplit(const KernelArgs& args, int row) const {
-    if (args.call.part != GqaPart::kAll) return Head(args.call, row) * args.splits_max;
+    if (kPart != GqaPart::kAll) return Head(args.call, row) * args.splits_max;
     const int64_t tile_row = int64_t{blockIdx.x} * args.call.tile_rows_max + row / heads;
     return (tile_row * args.call.heads + kv_head * heads + row % heads) * args.splits_max;
   }
 };
 
 // Requests the split's blocks. By one warp.
-template <typename Kind>
-__device__ __forceinline__ void RequestBlocks(const GqaDecodeBf16Args& call, const Item& item,
-                                              Shared<Kind>& shared) {
+template <typename Kind, GqaPart kPart>
+__device__ __forceinline__ void RequestBlocks(const GqaDecodeBf16Args& call,
+                                              const Item<kPart>& item, Shared<Kind>& shared) {
   static_assert(kGqaSplitTokensMax / kGroupedBlockTokens <= 32);
   const int lane = threadIdx.x % 32;
   const int blocks = DivideUp(item.tokens, kGroupedBlockTokens);
@@ -155,8 +156,8 @@ __device__ __forceinline__ void RequestBlocks(const GqaDecodeBf16Args& call, con
 }
 
 // Query rows to shared memory, zeros behind the last one. By the attending threads.
-template <typename Kind>
-__device__ __forceinline__ void LoadQueries(const GqaDecodeBf16Args& call, const Item& item,
+template <typename Kind, GqaPart kPart>
+__device__ __forceinline__ void LoadQueries(const GqaDecodeBf16Args& call, const Item<kPart>& item,
                                             Shared<Kind>& shared) {
   constexpr int kPieces = Kind::kHeadDim / 8;
   for (int i = threadIdx.x; i < Kind::kRows * kPieces; i += Kind::kAttendThreads) {
@@ -184,7 +185,8 @@ struct Run {
   float mass[Kind::kProducts][2];  // this thread's part
   float sums[Kind::kProducts][Kind::kHeadDim / 8][4] = {};
 
-  __device__ Run(const GqaDecodeBf16Args& call, const Item& item, int first_row) {
+  template <GqaPart kPart>
+  __device__ Run(const GqaDecodeBf16Args& call, const Item<kPart>& item, int first_row) {
 #pragma unroll
     for (int p = 0; p < Kind::kProducts; ++p) {
 #pragma unroll
@@ -200,7 +202,8 @@ struct Run {
   }
 
   // To where another block continues, and from there.
-  __device__ __forceinline__ void StoreChain(const KernelArgs& args, const Item& item,
+  template <GqaPart kPart>
+  __device__ __forceinline__ void StoreChain(const KernelArgs& args, const Item<kPart>& item,
                                              int first_row, int quarter) const {
     ForEachRow(item, first_row, [&](int p, int half, int row) {
       const int64_t place = item.Head(args.call, row) * kQuarters + quarter;
@@ -212,8 +215,9 @@ struct Run {
         target[c * 4] = make_float2(sums[p][c][2 * half], sums[p][c][2 * half + 1]);
     });
   }
-  __device__ __forceinline__ void LoadChain(const KernelArgs& args, const Item& item, int first_row,
-                                            int quarter) {
+  template <GqaPart kPart>
+  __device__ __forceinline__ void LoadChain(const KernelArgs& args, const Item<kPart>& item,
+                                            int first_row, int quarter) {
     ForEachRow(item, first_row, [&](int p, int half, int row) {
       const int64_t place = item.Head(args.call, row) * kQuarters + quarter;
       const int lane = static_cast<int>(threadIdx.x % 4);
@@ -232,8 +236,9 @@ struct Run {
 
  private:
   // visit(product, half, row) for the rows that there are.
-  template <typename Visit>
-  static __device__ __forceinline__ void ForEachRow(const Item& item, int first_row, Visit visit) {
+  template <GqaPart kPart, typename Visit>
+  static __device__ __forceinline__ void ForEachRow(const Item<kPart>& item, int first_row,
+                                                    Visit visit) {
 #pragma unroll
     for (int p = 0; p < Kind::kProducts; ++p) {
 #pragma unroll
@@ -370,8 +375,8 @@ __device__ __forceinline__ void AddValues(uint32_t values, const FragmentOffsets
 
 // Leaves sums and states of every warp in shared memory, or in the workspace where a prefix breaks
 // off. By the attending threads.
-template <typename Kind>
-__device__ __forceinline__ void AttendQuarters(const KernelArgs& args, const Item& item,
+template <typename Kind, GqaPart kPart>
+__device__ __forceinline__ void AttendQuarters(const KernelArgs& args, const Item<kPart>& item,
                                                Shared<Kind>& shared) {
   const GqaDecodeBf16Args& call = args.call;
   const int warp = threadIdx.x / 32;
@@ -382,9 +387,11 @@ __device__ __forceinline__ void AttendQuarters(const KernelArgs& args, const Ite
   const uint32_t queries = SharedAddress(shared.queries);
   const FragmentOffsets offsets(lane, quarter, first_row);
   Run<Kind> run(call, item, first_row);
-  if (item.continues) {
-    WaitForPriorKernels();
-    run.LoadChain(args, item, first_row, quarter);
+  if constexpr (kPart == GqaPart::kRest) {
+    if (item.continues) {
+      WaitForPriorKernels();
+      run.LoadChain(args, item, first_row, quarter);
+    }
   }
   const int blocks = DivideUp(item.tokens, kGroupedBlockTokens);
   for (int number = 0; number < blocks; ++number) {
@@ -400,9 +407,11 @@ __device__ __forceinline__ void AttendQuarters(const KernelArgs& args, const Ite
                     weights, run);
     BarrierArrive(SharedAddress(&shared.empty[stage]));
   }
-  if (item.breaks_off) {
-    run.StoreChain(args, item, first_row, quarter);
-    return;
+  if constexpr (kPart == GqaPart::kPrefixes) {
+    if (item.breaks_off) {
+      run.StoreChain(args, item, first_row, quarter);
+      return;
+    }
   }
   // Nobody reads the stages any more: sums take their place.
   NamedBarrierSync(1, Kind::kAttendThreads);
@@ -459,8 +468,8 @@ struct Merged {
 
 // The quarters of this split to the result, or to the workspace when a row has more splits. A warp
 // a row.
-template <typename Kind>
-__device__ __forceinline__ void MergeQuarters(const KernelArgs& args, const Item& item,
+template <typename Kind, GqaPart kPart>
+__device__ __forceinline__ void MergeQuarters(const KernelArgs& args, const Item<kPart>& item,
                                               const Shared<Kind>& shared) {
   constexpr int kPairs = Merged<Kind::kHeadDim>::kPairs;
   const GqaDecodeBf16Args& call = args.call;
@@ -512,8 +521,8 @@ __device__ __forceinline__ bool IsLastSplit(const GqaDecodeBf16Args& call, int s
 }
 
 // The splits of every row that has several, in order. A warp a row.
-template <typename Kind>
-__device__ __forceinline__ void MergeSplits(const KernelArgs& args, const Item& item) {
+template <typename Kind, GqaPart kPart>
+__device__ __forceinline__ void MergeSplits(const KernelArgs& args, const Item<kPart>& item) {
   constexpr int kPairs = Merged<Kind::kHeadDim>::kPairs;
   const GqaDecodeBf16Args& call = args.call;
   for (int row = threadIdx.x / 32; row < item.rows(); row += Kind::kWarps) {
@@ -538,7 +547,7 @@ __device__ __forceinline__ void MergeSplits(const KernelArgs& args, const Item& 
   }
 }
 
-template <typename Kind>
+template <typename Kind, GqaPart kPart>
 __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
     GqaDecodeKernel(const __grid_constant__ KernelArgs args) {
   extern __shared__ __align__(1024) uint8_t shared_bytes[];
@@ -552,9 +561,9 @@ __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
   }
   __syncthreads();
   // The rest begins when the prefixes do, and so when all before them is complete.
-  if (args.call.part != GqaPart::kRest) WaitForPriorKernels();
+  if (kPart != GqaPart::kRest) WaitForPriorKernels();
   AllowDependentKernels();
-  const Item item(args.call);
+  const Item<kPart> item(args.call);
   if (item.tokens <= 0) return;
   if (threadIdx.x >= Kind::kAttendThreads) {
     RequestBlocks(args.call, item, shared);
@@ -565,23 +574,35 @@ __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
   AttendQuarters(args, item, shared);
   if (item.breaks_off) return;
   MergeQuarters(args, item, shared);
-  if (args.call.part == GqaPart::kPrefixes) return;
+  if (kPart == GqaPart::kPrefixes) return;
   const int splits = item.Splits(args.call, item.rows() - 1);
-  if (args.call.part == GqaPart::kRest && splits > 1) WaitForPriorKernels();
+  if (kPart == GqaPart::kRest && splits > 1) WaitForPriorKernels();
   if (splits > 1 && IsLastSplit(args.call, splits - item.first_split, shared))
-    MergeSplits<Kind>(args, item);
+    MergeSplits<Kind, kPart>(args, item);
+}
+
+template <typename Kind, GqaPart kPart>
+cudaError_t LaunchPart(const KernelArgs& args, cudaStream_t stream) {
+  static_assert(sizeof(Shared<Kind>) * Kind::kBlocks <= (227 - Kind::kBlocks) << 10);
+  const GqaDecodeBf16Args& call = args.call;
+  const int splits = kPart == GqaPart::kPrefixes ? DivideUp(call.prefixes_max, call.split_tokens)
+                                                 : args.splits_max;
+  const dim3 grid(static_cast<unsigned>(call.tile_count), static_cast<unsigned>(call.kv_heads),
+                  static_cast<unsigned>(splits));
+  return LaunchDependent(GqaDecodeKernel<Kind, kPart>, grid, Kind::kThreads,
+                         static_cast<int>(sizeof(Shared<Kind>)), stream, args);
 }
 
 template <typename Kind>
 cudaError_t Launch(const KernelArgs& args, cudaStream_t stream) {
-  static_assert(sizeof(Shared<Kind>) * Kind::kBlocks <= (227 - Kind::kBlocks) << 10);
-  const dim3 grid(
-      static_cast<unsigned>(args.call.tile_count), static_cast<unsigned>(args.call.kv_heads),
-      static_cast<unsigned>(args.call.part == GqaPart::kPrefixes
-                                ? DivideUp(args.call.prefixes_max, args.call.split_tokens)
-                                : args.splits_max));
-  return LaunchDependent(GqaDecodeKernel<Kind>, grid, Kind::kThreads,
-                         static_cast<int>(sizeof(Shared<Kind>)), stream, args);
+  switch (args.call.part) {
+    case GqaPart::kPrefixes:
+      return LaunchPart<Kind, GqaPart::kPrefixes>(args, stream);
+    case GqaPart::kRest:
+      return LaunchPart<Kind, GqaPart::kRest>(args, stream);
+    default:
+      return LaunchPart<Kind, GqaPart::kAll>(args, stream);
+  }
 }
 
 }  // namespace
