@@ -60,10 +60,12 @@ struct MoeShared {
 // tiles come by expert, then by row, the expert's token tiles fastest, so that blocks that run at
 // the same time share weights: first, first + step, …. Tiles of shared experts, which keep the
 // tensor cores busier than memory, come in between, at other times in distant shares; or last,
-// where they are so many that memory does not set the pace anyway.
+// where they are so many that memory does not set the pace anyway, or all tiles so few that what
+// waits for the routed experts' results is best begun early.
 class MoePlanCursor {
  public:
-  static constexpr int kSpreadTilesMax = 4;  // token tiles of a shared expert
+  static constexpr int kSpreadTilesMax = 4;   // token tiles of a shared expert
+  static constexpr int kSpreadRoutedMin = 4;  // routed tiles of a share
 
   R1_HOST_DEVICE MoePlanCursor(const MoePlan& plan, int token_tiles, const MoeShared& shared,
                                const MoeTiling& tiling, int first, int step)
@@ -113,7 +115,7 @@ class MoePlanCursor {
     shared_end_ = row_tiles() * shared_.experts * shared_tiles_;
     if (next_shared_ >= shared_end_) return;
     const int routed = DivideUp(routed_end_ - next_routed_, step_);  // 0 or less: none
-    if (shared_tiles_ > kSpreadTilesMax) {
+    if (shared_tiles_ > kSpreadTilesMax || routed < kSpreadRoutedMin) {
       routed_before_ = routed;
       return;
     }
