@@ -25,6 +25,7 @@ constexpr Benchmark kBenchmarks[] = {
     {"tokenizer", "encoding and decoding, beside Hugging Face's tokenizers"},
     {"rewards", "math and code rewards, beside math-verify"},
     {"generate", "the whole engine with a model of any config.json, on CPU or GPU"},
+    {"kernels", "each kernel, on CPU or GPU, beside its limit"},
     {"engine", "the CPU engine's operators with a preset"},
     {"policy", "the learner's forward and backward pass"},
 };

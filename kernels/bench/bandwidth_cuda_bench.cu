@@ -2,6 +2,7 @@
 #include <cuda_runtime.h>
 
 #include "kernels/bench/cuda_bench.h"
+#include "kernels/bench/cuda_kernels_bench.h"
 #include "kernels/bench/device_data.h"
 
 namespace r1::kernels {
@@ -25,7 +26,7 @@ __global__ void __launch_bounds__(kThreads)
   if (bits == 0x12345678) *result = bits;  // keeps the reads; practically never taken
 }
 
-void Run(const BenchReport& report) {
+void BenchRead(const BenchReport& report) {
   const int64_t bytes = int64_t{8} << 30;
   DeviceBuffer<__nv_bfloat16> data = NormalBf16(bytes / 2, 1, 1);
   DeviceBuffer<uint32_t> result(1);
@@ -44,9 +45,7 @@ void Run(const BenchReport& report) {
 }
 
 }  // namespace
-}  // namespace r1::kernels
 
-int main(int argc, char** argv) {
-  r1::kernels::Run(r1::kernels::BenchReport(argc, argv));
-  return 0;
-}
+void BenchReadCuda(const BenchReport& report) { BenchRead(report); }
+
+}  // namespace r1::kernels

@@ -1,64 +1,11 @@
 #include "kernels/bench/cuda_bench.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <string>
 #include <vector>
 
 #include "kernels/bench/device_data.h"
 
 namespace r1::kernels {
-
-BenchReport::BenchReport(int argc, char** argv) {
-  for (int i = 1; i < argc; i += 2) {
-    const std::string name = argv[i];
-    std::string* const value = name == "--json" ? &json_path_ : name == "--only" ? &only_ : nullptr;
-    if (value == nullptr || i + 1 == argc) {
-      std::fprintf(stderr, "usage: %s [--json FILE] [--only TEXT]\n", argv[0]);
-      std::exit(2);
-    }
-    *value = argv[i + 1];
-  }
-  cudaDeviceProp properties;
-  R1_CHECK_CUDA(cudaGetDeviceProperties(&properties, 0));
-  std::printf("%s, %d multiprocessors\n%-22s %-30s %9s %8s %8s %7s  %s\n", properties.name,
-              properties.multiProcessorCount, "kernel", "shape", "us", "GB/s", "TFLOP/s", "floor",
-              "peer us (ratio)");
-}
-
-bool BenchReport::Wants(const std::string& shape) const {
-  if (shape.size() < only_.size()) return false;
-  return shape.compare(shape.size() - only_.size(), only_.size(), only_) == 0;
-}
-
-void BenchReport::Add(const BenchRow& row) const {
-  const double seconds = row.microseconds * 1e-6;
-  const double floor_seconds = std::max(row.bytes / kBytesPerSecond, row.flops / kFlopsPerSecond);
-  std::printf("%-22s %-30s %9.2f %8.0f %8.1f %6.1f%%", row.kernel.c_str(), row.shape.c_str(),
-              row.microseconds, row.bytes / seconds * 1e-9, row.flops / seconds * 1e-12,
-              100 * floor_seconds / seconds);
-  if (row.peer_microseconds > 0) {
-    std::printf("  %s %.1f (%.2fx)", row.peer.c_str(), row.peer_microseconds,
-                row.peer_microseconds / row.microseconds);
-  }
-  std::printf("\n");
-  std::fflush(stdout);  // rows before one that hangs are not lost in a pipe
-  if (json_path_.empty()) return;
-  std::FILE* file = std::fopen(json_path_.c_str(), "a");
-  if (file == nullptr) {
-    std::fprintf(stderr, "cannot append to %s\n", json_path_.c_str());
-    std::exit(1);
-  }
-  std::fprintf(file,
-               "{\"kernel\": \"%s\", \"shape\": \"%s\", \"us\": %.3f, \"bytes\": %.0f, "
-               "\"flops\": %.0f, \"floor_us\": %.3f, \"floor_fraction\": %.4f, "
-               "\"peer\": \"%s\", \"peer_us\": %.2f}\n",
-               row.kernel.c_str(), row.shape.c_str(), row.microseconds, row.bytes, row.flops,
-               1e6 * floor_seconds, floor_seconds / seconds, row.peer.c_str(),
-               row.peer_microseconds);
-  std::fclose(file);
-}
 
 double MedianMicroseconds(int calls,
                           const std::function<void(int call, cudaStream_t stream)>& call) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/bench/cuda_bench.h"
+#include "kernels/bench/cuda_kernels_bench.h"
 #include "kernels/bench/device_data.h"
 #include "kernels/cuda/dense_bf16_sm90.h"
 
@@ -64,23 +65,22 @@ void Bench(const BenchReport& report, const Shape& shape) {
 }
 
 }  // namespace
-}  // namespace r1::kernels
 
-int main(int argc, char** argv) {
-  const r1::kernels::BenchReport report(argc, argv);
-  r1::kernels::Bench(report, {"query, kv_down", 1, 3648, 2048});
-  r1::kernels::Bench(report, {"key_absorb", 16, 512, 128});
-  r1::kernels::Bench(report, {"value_up", 16, 128, 512});
-  r1::kernels::Bench(report, {"output", 1, 2048, 2048});
-  r1::kernels::Bench(report, {"gate_up", 1, 21888, 2048, true});
-  r1::kernels::Bench(report, {"down", 1, 2048, 10944});
-  r1::kernels::Bench(report, {"Q1.5 query, key, value", 1, 2048, 1536});
-  r1::kernels::Bench(report, {"Q1.5 output", 1, 1536, 1536});
-  r1::kernels::Bench(report, {"Q1.5 gate_up", 1, 17920, 1536, true});
-  r1::kernels::Bench(report, {"Q1.5 down", 1, 1536, 8960});
-  r1::kernels::Bench(report, {"Q7 query, key, value", 1, 4608, 3584});
-  r1::kernels::Bench(report, {"Q7 output", 1, 3584, 3584});
-  r1::kernels::Bench(report, {"Q7 gate_up", 1, 37888, 3584, true});
-  r1::kernels::Bench(report, {"Q7 down", 1, 3584, 18944});
-  return 0;
+void BenchDenseCuda(const BenchReport& report) {
+  Bench(report, {"query, kv_down", 1, 3648, 2048});
+  Bench(report, {"key_absorb", 16, 512, 128});
+  Bench(report, {"value_up", 16, 128, 512});
+  Bench(report, {"output", 1, 2048, 2048});
+  Bench(report, {"gate_up", 1, 21888, 2048, true});
+  Bench(report, {"down", 1, 2048, 10944});
+  Bench(report, {"Q1.5 query, key, value", 1, 2048, 1536});
+  Bench(report, {"Q1.5 output", 1, 1536, 1536});
+  Bench(report, {"Q1.5 gate_up", 1, 17920, 1536, true});
+  Bench(report, {"Q1.5 down", 1, 1536, 8960});
+  Bench(report, {"Q7 query, key, value", 1, 4608, 3584});
+  Bench(report, {"Q7 output", 1, 3584, 3584});
+  Bench(report, {"Q7 gate_up", 1, 37888, 3584, true});
+  Bench(report, {"Q7 down", 1, 3584, 18944});
 }
+
+}  // namespace r1::kernels

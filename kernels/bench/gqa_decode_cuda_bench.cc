@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/bench/cuda_bench.h"
+#include "kernels/bench/cuda_kernels_bench.h"
 #include "kernels/bench/device_data.h"
 #include "kernels/cuda/gqa_decode_bf16_sm90.h"
 
@@ -185,22 +186,20 @@ void BenchGroups(const BenchReport& report, const Model& model, int sequences, i
 }
 
 }  // namespace
-}  // namespace r1::kernels
 
-int main(int argc, char** argv) {
-  const r1::kernels::BenchReport report(argc, argv);
+void BenchGqaDecodeCuda(const BenchReport& report) {
   for (const bool strict : {false, true}) {
-    for (const r1::kernels::Model& model : r1::kernels::kModels) {
-      for (const r1::kernels::Point& point : r1::kernels::kPoints)
-        r1::kernels::Bench(report, model, point, strict);
+    for (const Model& model : kModels) {
+      for (const Point& point : kPoints) Bench(report, model, point, strict);
     }
   }
-  for (const r1::kernels::Model& model : r1::kernels::kModels) {
+  for (const Model& model : kModels) {
     for (const bool once : {false, true}) {
       for (const int sequences : {64, 256, 512})
-        r1::kernels::BenchGroups(report, model, sequences, 512, 256, once);
-      r1::kernels::BenchGroups(report, model, 256, 4608, 4096, once);
+        BenchGroups(report, model, sequences, 512, 256, once);
+      BenchGroups(report, model, 256, 4608, 4096, once);
     }
   }
-  return 0;
 }
+
+}  // namespace r1::kernels

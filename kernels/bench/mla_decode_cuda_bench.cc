@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/bench/cuda_bench.h"
+#include "kernels/bench/cuda_kernels_bench.h"
 #include "kernels/bench/device_data.h"
 #include "kernels/cuda/mla_decode_bf16_sm90.h"
 
@@ -100,13 +101,11 @@ void Bench(const BenchReport& report, const Point& point, bool strict) {
 }
 
 }  // namespace
-}  // namespace r1::kernels
 
-int main(int argc, char** argv) {
-  const r1::kernels::BenchReport report(argc, argv);
+void BenchMlaDecodeCuda(const BenchReport& report) {
   for (const bool strict : {false, true}) {
-    for (const r1::kernels::Point& point : r1::kernels::kPoints)
-      r1::kernels::Bench(report, point, strict);
+    for (const Point& point : kPoints) Bench(report, point, strict);
   }
-  return 0;
 }
+
+}  // namespace r1::kernels

@@ -8,6 +8,7 @@
 
 #include "common/rng.h"
 #include "kernels/bench/cuda_bench.h"
+#include "kernels/bench/cuda_kernels_bench.h"
 #include "kernels/bench/device_data.h"
 #include "kernels/cuda/moe_experts_bf16_sm90.h"
 #include "kernels/cuda/moe_router_bf16_sm90.h"
@@ -128,15 +129,14 @@ void BenchRouter(const BenchReport& report) {
 }
 
 }  // namespace
-}  // namespace r1::kernels
 
-int main(int argc, char** argv) {
-  using namespace r1::kernels;  // NOLINT: a program's main
-  const BenchReport report(argc, argv);
+void BenchMoeExpertsCuda(const BenchReport& report) {
   MoeExpertsBf16Shape shape = {.hidden = 2048, .intermediate = 1408, .experts = 64, .active = 6};
   BenchExperts(report, shape, "M16 routed", true);
   shape.shared_experts = 2;
   BenchExperts(report, shape, "M16 + 2 shared", false);
-  BenchRouter(report);
-  return 0;
 }
+
+void BenchMoeRouterCuda(const BenchReport& report) { BenchRouter(report); }
+
+}  // namespace r1::kernels

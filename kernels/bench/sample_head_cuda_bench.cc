@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/bench/cuda_bench.h"
+#include "kernels/bench/cuda_kernels_bench.h"
 #include "kernels/bench/device_data.h"
 #include "kernels/cuda/sample_head_bf16_sm90.h"
 
@@ -55,11 +56,10 @@ void Bench(const BenchReport& report, int hidden, int vocab, const std::string& 
 }
 
 }  // namespace
-}  // namespace r1::kernels
 
-int main(int argc, char** argv) {
-  const r1::kernels::BenchReport report(argc, argv);
-  r1::kernels::Bench(report, 2048, 102400, "D 2048 V 102400");
-  r1::kernels::Bench(report, 3584, 152064, "D 3584 V 152064");
-  return 0;
+void BenchSampleHeadCuda(const BenchReport& report) {
+  Bench(report, 2048, 102400, "D 2048 V 102400");
+  Bench(report, 3584, 152064, "D 3584 V 152064");
 }
+
+}  // namespace r1::kernels

@@ -31,7 +31,7 @@ pack() {
   [[ $set == all || $set == kernels || $set == train ]] || die "pack: no set $set"
   shopt -s nullglob
   if [[ $set != train ]]; then
-    programs+=("$build"/bin/*_gpu_test "$build"/bin/*_cuda_bench "$build"/bin/r1_bench_generate)
+    programs+=("$build"/bin/*_gpu_test "$build"/bin/r1_bench_{kernels,generate})
     files+=("$source_root"/kernels/bench/shapes/*.json)
     ((${#programs[@]})) || die "no GPU programs in $build/bin: was it configured with a CUDA toolkit?"
   fi
@@ -62,11 +62,9 @@ run_tests() {
 }
 
 bench() {
-  local json=${1:-} rows program
+  local json=${1:-} rows
   rows=$(mktemp)
-  for program in "$here"/*_cuda_bench; do
-    timeout 300 "$program" --json "$rows" || die "failed: $(basename "$program")"
-  done
+  timeout 600 "$here/r1_bench_kernels" --device cuda --json "$rows" || die "failed: r1_bench_kernels"
   if [[ -n $json ]]; then
     {
       printf '{"date": "%s", "gpu": "%s", "rows": [\n' "$(date -u +%F)" \
