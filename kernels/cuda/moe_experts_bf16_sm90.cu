@@ -3,7 +3,7 @@
 // rows wait until the expert's tile of SwiGLU results is complete in all columns. Another kernel
 // adds each token's results up, or what takes them in does: counting them here until the last one
 // is there took longer. The list is built by every block for itself when it is short, otherwise by
-// a kernel of one block before.
+// a kernel of one cluster before.
 #include <cmath>
 
 #include "kernels/cuda/launch.cuh"
