@@ -24,7 +24,8 @@ struct StepBatch {
   std::vector<int32_t> token_ids;
   std::vector<int32_t> positions;
   std::vector<int32_t> contexts;  // tokens to attend: position + 1
-  // Of these, the first ones that fill whole blocks of the request's prompt, which its samples share.
+  // Of these, the first ones that fill whole blocks of the request's prompt, which its samples
+  // share.
   std::vector<int32_t> prefixes;
   std::vector<const int32_t*> block_tables;  // of each token's sequence
   Draws draws;

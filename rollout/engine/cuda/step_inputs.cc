@@ -103,10 +103,12 @@ std::vector<kernels::RowTile> CutPrefixes(const StepBatch& batch, int rows, int 
     return batch.prefixes[b] == prefix &&
            std::equal(table, table + prefix / block_tokens, batch.block_tables[b]);
   };
+  for (int row = 0; row < batch.rows(); ++row) {
+    if (batch.contexts[row] <= batch.prefixes[row]) return {};
+  }
   bool are_shared = false;
   for (int first = 0; first < rows;) {
     const int row = source(first);
-    if (batch.contexts[row] <= batch.prefixes[row]) return {};
     int end = first + 1;
     while (end < rows && share(row, source(end))) ++end;
     if (batch.prefixes[row] > 0) {
