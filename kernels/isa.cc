@@ -12,11 +12,13 @@ absl::string_view IsaText(IsaName isa) {
       return "avx2";
     case IsaName::kAvx512:
       return "avx512";
+    case IsaName::kAvx512Bf16:
+      return "avx512_bf16";
   }
   return "unknown";
 }
 
-std::vector<IsaName> DetectIsas() {
+std::vector<IsaName> DetectIsas(WeightType type) {
   // The compiler's runtime reads CPUID and XGETBV, so that registers the operating system does not
   // save count as absent.
   __builtin_cpu_init();
@@ -24,6 +26,9 @@ std::vector<IsaName> DetectIsas() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    if (type == WeightType::kBf16 && __builtin_cpu_supports("avx512bf16")) {
+      isas.push_back(IsaName::kAvx512Bf16);
+    }
     isas.push_back(IsaName::kAvx512);
   }
   if (avx2) isas.push_back(IsaName::kAvx2);
@@ -31,8 +36,8 @@ std::vector<IsaName> DetectIsas() {
   return isas;
 }
 
-absl::StatusOr<IsaName> ParseIsa(absl::string_view text) {
-  const std::vector<IsaName> isas = DetectIsas();
+absl::StatusOr<IsaName> ParseIsa(absl::string_view text, WeightType type) {
+  const std::vector<IsaName> isas = DetectIsas(type);
   if (text == "auto") return isas.front();
   std::string runnable;
   for (const IsaName isa : isas) {
@@ -40,8 +45,9 @@ absl::StatusOr<IsaName> ParseIsa(absl::string_view text) {
     absl::StrAppend(&runnable, runnable.empty() ? "" : ", ", IsaText(isa));
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("isa: expected auto or one that this machine can run (", runnable, "), found \"",
-                   text, "\""));
+      absl::StrCat("isa: expected auto or one that this machine can run with ",
+                   type == WeightType::kBf16 ? "bf16" : "fp32", " matrices (", runnable,
+                   "), found \"", text, "\""));
 }
 
 }  // namespace r1::kernels

@@ -7,6 +7,7 @@
 
 #include "absl/strings/string_view.h"
 #include "common/status.h"
+#include "kernels/panels.h"
 
 namespace r1::kernels {
 
@@ -18,16 +19,21 @@ enum class IsaName {
   kReference,  // plain C++: slow, the tests' truth, runs anywhere
   kAvx2,       // AVX2 and FMA
   kAvx512,     // AVX-512 F, BW, DQ, VL
+  // kAvx512, with the BF16 instructions for products with bf16 panels. A set of its own because it
+  // rounds otherwise (matmul.h), and so only for whoever asks for bf16.
+  kAvx512Bf16,
 };
 
-// "reference", "avx2", "avx512".
+// "reference", "avx2", "avx512", "avx512_bf16".
 absl::string_view IsaText(IsaName isa);
 
-// What this CPU and operating system can run, best first; the reference is always last.
-std::vector<IsaName> DetectIsas();
+// What this CPU and operating system can run with matrices of that type, best first; the reference
+// is always last.
+std::vector<IsaName> DetectIsas(WeightType type = WeightType::kFp32);
 
 // "auto" gives the best of DetectIsas(). InvalidArgument: an unknown name, or one that this machine
 // cannot run.
-[[nodiscard]] absl::StatusOr<IsaName> ParseIsa(absl::string_view text);
+[[nodiscard]] absl::StatusOr<IsaName> ParseIsa(absl::string_view text,
+                                               WeightType type = WeightType::kFp32);
 
 }  // namespace r1::kernels

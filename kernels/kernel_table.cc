@@ -53,6 +53,18 @@ constexpr KernelTable kAvx512Table = {
     .draw_tokens = DrawTokensFp32Avx512,
 };
 
+constexpr KernelTable kAvx512Bf16Table = [] {
+  KernelTable table = kAvx512Table;
+  table.isa = IsaName::kAvx512Bf16;
+  table.matmul = MatmulBf16Avx512;
+  table.swiglu = SwigluBf16Avx512;
+  table.moe_experts = MoeExpertsBf16Avx512;
+  table.sample_head = SampleHeadBf16Avx512;
+  table.scan_vocab = ScanVocabBf16Avx512;
+  table.draw_tokens = DrawTokensBf16Avx512;
+  return table;
+}();
+
 }  // namespace
 
 const KernelTable& KernelsFor(IsaName isa) {
@@ -63,6 +75,8 @@ const KernelTable& KernelsFor(IsaName isa) {
       return kAvx2Table;
     case IsaName::kAvx512:
       return kAvx512Table;
+    case IsaName::kAvx512Bf16:
+      return kAvx512Bf16Table;
   }
   CheckFailed(__FILE__, __LINE__, "isa is one of the enum");
 }

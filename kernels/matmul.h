@@ -3,6 +3,11 @@
 // Rounding: fp32; each element is one chain of fused multiply-adds over ascending k from zero, then
 // one addition of the bias, then (accumulate) one to y. So its bits depend neither on M, nor on its
 // place in the batch, nor on how work is split. The reference rounds product and sum apart.
+//
+// In pairs (kAvx512Bf16 with bf16 panels): x is rounded to bf16, to nearest even; the chain takes
+// of each pair the odd k first, then the even one; denormal operands, sums and numbers of x count
+// as zero. That is what vdpbf16ps does (Intel's Software Developer's Manual, volume 2), on both
+// makers' processors. Everything else is as above, for any M.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +17,7 @@
 namespace r1::kernels {
 
 inline constexpr int kPanelColumns = 16;
+inline constexpr int kInputsMax = 1 << 17;  // K of a product in pairs
 
 // Weights in panels of 16 output columns: [ceil(N / 16)][K][16], padded with zeros, so that a
 // register load holds 16 neighbouring columns of one k.
@@ -43,5 +49,8 @@ struct MatmulArgs {
 void MatmulReference(const MatmulArgs& args);
 void MatmulFp32Avx2(const MatmulArgs& args);
 void MatmulFp32Avx512(const MatmulArgs& args);
+// In pairs.
+void MatmulBf16Reference(const MatmulArgs& args);
+void MatmulBf16Avx512(const MatmulArgs& args);
 
 }  // namespace r1::kernels

@@ -61,6 +61,7 @@ void ForExpertRows(const MoeExpertsArgs& args, const Body& body) {
 void MoeExpertsReference(const MoeExpertsArgs& args);
 void MoeExpertsFp32Avx2(const MoeExpertsArgs& args);
 void MoeExpertsFp32Avx512(const MoeExpertsArgs& args);
+void MoeExpertsBf16Avx512(const MoeExpertsArgs& args);
 
 struct MoeCombineArgs {
   const float* results = nullptr;   // [T * A, D]

@@ -1,9 +1,11 @@
-// Packed weights, in fp32 or in bf16. Bf16 halves the bytes that a step reads; each weight is
-// widened, which is exact, before it is multiplied in fp32. So a product with bf16 panels has the
-// bits of the product with fp32 panels of the same, rounded weights.
+// Packed weights, in fp32 or in bf16. Bf16 halves the bytes that a step reads.
 //
 // Two weights of a column that follow each other, k = 2j and 2j + 1, lie side by side in bf16: one
-// load brings 16 such pairs, and a shift and a mask take them apart. So K is even.
+// load brings 16 such pairs. So K is even. They are multiplied in one of two ways:
+//   in fp32 (every instruction set but one): a shift and a mask take a pair apart, which widens
+//     both weights exactly. A product has the bits of that with fp32 panels of the same weights.
+//   in pairs (kAvx512Bf16): the other side is rounded to bf16 too, and one instruction multiplies
+//     and adds 16 pairs; see matmul.h.
 #pragma once
 
 #include <bit>
@@ -12,6 +14,8 @@
 namespace r1::kernels {
 
 enum class Bf16 : uint16_t {};
+
+enum class WeightType { kFp32, kBf16 };
 
 [[gnu::always_inline]] inline float Widen(Bf16 w) {
   return std::bit_cast<float>(static_cast<uint32_t>(w) << 16);

@@ -2,6 +2,7 @@
 // rows pass by.
 #pragma once
 
+#include "kernels/cpu/tile_bf16.h"
 #include "kernels/cpu/tile_fp32.h"
 #include "kernels/matmul.h"
 
@@ -42,11 +43,13 @@ template <class V, int kRows, int kPanels>
   }
 }
 
-// Rows [first, first + kRows) × kPanels panels from `panel` on. weights: those of args.w.
-template <class V, int kRows, int kPanels, class Weight>
-void MatmulTile(const MatmulArgs& args, const Weight* weights, int first, int panel) {
-  const float* rows[kRows];
-  RowPointers(args.x, args.x_stride, args.rows, first, rows);
+// Rows [first, first + kRows) × kPanels panels from `panel` on. left, weights: what args.x and
+// args.w stand for.
+template <class V, int kRows, int kPanels, class X, class Weight>
+void MatmulTile(const MatmulArgs& args, const LeftSide<X>& left, const Weight* weights, int first,
+                int panel) {
+  const X* rows[kRows];
+  RowPointers(left, first, rows);
   const int column = panel * kPanelColumns;
   float* const y = args.y + first * args.y_stride + column;
   typename V::F sums[kRows][kPanels];
@@ -60,49 +63,59 @@ void MatmulTile(const MatmulArgs& args, const Weight* weights, int first, int pa
 }
 
 // The last rows: fewer than a full tile.
-template <class V, int kPanels, int kRows, class Weight>
-void MatmulLastRows(const MatmulArgs& args, const Weight* weights, int first, int panel,
-                    int count) {
+template <class V, int kPanels, int kRows, class X, class Weight>
+void MatmulLastRows(const MatmulArgs& args, const LeftSide<X>& left, const Weight* weights,
+                    int first, int panel, int count) {
   if (count == kRows) {
-    MatmulTile<V, kRows, kPanels>(args, weights, first, panel);
+    MatmulTile<V, kRows, kPanels>(args, left, weights, first, panel);
   } else if constexpr (kRows > 1) {
-    MatmulLastRows<V, kPanels, kRows - 1>(args, weights, first, panel, count);
+    MatmulLastRows<V, kPanels, kRows - 1>(args, left, weights, first, panel, count);
   }
 }
 
-template <class V, int kPanels, class Weight>
-void MatmulPanels(const MatmulArgs& args, const Weight* weights, int panel) {
+template <class V, int kPanels, class X, class Weight>
+void MatmulPanels(const MatmulArgs& args, const LeftSide<X>& left, const Weight* weights,
+                  int panel) {
   int first = 0;
   for (; first + V::kTileRows <= args.m; first += V::kTileRows) {
-    MatmulTile<V, V::kTileRows, kPanels>(args, weights, first, panel);
+    MatmulTile<V, V::kTileRows, kPanels>(args, left, weights, first, panel);
   }
   if (first < args.m) {
-    MatmulLastRows<V, kPanels, V::kTileRows - 1>(args, weights, first, panel, args.m - first);
+    MatmulLastRows<V, kPanels, V::kTileRows - 1>(args, left, weights, first, panel, args.m - first);
   }
 }
 
-template <class V, class Weight>
-void MatmulOf(const MatmulArgs& args, const Weight* weights) {
+template <class V, class X, class Weight>
+void MatmulOf(const MatmulArgs& args, const LeftSide<X>& left, const Weight* weights) {
   const int panels = (args.w.n + kPanelColumns - 1) / kPanelColumns;
   int panel = 0;
   for (; panel + V::kTilePanels <= panels; panel += V::kTilePanels) {
-    MatmulPanels<V, V::kTilePanels>(args, weights, panel);
+    MatmulPanels<V, V::kTilePanels>(args, left, weights, panel);
   }
   if constexpr (V::kTilePanels > 2) {
     if (panel + 2 <= panels) {
-      MatmulPanels<V, 2>(args, weights, panel);
+      MatmulPanels<V, 2>(args, left, weights, panel);
       panel += 2;
     }
   }
-  if (panel < panels) MatmulPanels<V, 1>(args, weights, panel);
+  if (panel < panels) MatmulPanels<V, 1>(args, left, weights, panel);
 }
 
 template <class V>
 void MatmulFp32(const MatmulArgs& args) {
-  if (args.w.panels.bf16 != nullptr) {
-    MatmulOf<V>(args, args.w.panels.bf16);
+  const LeftSide<float> left = {args.x, args.x_stride, args.rows};
+  if (args.w.panels.bf16 == nullptr) {
+    MatmulOf<V>(args, left, args.w.panels.fp32);
+  } else if constexpr (V::kMultipliesPairs) {
+    ForRoundedRows<V>(left, args.m, args.w.k,
+                      [&args](const LeftSide<Bf16>& rounded, int first, int count) {
+                        MatmulArgs part = args;
+                        part.y += first * args.y_stride;
+                        part.m = count;
+                        MatmulOf<V>(part, rounded, args.w.panels.bf16);
+                      });
   } else {
-    MatmulOf<V>(args, args.w.panels.fp32);
+    MatmulOf<V>(args, left, args.w.panels.bf16);
   }
 }
 

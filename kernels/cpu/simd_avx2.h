@@ -13,6 +13,8 @@
 namespace r1::kernels {
 
 struct Avx2 {
+  static constexpr bool kMultipliesPairs = false;
+
   struct F {
     __m256 low, high;  // lanes 0-7, 8-15
   };

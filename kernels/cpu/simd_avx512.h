@@ -15,6 +15,8 @@
 namespace r1::kernels {
 
 struct Avx512 {
+  static constexpr bool kMultipliesPairs = false;
+
   using F = __m512;
   using Mask = __mmask16;
   struct D {  // 16 doubles

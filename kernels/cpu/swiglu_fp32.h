@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/simd_math.h"
+#include "kernels/cpu/tile_bf16.h"
 #include "kernels/cpu/tile_fp32.h"
 #include "kernels/swiglu.h"
 
@@ -18,11 +19,12 @@ template <class V, int kRows>
   for (int r = 0; r < kRows; ++r) sums[r] = V::Add(sums[r], addend);
 }
 
-// weights: those of args.w.
-template <class V, int kRows, class Weight>
-void SwigluTile(const SwigluArgs& args, const Weight* weights, int first, int column) {
-  const float* rows[kRows];
-  RowPointers(args.x, args.x_stride, args.rows, first, rows);
+// left, weights: what args.x and args.w stand for.
+template <class V, int kRows, class X, class Weight>
+void SwigluTile(const SwigluArgs& args, const LeftSide<X>& left, const Weight* weights, int first,
+                int column) {
+  const X* rows[kRows];
+  RowPointers(left, first, rows);
   const Weight* panels = weights + int64_t{2} * column * args.w.k;
   typename V::F gates[kRows];
   typename V::F ups[kRows];
@@ -58,34 +60,45 @@ void SwigluTile(const SwigluArgs& args, const Weight* weights, int first, int co
   }
 }
 
-template <class V, int kRows, class Weight>
-void SwigluLastRows(const SwigluArgs& args, const Weight* weights, int first, int column,
-                    int count) {
+template <class V, int kRows, class X, class Weight>
+void SwigluLastRows(const SwigluArgs& args, const LeftSide<X>& left, const Weight* weights,
+                    int first, int column, int count) {
   if (count == kRows) {
-    SwigluTile<V, kRows>(args, weights, first, column);
+    SwigluTile<V, kRows>(args, left, weights, first, column);
   } else if constexpr (kRows > 1) {
-    SwigluLastRows<V, kRows - 1>(args, weights, first, column, count);
+    SwigluLastRows<V, kRows - 1>(args, left, weights, first, column, count);
   }
 }
 
-template <class V, class Weight>
-void SwigluOf(const SwigluArgs& args, const Weight* weights) {
+template <class V, class X, class Weight>
+void SwigluOf(const SwigluArgs& args, const LeftSide<X>& left, const Weight* weights) {
   constexpr int kRows = V::kTileRows;
   for (int column = 0; column < args.w.intermediate; column += kPanelColumns) {
     int first = 0;
     for (; first + kRows <= args.m; first += kRows) {
-      SwigluTile<V, kRows>(args, weights, first, column);
+      SwigluTile<V, kRows>(args, left, weights, first, column);
     }
-    if (first < args.m) SwigluLastRows<V, kRows - 1>(args, weights, first, column, args.m - first);
+    if (first < args.m) {
+      SwigluLastRows<V, kRows - 1>(args, left, weights, first, column, args.m - first);
+    }
   }
 }
 
 template <class V>
 void SwigluFp32(const SwigluArgs& args) {
-  if (args.w.panels.bf16 != nullptr) {
-    SwigluOf<V>(args, args.w.panels.bf16);
+  const LeftSide<float> left = {args.x, args.x_stride, args.rows};
+  if (args.w.panels.bf16 == nullptr) {
+    SwigluOf<V>(args, left, args.w.panels.fp32);
+  } else if constexpr (V::kMultipliesPairs) {
+    ForRoundedRows<V>(left, args.m, args.w.k,
+                      [&args](const LeftSide<Bf16>& rounded, int first, int count) {
+                        SwigluArgs part = args;
+                        part.y += first * args.y_stride;
+                        part.m = count;
+                        SwigluOf<V>(part, rounded, args.w.panels.bf16);
+                      });
   } else {
-    SwigluOf<V>(args, args.w.panels.fp32);
+    SwigluOf<V>(args, left, args.w.panels.bf16);
   }
 }
 

@@ -62,12 +62,22 @@ template <class V, int kRows, int kPanels>
   }
 }
 
-// Addresses of the rows [first, first + kRows) of an operand, or of those that `index` names.
-template <int kRows>
-[[gnu::always_inline]] inline void RowPointers(const float* x, int64_t stride, const int32_t* index,
-                                               int first, const float* (&rows)[kRows]) {
+// The left side of a product: its rows, or those that `index` names.
+template <class X>
+struct LeftSide {
+  const X* x;
+  int64_t stride;
+  const int32_t* index;
+};
+
+// Addresses of the rows [first, first + kRows).
+template <int kRows, class X>
+[[gnu::always_inline]] inline void RowPointers(const LeftSide<X>& left, int first,
+                                               const X* (&rows)[kRows]) {
 #pragma GCC unroll 8
-  for (int r = 0; r < kRows; ++r) rows[r] = x + (index ? index[first + r] : first + r) * stride;
+  for (int r = 0; r < kRows; ++r) {
+    rows[r] = left.x + (left.index ? left.index[first + r] : first + r) * left.stride;
+  }
 }
 
 }  // namespace r1::kernels

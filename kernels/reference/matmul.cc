@@ -1,6 +1,23 @@
 #include "kernels/matmul.h"
 
+#include <bit>
+#include <cmath>
+
+#include "common/dtype.h"
+
 namespace r1::kernels {
+namespace {
+
+float WithoutDenormal(float x) { return std::fpclassify(x) == FP_SUBNORMAL ? 0.0f * x : x; }
+
+float RoundToBf16(float x) { return Widen(Bf16{FloatToBf16(WithoutDenormal(x))}); }
+
+// One product of a pair: operands and sum without denormals.
+float AddProduct(float x, float w, float sum) {
+  return WithoutDenormal(std::fma(WithoutDenormal(x), WithoutDenormal(w), sum));
+}
+
+}  // namespace
 
 void MatmulReference(const MatmulArgs& args) {
   for (int m = 0; m < args.m; ++m) {
@@ -9,6 +26,23 @@ void MatmulReference(const MatmulArgs& args) {
       const Panels w = args.w.panels.From(int64_t{n / kPanelColumns} * kPanelColumns * args.w.k);
       float sum = 0;
       for (int k = 0; k < args.w.k; ++k) sum += x[k] * w.At(k, n % kPanelColumns);
+      if (args.bias != nullptr) sum += args.bias[n];
+      float& y = args.y[m * args.y_stride + n];
+      y = args.accumulate ? y + sum : sum;
+    }
+  }
+}
+
+void MatmulBf16Reference(const MatmulArgs& args) {
+  for (int m = 0; m < args.m; ++m) {
+    const float* x = args.x + (args.rows ? args.rows[m] : m) * args.x_stride;
+    for (int n = 0; n < args.w.n; ++n) {
+      const Panels w = args.w.panels.From(int64_t{n / kPanelColumns} * kPanelColumns * args.w.k);
+      float sum = 0;
+      for (int k = 0; k < args.w.k; k += 2) {
+        sum = AddProduct(RoundToBf16(x[k + 1]), w.At(k + 1, n % kPanelColumns), sum);
+        sum = AddProduct(RoundToBf16(x[k]), w.At(k, n % kPanelColumns), sum);
+      }
       if (args.bias != nullptr) sum += args.bias[n];
       float& y = args.y[m * args.y_stride + n];
       y = args.accumulate ? y + sum : sum;

@@ -44,6 +44,7 @@ int64_t AttentionScratch::Floats(const AttentionArgs& args, bool with_gradient) 
 const CpuKernels& CpuKernelsFor(kernels::IsaName isa) {
   switch (isa) {
     case kernels::IsaName::kAvx512:
+    case kernels::IsaName::kAvx512Bf16:
       return kAvx512Kernels;
     case kernels::IsaName::kAvx2:
       return kAvx2Kernels;

@@ -17,6 +17,10 @@ constexpr int kGrainRows = 8;  // rows of a register tile: threads get whole til
 
 constexpr int kLogitRows = kGrainRows;  // rows of whole logits at a time
 
+WeightType TypeOf(const EngineOptions& options) {
+  return options.weights == "bf16" ? WeightType::kBf16 : WeightType::kFp32;
+}
+
 // The rows of a sequence are neighbours and share its table.
 bool IsOneTokenPerSequence(const StepBatch& batch) {
   return std::adjacent_find(batch.block_tables.begin(), batch.block_tables.end()) ==
@@ -443,22 +447,22 @@ const RunnerKind& CpuRunnerKind() {
       .check =
           [](const ModelSpec& spec, const EngineOptions& options) {
             R1_RETURN_IF_ERROR(CheckSpec(spec));
-            return kernels::ParseIsa(options.isa).status();
+            return kernels::ParseIsa(options.isa, TypeOf(options)).status();
           },
       .cache_bytes_per_token = CacheBytesPerToken,
       .make = [](const ModelSpec& spec, const EngineOptions& options,
                  const RunnerShape& shape) -> absl::StatusOr<std::unique_ptr<Runner>> {
-        R1_ASSIGN_OR_RETURN(const kernels::IsaName isa, kernels::ParseIsa(options.isa));
+        R1_ASSIGN_OR_RETURN(const kernels::IsaName isa,
+                            kernels::ParseIsa(options.isa, TypeOf(options)));
         return std::make_unique<ModelRunner>(
             spec, kernels::KernelsFor(isa),
-            ModelRunner::Shape{
-                .threads = options.threads,
-                .weights = options.weights == "bf16" ? WeightType::kBf16 : WeightType::kFp32,
-                .block_count = shape.block_count,
-                .block_tokens = shape.block_tokens,
-                .rows_max = shape.rows_max,
-                .positions_max = shape.positions_max,
-                .profile = options.profile});
+            ModelRunner::Shape{.threads = options.threads,
+                               .weights = TypeOf(options),
+                               .block_count = shape.block_count,
+                               .block_tokens = shape.block_tokens,
+                               .rows_max = shape.rows_max,
+                               .positions_max = shape.positions_max,
+                               .profile = options.profile});
       }};
   return kKind;
 }

@@ -24,7 +24,7 @@ namespace r1::rollout {
 
 // Type of the matrices' weights. Embedding, router, norms and biases are always fp32, and so is a
 // matrix with an odd number of inputs.
-enum class WeightType { kFp32, kBf16 };
+using kernels::WeightType;
 
 // Packed weights of one of the two types.
 struct OwnedPanels {

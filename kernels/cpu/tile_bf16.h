@@ -1,0 +1,61 @@
+// The register tile of products in pairs (matmul.h), and the rounding of their left side. For
+// vector types with kMultipliesPairs.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/tile_fp32.h"
+#include "kernels/matmul.h"
+#include "kernels/panels.h"
+
+namespace r1::kernels {
+
+// tile_fp32.h's MultiplyTile, one chain over ascending pairs.
+template <class V, int kRows, int kPanels>
+[[gnu::always_inline]] inline void MultiplyTile(const Bf16* const* rows, const Bf16* panels, int k,
+                                                typename V::F (&sums)[kRows][kPanels]) {
+  const Bf16* row[kRows];
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+    row[r] = rows[r];
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) sums[r][p] = V::Zero();
+  }
+  const int64_t panel_weights = int64_t{k} * kPanelColumns;
+  for (int i = 0; i < k; i += 2, panels += 2 * kPanelColumns) {
+    typename V::Pairs weights[kPanels];
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) weights[p] = V::LoadPanelPairs(panels + p * panel_weights);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const typename V::Pairs x = V::SetPair(row[r] + i);
+#pragma GCC unroll 4
+      for (int p = 0; p < kPanels; ++p) sums[r][p] = V::AddPairs(sums[r][p], x, weights[p]);
+    }
+  }
+}
+
+// Calls body(rounded, first, count) with rows [first, first + count) of `left` in bf16, until all
+// `m` were there. Rounding is work for K numbers a row beside K * N multiplications, so it is done
+// again in every part of a product that threads share.
+template <class V, class Body>
+void ForRoundedRows(const LeftSide<float>& left, int m, int k, const Body& body) {
+  alignas(64) Bf16 rounded[kInputsMax];
+  const int stride = (k + 15) / 16 * 16;
+  const int fitting = kInputsMax / stride;
+  // Whole tiles, if one fits.
+  const int block = fitting > V::kTileRows ? fitting / V::kTileRows * V::kTileRows : fitting;
+  for (int first = 0; first < m; first += block) {
+    const int count = m - first < block ? m - first : block;
+    for (int r = 0; r < count; ++r) {
+      const float* row[1];
+      RowPointers(left, first + r, row);
+      Bf16* const target = rounded + int64_t{r} * stride;
+      for (int i = 0; i < k; i += 16)
+        V::RoundFirst(row[0] + i, k - i < 16 ? k - i : 16, target + i);
+    }
+    body(LeftSide<Bf16>{rounded, stride, nullptr}, first, count);
+  }
+}
+
+}  // namespace r1::kernels
