@@ -1,0 +1,8 @@
+#include "kernels/cpu/simd_avx2.h"
+#include "tests/kernels/emulated_pairs.h"
+
+namespace r1::kernels {
+
+constinit const PairKernels kPairsUnderTestAvx2 = MakePairKernels<Avx2>("emulated, avx2");
+
+}  // namespace r1::kernels

@@ -1,0 +1,8 @@
+#include "kernels/cpu/simd_avx512.h"
+#include "tests/kernels/emulated_pairs.h"
+
+namespace r1::kernels {
+
+constinit const PairKernels kPairsUnderTestAvx512 = MakePairKernels<Avx512>("emulated, avx512");
+
+}  // namespace r1::kernels
