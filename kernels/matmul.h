@@ -44,6 +44,7 @@ struct MatmulArgs {
   int64_t y_stride = 0;
   int m = 0;
   bool accumulate = false;
+  Panels next = {};  // what the caller multiplies by next, to be fetched early; or none
 };
 
 void MatmulReference(const MatmulArgs& args);

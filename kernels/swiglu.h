@@ -33,6 +33,7 @@ struct SwigluArgs {
   float* y = nullptr;                // [M, I]; does not overlap x
   int64_t y_stride = 0;
   int m = 0;
+  Panels next = {};  // as in MatmulArgs
 };
 
 void SwigluReference(const SwigluArgs& args);

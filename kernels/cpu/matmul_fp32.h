@@ -53,7 +53,11 @@ void MatmulTile(const MatmulArgs& args, const LeftSide<X>& left, const Weight* w
   const int column = panel * kPanelColumns;
   float* const y = args.y + first * args.y_stride + column;
   typename V::F sums[kRows][kPanels];
-  MultiplyTile<V>(rows, weights + int64_t{column} * args.w.k, args.w.k, sums);
+  const bool follows = column + kPanels * kPanelColumns < args.w.n;
+  MultiplyTile<V>(rows,
+                  WithNext(weights + int64_t{column} * args.w.k,
+                           int64_t{kPanels} * kPanelColumns * args.w.k, follows, args.next),
+                  args.w.k, sums);
   if (args.bias != nullptr) AddBias<V>(args.bias + column, args.w.n - column, sums);
   if (args.accumulate) {
     StoreTile<V, true>(y, args.y_stride, args.w.n - column, sums);
@@ -62,27 +66,23 @@ void MatmulTile(const MatmulArgs& args, const LeftSide<X>& left, const Weight* w
   }
 }
 
-// The last rows: fewer than a full tile.
+// `count` rows, at most kRows.
 template <class V, int kPanels, int kRows, class X, class Weight>
-void MatmulLastRows(const MatmulArgs& args, const LeftSide<X>& left, const Weight* weights,
-                    int first, int panel, int count) {
+void MatmulRows(const MatmulArgs& args, const LeftSide<X>& left, const Weight* weights, int first,
+                int panel, int count) {
   if (count == kRows) {
     MatmulTile<V, kRows, kPanels>(args, left, weights, first, panel);
   } else if constexpr (kRows > 1) {
-    MatmulLastRows<V, kPanels, kRows - 1>(args, left, weights, first, panel, count);
+    MatmulRows<V, kPanels, kRows - 1>(args, left, weights, first, panel, count);
   }
 }
 
 template <class V, int kPanels, class X, class Weight>
 void MatmulPanels(const MatmulArgs& args, const LeftSide<X>& left, const Weight* weights,
                   int panel) {
-  int first = 0;
-  for (; first + V::kTileRows <= args.m; first += V::kTileRows) {
-    MatmulTile<V, V::kTileRows, kPanels>(args, left, weights, first, panel);
-  }
-  if (first < args.m) {
-    MatmulLastRows<V, kPanels, V::kTileRows - 1>(args, left, weights, first, panel, args.m - first);
-  }
+  ForTiles<V>(args.m, [&](int first, int count) {
+    MatmulRows<V, kPanels, V::kTileRows>(args, left, weights, first, panel, count);
+  });
 }
 
 template <class V, class X, class Weight>

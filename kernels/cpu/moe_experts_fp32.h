@@ -12,19 +12,23 @@ void MoeExpertsFp32(const MoeExpertsArgs& args) {
   ForExpertRows(args, [&args](int expert, int place, int count) {
     const PackedGateUp& gate_up = args.gate_up[expert];
     const PackedMatrix& down = args.down[expert];
+    int next = expert;  // of the places behind these
+    while (next + 1 < args.expert_count && args.offsets[next + 1] <= place + count) ++next;
     SwigluFp32<V>({.x = args.x,
                    .x_stride = args.x_stride,
                    .rows = args.tokens + place,
                    .w = gate_up,
                    .y = args.hidden,
                    .y_stride = gate_up.intermediate,
-                   .m = count});
+                   .m = count,
+                   .next = down.panels});
     MatmulFp32<V>({.x = args.hidden,
                    .x_stride = gate_up.intermediate,
                    .w = down,
                    .y = args.results + int64_t{place} * down.n,
                    .y_stride = down.n,
-                   .m = count});
+                   .m = count,
+                   .next = place + count < args.place_end ? args.gate_up[next].panels : Panels()});
   });
 }
 

@@ -145,7 +145,10 @@ void ScanVocabFp32(const SampleHeadArgs& args, int chunk_begin, int chunk_end) {
            .w = {args.head.panels.From(int64_t{start} * args.head.k), tokens, args.head.k},
            .y = raw[0],
            .y_stride = kVocabChunk,
-           .m = rows});
+           .m = rows,
+           .next = c + 1 < chunk_end
+                       ? args.head.panels.From(int64_t{start + kVocabChunk} * args.head.k)
+                       : Panels()});
       for (int r = 0; r < rows; ++r) {
         const float temperature = args.temperatures[first + r];
         args.chunks[int64_t{first + r} * chunk_count + c] =

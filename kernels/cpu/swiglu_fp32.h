@@ -25,12 +25,15 @@ void SwigluTile(const SwigluArgs& args, const LeftSide<X>& left, const Weight* w
                 int column) {
   const X* rows[kRows];
   RowPointers(left, first, rows);
-  const Weight* panels = weights + int64_t{2} * column * args.w.k;
+  const int64_t panel_weights = int64_t{kPanelColumns} * args.w.k;
+  const Weight* gate_panel = weights + int64_t{2} * column * args.w.k;
+  const bool follows = column + kPanelColumns < args.w.intermediate;
   typename V::F gates[kRows];
   typename V::F ups[kRows];
   if constexpr (V::kTilePanels > 1) {
     typename V::F sums[kRows][2];
-    MultiplyTile<V>(rows, panels, args.w.k, sums);
+    MultiplyTile<V>(rows, WithNext(gate_panel, 2 * panel_weights, follows, args.next), args.w.k,
+                    sums);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       gates[r] = sums[r][0];
@@ -38,10 +41,11 @@ void SwigluTile(const SwigluArgs& args, const LeftSide<X>& left, const Weight* w
     }
   } else {  // both at once would not fit into the registers
     typename V::F sums[kRows][1];
-    MultiplyTile<V>(rows, panels, args.w.k, sums);
+    const Weight* up_panel = gate_panel + panel_weights;
+    MultiplyTile<V>(rows, TilePanels<Weight>{gate_panel, up_panel}, args.w.k, sums);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) gates[r] = sums[r][0];
-    MultiplyTile<V>(rows, panels + int64_t{args.w.k} * kPanelColumns, args.w.k, sums);
+    MultiplyTile<V>(rows, WithNext(up_panel, panel_weights, follows, args.next), args.w.k, sums);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) ups[r] = sums[r][0];
   }
@@ -60,27 +64,23 @@ void SwigluTile(const SwigluArgs& args, const LeftSide<X>& left, const Weight* w
   }
 }
 
+// `count` rows, at most kRows.
 template <class V, int kRows, class X, class Weight>
-void SwigluLastRows(const SwigluArgs& args, const LeftSide<X>& left, const Weight* weights,
-                    int first, int column, int count) {
+void SwigluRows(const SwigluArgs& args, const LeftSide<X>& left, const Weight* weights, int first,
+                int column, int count) {
   if (count == kRows) {
     SwigluTile<V, kRows>(args, left, weights, first, column);
   } else if constexpr (kRows > 1) {
-    SwigluLastRows<V, kRows - 1>(args, left, weights, first, column, count);
+    SwigluRows<V, kRows - 1>(args, left, weights, first, column, count);
   }
 }
 
 template <class V, class X, class Weight>
 void SwigluOf(const SwigluArgs& args, const LeftSide<X>& left, const Weight* weights) {
-  constexpr int kRows = V::kTileRows;
   for (int column = 0; column < args.w.intermediate; column += kPanelColumns) {
-    int first = 0;
-    for (; first + kRows <= args.m; first += kRows) {
-      SwigluTile<V, kRows>(args, left, weights, first, column);
-    }
-    if (first < args.m) {
-      SwigluLastRows<V, kRows - 1>(args, left, weights, first, column, args.m - first);
-    }
+    ForTiles<V>(args.m, [&](int first, int count) {
+      SwigluRows<V, V::kTileRows>(args, left, weights, first, column, count);
+    });
   }
 }
 

@@ -11,10 +11,32 @@
 
 namespace r1::kernels {
 
+// The panels of a tile, k * 16 weights each, one behind the other; and what comes next, or they
+// again.
+template <class Weight>
+struct TilePanels {
+  const Weight* panels;
+  const Weight* next;
+};
+
+// `weights` of panels are the tile's. If no tile of the same matrix follows, `behind` does, or
+// none.
+template <class Weight>
+[[gnu::always_inline]] inline TilePanels<Weight> WithNext(const Weight* panels, int64_t weights,
+                                                          bool follows, const Panels& behind) {
+  const Weight* other;
+  if constexpr (sizeof(Weight) == sizeof(float)) {
+    other = behind.fp32;
+  } else {
+    other = behind.bf16;
+  }
+  return {panels, follows ? panels + weights : other != nullptr ? other : panels};
+}
+
 // sums[r][p] = Σ_k rows[r][k] * panels[p][k][0..15], one chain of fused multiply-adds over
-// ascending k. panels: the first panel; the others follow, k * 16 weights each.
+// ascending k.
 template <class V, int kRows, int kPanels>
-[[gnu::always_inline]] inline void MultiplyTile(const float* const* rows, const float* panels,
+[[gnu::always_inline]] inline void MultiplyTile(const float* const* rows, TilePanels<float> weights,
                                                 int k, typename V::F (&sums)[kRows][kPanels]) {
   const float* row[kRows];
 #pragma GCC unroll 8
@@ -24,30 +46,32 @@ template <class V, int kRows, int kPanels>
     for (int p = 0; p < kPanels; ++p) sums[r][p] = V::Zero();
   }
   const int64_t panel_weights = int64_t{k} * kPanelColumns;
+  const float* panels = weights.panels;
   for (int i = 0; i < k; ++i) {
-    typename V::F weights[kPanels];
+    typename V::F w[kPanels];
 #pragma GCC unroll 4
-    for (int p = 0; p < kPanels; ++p) weights[p] = V::Load(panels + p * panel_weights);
+    for (int p = 0; p < kPanels; ++p) w[p] = V::Load(panels + p * panel_weights);
     panels += kPanelColumns;
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const typename V::F x = V::Set1(row[r][i]);
 #pragma GCC unroll 4
-      for (int p = 0; p < kPanels; ++p) sums[r][p] = V::MulAdd(x, weights[p], sums[r][p]);
+      for (int p = 0; p < kPanels; ++p) sums[r][p] = V::MulAdd(x, w[p], sums[r][p]);
     }
   }
 }
 
 // The same with bf16 panels: two steps of k from one load.
 template <class V, int kRows, int kPanels>
-[[gnu::always_inline]] inline void MultiplyTile(const float* const* rows, const Bf16* panels, int k,
-                                                typename V::F (&sums)[kRows][kPanels]) {
+[[gnu::always_inline]] inline void MultiplyTile(const float* const* rows, TilePanels<Bf16> weights,
+                                                int k, typename V::F (&sums)[kRows][kPanels]) {
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
     for (int p = 0; p < kPanels; ++p) sums[r][p] = V::Zero();
   }
   const int64_t panel_weights = int64_t{k} * kPanelColumns;
+  const Bf16* panels = weights.panels;
   for (int i = 0; i < k; i += 2, panels += 2 * kPanelColumns) {
 #pragma GCC unroll 4
     for (int p = 0; p < kPanels; ++p) {
@@ -59,6 +83,18 @@ template <class V, int kRows, int kPanels>
         sums[r][p] = V::MulAdd(V::Set1(rows[r][i + 1]), second, sums[r][p]);
       }
     }
+  }
+}
+
+// Calls body(first, count) for the tiles of m rows. They are of nearly equal height, because a low
+// one waits for its few chains of additions: 9 rows are 5 and 4, not 8 and 1.
+template <class V, class Body>
+[[gnu::always_inline]] inline void ForTiles(int m, const Body& body) {
+  int tiles = (m + V::kTileRows - 1) / V::kTileRows;
+  for (int first = 0; first < m; --tiles) {
+    const int count = (m - first + tiles - 1) / tiles;
+    body(first, count);
+    first += count;
   }
 }
 

@@ -31,6 +31,30 @@ kernels::Panels ViewOf(const OwnedPanels& owned) {
                             : kernels::Panels(owned.bf16.data());
 }
 
+// Room for panels as `type`.
+OwnedPanels Reserve(int64_t weights, WeightType type) {
+  OwnedPanels owned;
+  if (type == WeightType::kFp32) {
+    owned.fp32 = kernels::AlignedBuffer<float>(weights);
+  } else {
+    owned.bf16 = kernels::AlignedBuffer<kernels::Bf16>(weights);
+  }
+  return owned;
+}
+
+// Fills `weights` of the room from `place` on with the panels that pack(float*) writes.
+template <class Pack>
+kernels::Panels PackAt(int64_t place, int64_t weights, const Pack& pack, OwnedPanels* owned) {
+  if (owned->bf16.empty()) {
+    pack(owned->fp32.data() + place);
+  } else {
+    kernels::AlignedBuffer<float> panels(weights);
+    pack(panels.data());
+    kernels::RoundPanels(panels.data(), weights, owned->bf16.data() + place);
+  }
+  return ViewOf(*owned).From(place);
+}
+
 // Bf16 panels hold pairs.
 WeightType TypeFor(int columns, WeightType type) {
   return columns % 2 == 0 ? type : WeightType::kFp32;
@@ -126,14 +150,33 @@ class Packer {
     if (layer.moe->gate == MoeGate::kSigmoidBias) {
       packed.moe.router_bias = Vector(WeightRole::kRouterBias);
     }
-    for (int e = 0; e < layer.moe->experts; ++e) {
-      packed.moe.experts.push_back(PackMlp(Matrix(WeightRole::kExpertGate, e),
-                                           Matrix(WeightRole::kExpertUp, e),
-                                           Matrix(WeightRole::kExpertDown, e)));
-      packed.moe.gate_up.push_back(packed.moe.experts.back().gate_up);
-      packed.moe.down.push_back(packed.moe.experts.back().down.view);
-    }
+    PackExperts(*layer.moe, &packed.moe);
     return packed;
+  }
+
+  void PackExperts(const MoeSpec& moe, MoeWeights* packed) const {
+    const int hidden = spec_.hidden;
+    const int64_t gate_up_weights = kernels::PackedGateUpFloats(moe.intermediate, hidden);
+    const int64_t down_weights = kernels::PackedFloats(hidden, moe.intermediate);
+    packed->gate_up_panels = Reserve(moe.experts * gate_up_weights, TypeFor(hidden, type_));
+    packed->down_panels = Reserve(moe.experts * down_weights, TypeFor(moe.intermediate, type_));
+    for (int e = 0; e < moe.experts; ++e) {
+      const Plain gate = Matrix(WeightRole::kExpertGate, e);
+      const Plain up = Matrix(WeightRole::kExpertUp, e);
+      const Plain down = Matrix(WeightRole::kExpertDown, e);
+      const auto pack_gate_up = [&](float* panels) {
+        kernels::PackGateUp(gate.data, up.data, gate.rows, gate.columns, panels);
+      };
+      const auto pack_down = [&](float* panels) {
+        kernels::PackMatrix(down.data, down.columns, down.rows, down.columns, panels);
+      };
+      packed->gate_up.push_back(
+          {PackAt(e * gate_up_weights, gate_up_weights, pack_gate_up, &packed->gate_up_panels),
+           gate.rows, gate.columns});
+      packed->down.push_back(
+          {PackAt(e * down_weights, down_weights, pack_down, &packed->down_panels), down.rows,
+           down.columns});
+    }
   }
 
   GqaWeights Gqa(const GqaSpec& a) const {

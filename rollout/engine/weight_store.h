@@ -71,10 +71,12 @@ struct GqaWeights {
 struct MoeWeights {
   OwnedMatrix router;
   std::vector<float> router_bias;  // empty under a softmax gate
-  std::vector<MlpWeights> experts;
-  // Views of `experts` side by side, as kernels/moe_experts.h wants them.
-  std::vector<kernels::PackedGateUp> gate_up;
-  std::vector<kernels::PackedMatrix> down;
+  // Of all experts, one behind the other: large enough for huge pages, which are what lets memory
+  // bring experts of a megabyte at full speed.
+  OwnedPanels gate_up_panels;
+  OwnedPanels down_panels;
+  std::vector<kernels::PackedGateUp> gate_up;  // [E]
+  std::vector<kernels::PackedMatrix> down;     // [E]
 };
 
 struct LayerWeights {
