@@ -12,7 +12,7 @@ namespace r1::cli {
 const BuildInfo& Build() {
   static const auto* build = [] {
     std::vector<std::string> isas;
-    for (const kernels::IsaName isa : kernels::DetectIsas())
+    for (const kernels::IsaName isa : kernels::DetectIsas(kernels::WeightType::kBf16))
       isas.emplace_back(kernels::IsaText(isa));
     return new BuildInfo{.version = R1_BUILD_VERSION,
                          .commit = R1_BUILD_COMMIT,

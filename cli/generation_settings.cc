@@ -105,6 +105,9 @@ std::vector<FlagSpec> GenerationFlags() {
       {.name = "dtype",
        .value = "TYPE",
        .help = "of the matrices: fp32 or bf16, which is faster (default fp32)"},
+      {.name = "isa",
+       .value = "NAME",
+       .help = "of the kernels; bits depend on it under bf16 (default the best: see r1 version)"},
       {.name = "threads", .value = "N", .help = "engine threads (default 1)"},
       {.name = "kv-cache-mib", .value = "N", .help = "memory of the KV cache (default 2048)"}};
 }
@@ -141,6 +144,7 @@ absl::StatusOr<GenerationSettings> ReadGenerationSettings(const ParsedCommand& p
     return absl::InvalidArgumentError(
         absl::StrCat("--dtype: expected fp32 or bf16, found ", settings.engine.weights));
   }
+  settings.engine.isa = parsed.Value("isa", "auto");
   R1_ASSIGN_OR_RETURN(const int64_t threads, parsed.IntegerValue("threads", 1, 1, 512));
   settings.engine.threads = static_cast<int>(threads);
   R1_ASSIGN_OR_RETURN(const int64_t cache, parsed.IntegerValue("kv-cache-mib", 2048, 1, 1 << 20));

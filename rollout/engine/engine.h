@@ -29,7 +29,8 @@ struct EngineOptions {
   std::string device = "cpu";
   int threads = 1;  // of the CPU's kernels
   // What the CPU's kernels hold the matrices in: fp32, or bf16, which halves the bytes that a step
-  // reads; products and everything else stay fp32. A GPU's are always bf16.
+  // reads. Everything else stays fp32, and so do products, unless `isa` is avx512_bf16: that rounds
+  // what is multiplied by bf16 matrices to bf16 as well. A GPU's are always bf16.
   std::string weights = "fp32";
   // Samples generated at a time. More rows a step do not speed up the matrix products of a small
   // model beyond some 64, but push its KV cache out of the processor's caches.
@@ -37,7 +38,8 @@ struct EngineOptions {
   int kv_cache_mib = 512;
   int block_tokens = 0;           // tokens a KV block; 0 = the device's own: 16, or 64 on a GPU
   int prefill_tokens_max = 2048;  // prompt tokens computed in one step, at most
-  std::string isa = "auto";       // of the CPU's kernels, or a kernels::IsaName
+  // Of the CPU's kernels: a kernels::IsaName, or auto: the machine's best for `weights`.
+  std::string isa = "auto";
   // A sample's bits depend on nothing but itself. Always so on the CPU; on a GPU, false lets the
   // attention's splits follow the batch, which is faster for few samples.
   bool batch_invariant = true;

@@ -24,6 +24,7 @@
 #include "common/models/model_spec.h"
 #include "common/rng.h"
 #include "common/weights.h"
+#include "kernels/isa.h"
 #include "rollout/engine/engine.h"
 
 namespace r1::rollout {
@@ -37,6 +38,7 @@ const CommandSpec kCommand = {
         {.name = "config", .value = "FILE", .help = "a model's config.json"},
         {.name = "device", .value = "NAME", .help = "cpu or cuda (cuda)"},
         {.name = "weights", .value = "TYPE", .help = "of a CPU: fp32 or bf16 (bf16)"},
+        {.name = "isa", .value = "NAME", .help = "of a CPU: kernels (auto)"},
         {.name = "points", .value = "LIST", .help = "PROMPTSxSAMPLES, … (1x1,1x16,4x16)"},
         {.name = "prompt-tokens", .value = "N", .help = "tokens a prompt (256)"},
         {.name = "response-tokens", .value = "N", .help = "tokens a response (512)"},
@@ -99,6 +101,7 @@ absl::StatusOr<Settings> ReadSettings(const ParsedCommand& command) {
   settings.json = command.Value("json", "");
   settings.engine.device = command.Value("device", "cuda");
   settings.engine.weights = command.Value("weights", "bf16");
+  settings.engine.isa = command.Value("isa", "auto");
   settings.engine.threads = integer("threads", 1);
   settings.engine.kv_cache_mib = integer("kv-cache-mib", 16384);
   settings.engine.batch_invariant = !command.Has("fast");
@@ -238,6 +241,15 @@ absl::StatusOr<Measured> RunRound(const ModelSpec& spec, const Settings& setting
   return measured;
 }
 
+// The instruction set behind `auto`; of a GPU none.
+std::string Isa(const EngineOptions& options) {
+  if (options.device != "cpu") return "";
+  const auto type =
+      options.weights == "bf16" ? kernels::WeightType::kBf16 : kernels::WeightType::kFp32;
+  const absl::StatusOr<kernels::IsaName> isa = kernels::ParseIsa(options.isa, type);
+  return isa.ok() ? std::string(kernels::IsaText(*isa)) : "";
+}
+
 void Print(const Settings& settings, const ModelSpec& spec, const Point& point,
            const Measured& best) {
   const double tokens = static_cast<double>(point.batch()) * settings.response_tokens;
@@ -255,16 +267,17 @@ void Print(const Settings& settings, const ModelSpec& spec, const Point& point,
     return;
   }
   std::fprintf(file,
-               "{\"config\": \"%s\", \"device\": \"%s\", \"weights\": \"%s\", \"batch_invariant\": "
+               "{\"config\": \"%s\", \"device\": \"%s\", \"weights\": \"%s\", \"isa\": \"%s\", "
+               "\"batch_invariant\": "
                "%s, \"prompts\": %d, "
                "\"samples\": %d, \"prompt_tokens\": %d, \"response_tokens\": %d, "
                "\"tokens_per_second\": %.1f, \"prefill_ms\": %.3f, \"step_ms\": %.4f, "
                "\"floor_ms\": %.4f, \"host_idle_fraction\": %.4f}\n",
                settings.config.c_str(), settings.engine.device.c_str(),
                settings.engine.device == "cpu" ? settings.engine.weights.c_str() : "bf16",
-               settings.engine.batch_invariant ? "true" : "false", point.prompts, point.samples,
-               settings.prompt_tokens, settings.response_tokens, tokens / best.seconds,
-               1e3 * best.first_seconds, 1e3 * step, 1e3 * floor, idle);
+               Isa(settings.engine).c_str(), settings.engine.batch_invariant ? "true" : "false",
+               point.prompts, point.samples, settings.prompt_tokens, settings.response_tokens,
+               tokens / best.seconds, 1e3 * best.first_seconds, 1e3 * step, 1e3 * floor, idle);
   std::fclose(file);
 }
 
@@ -290,8 +303,10 @@ absl::Status Run(const std::vector<std::string>& arguments) {
   const WeightsSnapshot weights = RandomWeights(spec);
   const double start = RealClock().MonotonicSeconds();
   R1_RETURN_IF_ERROR(engine->LoadWeights(weights));
-  std::printf("%s on %s: %.2fB parameters, loaded in %.1f s; prompt %d, response %d%s\n",
-              settings.config.c_str(), settings.engine.device.c_str(),
+  const std::string isa = Isa(settings.engine);
+  const std::string with_isa = isa.empty() ? "" : absl::StrCat(" with ", isa);
+  std::printf("%s on %s%s: %.2fB parameters, loaded in %.1f s; prompt %d, response %d%s\n",
+              settings.config.c_str(), settings.engine.device.c_str(), with_isa.c_str(),
               1e-9 * static_cast<double>(spec.parameters()), RealClock().MonotonicSeconds() - start,
               settings.prompt_tokens, settings.response_tokens,
               settings.engine.batch_invariant ? ", batch invariant" : "");
