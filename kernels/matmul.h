@@ -6,8 +6,8 @@
 //
 // In pairs (kAvx512Bf16 with bf16 panels): x is rounded to bf16, to nearest even; the chain takes
 // of each pair the odd k first, then the even one; denormal operands, sums and numbers of x count
-// as zero. That is what vdpbf16ps does (Intel's Software Developer's Manual, volume 2), on both
-// makers' processors. Everything else is as above, for any M.
+// as zero. That is what Intel's Software Developer's Manual (volume 2) says of vdpbf16ps, and what
+// AMD's processors do. Everything else is as above, for any M.
 #pragma once
 
 #include <cstdint>

@@ -15,7 +15,7 @@ inline constexpr int kSecondLevel = 2;  // a locality of __builtin_prefetch
 // tile_fp32.h's MultiplyTile, one chain over ascending pairs. It is done with a line of weights
 // sooner than memory has brought the next one, and the processor's own prefetching begins anew with
 // every panel: so each line that is used fetches its counterpart of the next tile to the
-// second-level cache.
+// second-level cache. Where the next tile is the smaller one, some lines behind it come along.
 template <class V, int kRows, int kPanels>
 [[gnu::always_inline]] inline void MultiplyTile(const Bf16* const* rows, TilePanels<Bf16> weights,
                                                 int k, typename V::F (&sums)[kRows][kPanels]) {
@@ -46,8 +46,9 @@ template <class V, int kRows, int kPanels>
 }
 
 // Calls body(rounded, first, count) with rows [first, first + count) of `left` in bf16, until all
-// `m` were there. Rounding is work for K numbers a row beside K * N multiplications, so it is done
-// again in every part of a product that threads share.
+// `m` were there: 64 rows of 2,048 numbers at a time, more of shorter ones. Rounding is work for K
+// numbers a row beside K * N multiplications, so it is done again in every part of a product that
+// threads share.
 template <class V, class Body>
 void ForRoundedRows(const LeftSide<float>& left, int m, int k, const Body& body) {
   alignas(64) Bf16 rounded[kInputsMax];
@@ -61,8 +62,9 @@ void ForRoundedRows(const LeftSide<float>& left, int m, int k, const Body& body)
       const float* row[1];
       RowPointers(left, first + r, row);
       Bf16* const target = rounded + int64_t{r} * stride;
-      for (int i = 0; i < k; i += 16)
+      for (int i = 0; i < k; i += 16) {
         V::RoundFirst(row[0] + i, k - i < 16 ? k - i : 16, target + i);
+      }
     }
     body(LeftSide<Bf16>{rounded, stride, nullptr}, first, count);
   }

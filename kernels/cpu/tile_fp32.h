@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/matmul.h"
 #include "kernels/panels.h"
@@ -19,16 +20,15 @@ struct TilePanels {
   const Weight* next;
 };
 
-// `weights` of panels are the tile's. If no tile of the same matrix follows, `behind` does, or
-// none.
+// `weights` of panels are the tile's. Behind the last tile of a matrix comes `behind`, or nothing.
 template <class Weight>
 [[gnu::always_inline]] inline TilePanels<Weight> WithNext(const Weight* panels, int64_t weights,
                                                           bool follows, const Panels& behind) {
   const Weight* other;
-  if constexpr (sizeof(Weight) == sizeof(float)) {
-    other = behind.fp32;
-  } else {
+  if constexpr (std::is_same_v<Weight, Bf16>) {
     other = behind.bf16;
+  } else {
+    other = behind.fp32;
   }
   return {panels, follows ? panels + weights : other != nullptr ? other : panels};
 }

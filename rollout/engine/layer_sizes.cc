@@ -1,8 +1,10 @@
 #include "rollout/engine/layer_sizes.h"
 
 #include <algorithm>
+#include <string>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/matmul.h"
 #include "kernels/moe_router.h"
 #include "kernels/sample_head.h"
 
@@ -112,7 +114,15 @@ absl::Status CheckSpec(const ModelSpec& spec) {
                      ", found ", spec.layers.size(), " layers and ", spec.vocab));
   }
   for (size_t i = 0; i < spec.layers.size(); ++i) {
-    R1_RETURN_IF_ERROR(CheckLayer(spec.layers[i], absl::StrCat("layer ", i)));
+    const std::string where = absl::StrCat("layer ", i);
+    R1_RETURN_IF_ERROR(CheckLayer(spec.layers[i], where));
+    const LayerSizes sizes = SizesOf(spec.layers[i]);
+    const int64_t inputs =
+        std::max({int64_t{spec.hidden}, sizes.input, sizes.attention, sizes.values, sizes.mlp});
+    if (inputs > kernels::kInputsMax) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          where, ": expected widths up to ", kernels::kInputsMax, ", found one of ", inputs));
+    }
   }
   return absl::OkStatus();
 }

@@ -290,6 +290,8 @@ TEST(EngineSpecTest, AttentionThatTheKernelsLackIsRefusedByLayer) {
   EXPECT_THAT(refused([](LayerSpec& layer) { layer.gqa->rope.dim += 2; }), HasSubstr("rope.dim"));
   EXPECT_THAT(refused([](LayerSpec& layer) { layer.gqa.reset(); }), HasSubstr("grouped-query"));
   EXPECT_THAT(refused([](LayerSpec& layer) { layer.dense.reset(); }), HasSubstr("dense"));
+  EXPECT_THAT(refused([](LayerSpec& layer) { layer.dense->intermediate = 131073; }),
+              HasSubstr("up to 131072"));
 }
 
 }  // namespace
