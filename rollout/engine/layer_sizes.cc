@@ -11,6 +11,15 @@
 namespace r1::rollout {
 namespace {
 
+// Inputs of the widest matrix in bf16 behind the hidden state.
+int64_t WidestInput(const LayerSpec& layer) {
+  const LayerSizes sizes = SizesOf(layer);
+  if (layer.gqa.has_value()) return std::max(sizes.attention, sizes.mlp);
+  const MlaSpec& a = *layer.mla;
+  return std::max({int64_t{a.q_lora_rank}, int64_t{a.kv_lora_rank}, int64_t{a.qk_nope_head_dim},
+                   sizes.values, sizes.mlp});
+}
+
 absl::Status CheckRope(const RopeSpec& rope, int expected_dim, absl::string_view where) {
   if (rope.dim == expected_dim && rope.dim % 2 == 0 &&
       rope.inverse_frequencies.size() == static_cast<size_t>(rope.dim / 2)) {
@@ -116,9 +125,7 @@ absl::Status CheckSpec(const ModelSpec& spec) {
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     const std::string where = absl::StrCat("layer ", i);
     R1_RETURN_IF_ERROR(CheckLayer(spec.layers[i], where));
-    const LayerSizes sizes = SizesOf(spec.layers[i]);
-    const int64_t inputs =
-        std::max({int64_t{spec.hidden}, sizes.input, sizes.attention, sizes.values, sizes.mlp});
+    const int64_t inputs = std::max(int64_t{spec.hidden}, WidestInput(spec.layers[i]));
     if (inputs > kernels::kInputsMax) {
       return absl::InvalidArgumentError(absl::StrCat(
           where, ": expected widths up to ", kernels::kInputsMax, ", found one of ", inputs));
