@@ -36,14 +36,21 @@ struct Benchmark {
   std::function<void(const BenchReport&)> run;
 };
 
-absl::StatusOr<std::vector<Benchmark>> CpuBenchmarks(const ParsedCommand& command) {
+// Sets the ceilings, too.
+absl::StatusOr<std::vector<Benchmark>> CpuBenchmarks(const ParsedCommand& command,
+                                                     BenchOptions* bench) {
   const std::string weights = command.Value("weights", "bf16");
   if (weights != "fp32" && weights != "bf16") {
     return absl::InvalidArgumentError(
         absl::StrCat("--weights: expected fp32 or bf16, found ", weights));
   }
   CpuBenchOptions options = {.isa = IsaName::kReference, .bf16 = weights == "bf16"};
-  R1_ASSIGN_OR_RETURN(options.isa, ParseIsa(command.Value("isa", "auto")));
+  R1_ASSIGN_OR_RETURN(options.isa, ParseIsa(command.Value("isa", "auto"),
+                                            options.bf16 ? WeightType::kBf16 : WeightType::kFp32));
+  bench->device = absl::StrCat("one core, ", IsaText(options.isa));
+  bench->bytes_per_second = ReadBytesPerSecond(0.5);
+  // An instruction on pairs of bf16 does twice what one on fp32 does.
+  bench->flops_per_second = PeakFlopsPerSecond(0.3) * (options.isa == IsaName::kAvx512Bf16 ? 2 : 1);
   const auto with = [options](void (*run)(const BenchReport&, const CpuBenchOptions&)) {
     return [options, run](const BenchReport& report) { run(report, options); };
   };
@@ -106,10 +113,7 @@ absl::Status Run(const std::vector<std::string>& arguments) {
     R1_RETURN_IF_ERROR(DescribeCudaDevice(&options));
     all = CudaBenchmarks();
   } else {
-    R1_ASSIGN_OR_RETURN(all, CpuBenchmarks(command));
-    options.device = "one core";
-    options.bytes_per_second = ReadBytesPerSecond(0.5);
-    options.flops_per_second = PeakFlopsPerSecond(0.3);
+    R1_ASSIGN_OR_RETURN(all, CpuBenchmarks(command, &options));
   }
   R1_ASSIGN_OR_RETURN(const std::vector<Benchmark> chosen,
                       Choose(command.Value("kernels", ""), all));
