@@ -17,8 +17,10 @@ bool BenchReport::Wants(const std::string& shape) const { return shape.ends_with
 
 void BenchReport::Add(const BenchRow& row) const {
   const double seconds = row.microseconds * 1e-6;
+  const double flops_per_second =
+      row.flops_per_second > 0 ? row.flops_per_second : options_.flops_per_second;
   const double floor_seconds =
-      std::max(row.bytes / options_.bytes_per_second, row.flops / options_.flops_per_second);
+      std::max(row.bytes / options_.bytes_per_second, row.flops / flops_per_second);
   std::printf("%-14s %-44s %9.2f %8.1f %8.1f %6.1f%%", row.kernel.c_str(), row.shape.c_str(),
               row.microseconds, row.bytes / seconds * 1e-9,
               row.flops / seconds * (is_small() ? 1e-9 : 1e-12), 100 * floor_seconds / seconds);

@@ -12,6 +12,7 @@ struct BenchRow {
   double microseconds = 0;
   double bytes = 0;
   double flops = 0;
+  double flops_per_second = 0;  // where the limit is not the device's; 0: it is
   // Another implementation's time for the same, measured elsewhere; 0 = none.
   std::string peer = {};
   double peer_microseconds = 0;

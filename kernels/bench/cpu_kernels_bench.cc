@@ -256,7 +256,8 @@ void BenchGqaDecodeCpu(const BenchReport& report, const CpuBenchOptions& options
                   .shape = shape,
                   .microseconds = microseconds,
                   .bytes = 4 * tokens * width,
-                  .flops = 4 * tokens * static_cast<double>(row)});
+                  .flops = 4 * tokens * static_cast<double>(row),
+                  .flops_per_second = options.fp32_flops_per_second});
     }
   }
 }
@@ -290,7 +291,8 @@ void BenchMlaDecodeCpu(const BenchReport& report, const CpuBenchOptions& options
                   .shape = shape,
                   .microseconds = microseconds,
                   .bytes = 4 * tokens * width,
-                  .flops = 2 * tokens * model.heads * (width + kLatent)});
+                  .flops = 2 * tokens * model.heads * (width + kLatent),
+                  .flops_per_second = options.fp32_flops_per_second});
     }
   }
 }

@@ -8,7 +8,8 @@ namespace r1::kernels {
 
 struct CpuBenchOptions {
   IsaName isa;
-  bool bf16 = false;  // matrices, otherwise in fp32
+  bool bf16 = false;                 // matrices, otherwise in fp32
+  double fp32_flops_per_second = 0;  // the limit of attention, which is fp32 always
 };
 void BenchMatmulCpu(const BenchReport& report, const CpuBenchOptions& options);
 void BenchMoeExpertsCpu(const BenchReport& report, const CpuBenchOptions& options);

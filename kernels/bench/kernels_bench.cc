@@ -49,8 +49,10 @@ absl::StatusOr<std::vector<Benchmark>> CpuBenchmarks(const ParsedCommand& comman
                                             options.bf16 ? WeightType::kBf16 : WeightType::kFp32));
   bench->device = absl::StrCat("one core, ", IsaText(options.isa));
   bench->bytes_per_second = ReadBytesPerSecond(0.5);
+  options.fp32_flops_per_second = PeakFlopsPerSecond(0.3);
   // An instruction on pairs of bf16 does twice what one on fp32 does.
-  bench->flops_per_second = PeakFlopsPerSecond(0.3) * (options.isa == IsaName::kAvx512Bf16 ? 2 : 1);
+  bench->flops_per_second =
+      options.fp32_flops_per_second * (options.isa == IsaName::kAvx512Bf16 ? 2 : 1);
   const auto with = [options](void (*run)(const BenchReport&, const CpuBenchOptions&)) {
     return [options, run](const BenchReport& report) { run(report, options); };
   };

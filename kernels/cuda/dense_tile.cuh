@@ -61,8 +61,6 @@ class DenseCursor {
   int next_;
 };
 
-__device__ __forceinline__ float Silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
-
 // Sums of 64 rows a row tile to y, rounded; or 32 results of silu(gate) * up.
 template <typename Kind, int kN>
 __device__ __forceinline__ void StoreTile(const DenseBf16Args& call, const DenseTile& tile,
@@ -83,8 +81,8 @@ __device__ __forceinline__ void StoreTile(const DenseBf16Args& call, const Dense
       auto* const target =
           reinterpret_cast<uint32_t*>(first_row + 8 * j * call.y_stride + column + lane % 4 * 2);
       if (call.swiglu) {
-        const uint32_t pair =
-            sm90::TransposeFragment(sm90::PackBf16(Silu(sum[0]) * sum[2], Silu(sum[1]) * sum[3]));
+        const uint32_t pair = sm90::TransposeFragment(
+            sm90::PackBf16(sm90::Silu(sum[0]) * sum[2], sm90::Silu(sum[1]) * sum[3]));
         if (stores && row < tile.rows) target[0] = pair;
       } else {
         const uint32_t low = sm90::TransposeFragment(sm90::PackBf16(sum[0], sum[1]));

@@ -48,8 +48,6 @@ struct DenseTilingArgs {
   int multiprocessors;
 };
 
-constexpr int DenseDivideUp(int a, int b) { return (a + b - 1) / b; }
-
 // Cycles that a product takes in tiles of one block.
 inline int64_t DenseCycles(const DenseTilingArgs& args, const DenseTiling& tiling) {
   // What a multiprocessor can take in from L2 in a cycle, alone and when all of them do; 64 by 128
@@ -58,13 +56,13 @@ inline int64_t DenseCycles(const DenseTilingArgs& args, const DenseTiling& tilin
   constexpr int kBytesAlone = 45;
   constexpr int kBytesTogether = 36;
   constexpr int kEnds = 1000;
-  const int tokens = DenseDivideUp(args.tokens, tiling.token_tiles);
-  const int64_t column_blocks = DenseDivideUp(args.columns / 64, args.column_parts);
+  const int tokens = DivideUp(args.tokens, tiling.token_tiles);
+  const int64_t column_blocks = DivideUp(args.columns / 64, args.column_parts);
   const int64_t bytes = int64_t{tiling.tile_rows + tokens} * 2 * 64;
-  const int64_t products = int64_t{DenseDivideUp(tiling.tile_rows, 64)} * 2 * tiling.tile_tokens;
+  const int64_t products = int64_t{DivideUp(tiling.tile_rows, 64)} * 2 * tiling.tile_tokens;
   const int64_t step = std::max({int64_t{100}, bytes / kBytesAlone, products});
   const int tiles = tiling.tiles(args.matrices);
-  const int64_t alone = DenseDivideUp(tiles, args.multiprocessors) * (kEnds + column_blocks * step);
+  const int64_t alone = DivideUp(tiles, args.multiprocessors) * (kEnds + column_blocks * step);
   const int64_t together =
       kEnds + tiles * column_blocks * bytes / (kBytesTogether * args.multiprocessors);
   return std::max(alone, together) + std::min(alone, together) / 8;
@@ -75,11 +73,11 @@ inline int64_t DenseCycles(const DenseTilingArgs& args, const DenseTiling& tilin
 inline int64_t DenseWideCycles(const DenseTilingArgs& args, const DenseTiling& tiling) {
   constexpr double kScale = 8.0 / 9;  // to the cycles of the other kernel's model
   constexpr double kBytesOfMemory = 2300;
-  const double column_blocks = DenseDivideUp(args.columns / 64, args.column_parts);
+  const double column_blocks = DivideUp(args.columns / 64, args.column_parts);
   // Multiprocessors come in groups that fours do not always fill.
   const int at_once =
       tiling.blocks == 4 ? args.multiprocessors * 10 / 44 : args.multiprocessors / 2;
-  const int rounds = DenseDivideUp(tiling.tiles(args.matrices), at_once);
+  const int rounds = DivideUp(tiling.tiles(args.matrices), at_once);
   const double of_round = 400 + tiling.wide_width() * (12 + 6.5 * column_blocks);
   const double weight_bytes = 1.0 * args.matrices * PackedBytes(args.rows, args.columns);
   // Of two equal choices, fours read less.
@@ -99,15 +97,15 @@ inline DenseTiling ChooseDenseTiling(const DenseTilingArgs& args) {
     best = tiling;
   };
   for (const int tokens_max : {kDenseTileTokensMax, 64, 32}) {
-    const int token_tiles = DenseDivideUp(args.tokens, tokens_max);
+    const int token_tiles = DivideUp(args.tokens, tokens_max);
     if (tokens_max < kDenseTileTokensMax && args.tokens <= tokens_max) break;  // nothing new
-    const int tile_tokens = DenseDivideUp(DenseDivideUp(args.tokens, token_tiles), 8) * 8;
+    const int tile_tokens = DivideUp(DivideUp(args.tokens, token_tiles), 8) * 8;
     for (int tile_rows = 16; tile_rows <= kDenseTileRowsMax; tile_rows += args.row_step) {
       // Few tokens leave room for a second block beside, if rows are few, too.
       if (tile_rows > 64 && (tile_rows < kDenseTileRowsMax || tile_tokens <= 64)) continue;
       consider({.tile_rows = tile_rows,
                 .tile_tokens = tile_tokens,
-                .row_tiles = DenseDivideUp(args.rows, tile_rows),
+                .row_tiles = DivideUp(args.rows, tile_rows),
                 .token_tiles = token_tiles,
                 .column_parts = args.column_parts});
     }
@@ -116,11 +114,11 @@ inline DenseTiling ChooseDenseTiling(const DenseTilingArgs& args) {
   for (const int blocks : {2, 4}) {
     for (const int tokens_max : {128, 192, kDenseWideTileTokensMax}) {
       const int token_blocks = blocks / 2;
-      const int token_tiles = DenseDivideUp(args.tokens, tokens_max * token_blocks);
-      const int tokens = DenseDivideUp(args.tokens, token_tiles * token_blocks);
+      const int token_tiles = DivideUp(args.tokens, tokens_max * token_blocks);
+      const int tokens = DivideUp(args.tokens, token_tiles * token_blocks);
       consider({.tile_rows = kDenseWideTileRows,
-                .tile_tokens = DenseDivideUp(tokens, 8) * 8,
-                .row_tiles = DenseDivideUp(args.rows, kDenseWideTileRows),
+                .tile_tokens = DivideUp(tokens, 8) * 8,
+                .row_tiles = DivideUp(args.rows, kDenseWideTileRows),
                 .token_tiles = token_tiles,
                 .column_parts = args.column_parts,
                 .blocks = blocks});

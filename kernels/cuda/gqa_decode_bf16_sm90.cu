@@ -25,8 +25,6 @@ constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kLowest = -1e30f;
 constexpr float kMasked = -2e30f;
 
-__host__ __device__ constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
-
 // Pairs of floats that a row's head takes in the workspace where prefixes are shared.
 constexpr int64_t ChainPairs(int head_dim) { return kQuarters * (head_dim / 2 + 4); }
 

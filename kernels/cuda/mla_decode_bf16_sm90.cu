@@ -41,7 +41,6 @@ struct KernelArgs {
   int splits_max;    // of a sequence, its prefix's included
 };
 
-__host__ __device__ constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
 // How a sequence is cut: its prefix into splits, then the rest. The same whether the prefix is
 // shared or not.
 struct Cuts {

@@ -275,8 +275,6 @@ __global__ void __launch_bounds__(kPlanThreads)
 // --- epilogues
 // -------------------------------------------------------------------------------------------------
 
-__device__ __forceinline__ float Silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
-
 // silu(gate) * up of 32 columns a row tile, rounded, to hidden[place, column].
 template <typename Kind, int kN>
 __device__ __forceinline__ void StoreHidden(const KernelArgs& args, const MoeTile& tile,

@@ -24,8 +24,6 @@ struct MoePlan {
   int* tile_begin;   // [entries]: token tiles before this expert's
 };
 
-R1_HOST_DEVICE constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
-
 // Tokens of each of `parts` parts but the last: equal shares in multiples of 8.
 R1_HOST_DEVICE constexpr int EqualShare(int tokens, int parts) {
   return DivideUp(DivideUp(tokens, parts), 8) * 8;

@@ -12,6 +12,8 @@
 
 namespace r1::kernels {
 
+R1_HOST_DEVICE constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
+
 inline constexpr int kPackedBlockRows = 128;
 inline constexpr int kPackedBlockColumns = 64;
 inline constexpr int kPackedRowBytes = 2 * kPackedBlockColumns;

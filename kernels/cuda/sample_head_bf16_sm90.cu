@@ -437,8 +437,6 @@ __global__ void __launch_bounds__(kFinishThreads, kPairs <= 7 ? 2 : 1)
   }
 }
 
-constexpr int DivideUp(int a, int b) { return (a + b - 1) / b; }
-
 constexpr int kReservedBytes =
     kRingBarrierBytes + (kSampleHeadRowsMax + kTileTokensMax) * static_cast<int>(sizeof(float));
 

@@ -67,6 +67,9 @@ StreamShape FitStream(int token_rows, int reserved) {
   return shape;
 }
 
+// Of a gate's sum.
+__device__ __forceinline__ float Silu(float x) { return __fdividef(x, 1.0f + __expf(-x)); }
+
 // A role's position in the ring.
 template <typename Kind>
 class Ring {
