@@ -295,6 +295,25 @@ __device__ __forceinline__ void Wgmma(float (&d)[kN / 2], uint32_t a, uint32_t b
 template <int kN>
 __device__ __forceinline__ void WgmmaTransposedA(float (&d)[kN / 2], uint32_t a, uint32_t b);
 
+// The same, A coming from registers: thread t holds of A the columns 2 * (t % 4) and the next of
+// the rows r and r + 8, then those 8 columns further on. The registers are read until the product
+// is waited for.
+template <int kN>
+__device__ __forceinline__ void WgmmaOfRegisters(float (&d)[kN / 2], const uint32_t (&a)[4],
+                                                 uint32_t b);
+
+// The same, B being stored the other way round: its tiles have 64 of B's rows in a row of 128
+// bytes; b is a TransposedTileDescriptor. Adding 128 * k addresses B's columns from 16 * k on.
+template <int kN>
+__device__ __forceinline__ void WgmmaOfRegistersTransposedB(float (&d)[kN / 2],
+                                                            const uint32_t (&a)[4], uint32_t b);
+
+// Low word of the descriptor of such tiles, each `tile_bytes` behind the one before.
+__device__ __forceinline__ uint32_t TransposedTileDescriptor(uint32_t shared_address,
+                                                             uint32_t tile_bytes) {
+  return tile_bytes >> 4 << 16 | shared_address >> 4;
+}
+
 #define R1_D4(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define R1_D8(i) R1_D4(i), R1_D4(i + 4)
 #define R1_D16(i) R1_D8(i), R1_D8(i + 8)
@@ -353,6 +372,27 @@ R1_WGMMA(192, 96, 97, 98, R1_P0_TO_63 R1_P64 R1_P72 R1_P80 R1_P88, R1_D64(0), R1
          R1_D16(80))
 R1_WGMMA(256, 128, 129, 130, R1_P0_TO_63 R1_P64 R1_P72 R1_P80 R1_P88 R1_P96 R1_P104 R1_P112 R1_P120,
          R1_D64(0), R1_D64(64))
+#define R1_WGMMA_OF_REGISTERS(name, n, transposed_b, a0, a1, a2, a3, b_index, high, places, ...)  \
+  template <>                                                                                     \
+  __device__ __forceinline__ void name<n>(float(&d)[n / 2], const uint32_t(&a)[4], uint32_t b) {  \
+    asm volatile(                                                                                 \
+        "{\n.reg .pred add;\n.reg .b64 b;\nsetp.eq.b32 add, 0, 0;\n"                              \
+        "mov.b64 b, {%" #b_index ", %" #high                                                      \
+        "};\n"                                                                                    \
+        "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" places "}, {%" #a0 ", %" #a1 \
+        ", %" #a2 ", %" #a3 "}, b, add, 1, 1, " #transposed_b ";\n}"                              \
+        : __VA_ARGS__                                                                             \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b), "n"(kTileDescriptorHigh));          \
+  }
+R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 8, 0, 4, 5, 6, 7, 8, 9, R1_P0, R1_D4(0))
+R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 16, 0, 8, 9, 10, 11, 12, 13, R1_P0 R1_P4, R1_D8(0))
+R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 32, 0, 16, 17, 18, 19, 20, 21, R1_P0 R1_P4 R1_P8, R1_D16(0))
+R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 64, 0, 32, 33, 34, 35, 36, 37,
+                      R1_P0 R1_P4 R1_P8 R1_P16 R1_P24, R1_D16(0), R1_D16(16))
+R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 128, 0, 64, 65, 66, 67, 68, 69, R1_P0_TO_63, R1_D64(0))
+R1_WGMMA_OF_REGISTERS(WgmmaOfRegistersTransposedB, 128, 1, 64, 65, 66, 67, 68, 69, R1_P0_TO_63,
+                      R1_D64(0))
+#undef R1_WGMMA_OF_REGISTERS
 #undef R1_WGMMA
 #undef R1_WGMMA_AS
 #undef R1_P0
