@@ -89,6 +89,10 @@ template <class V, class X, class Weight>
 void MatmulOf(const MatmulArgs& args, const LeftSide<X>& left, const Weight* weights) {
   const int panels = (args.w.n + kPanelColumns - 1) / kPanelColumns;
   int panel = 0;
+  if (std::is_same_v<X, Bf16> && args.m <= kStreamedRows) {
+    for (; panel < panels; ++panel) MatmulPanels<V, 1>(args, left, weights, panel);
+    return;
+  }
   for (; panel + V::kTilePanels <= panels; panel += V::kTilePanels) {
     MatmulPanels<V, V::kTilePanels>(args, left, weights, panel);
   }

@@ -30,7 +30,8 @@ void SwigluTile(const SwigluArgs& args, const LeftSide<X>& left, const Weight* w
   const bool follows = column + kPanelColumns < args.w.intermediate;
   typename V::F gates[kRows];
   typename V::F ups[kRows];
-  if constexpr (V::kTilePanels > 1) {
+  constexpr bool kIsStreamed = std::is_same_v<X, Bf16> && kRows <= kStreamedRows;
+  if constexpr (V::kTilePanels > 1 && !kIsStreamed) {
     typename V::F sums[kRows][2];
     MultiplyTile<V>(rows, WithNext(gate_panel, 2 * panel_weights, follows, args.next), args.w.k,
                     sums);
@@ -39,7 +40,7 @@ void SwigluTile(const SwigluArgs& args, const LeftSide<X>& left, const Weight* w
       gates[r] = sums[r][0];
       ups[r] = sums[r][1];
     }
-  } else {  // both at once would not fit into the registers
+  } else {  // one behind the other, or because both would not fit into the registers
     typename V::F sums[kRows][1];
     const Weight* up_panel = gate_panel + panel_weights;
     MultiplyTile<V>(rows, TilePanels<Weight>{gate_panel, up_panel}, args.w.k, sums);

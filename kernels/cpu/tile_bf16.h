@@ -4,18 +4,21 @@
 
 #include <cstdint>
 
+#include "kernels/cpu/prefetch.h"
 #include "kernels/cpu/tile_fp32.h"
 #include "kernels/matmul.h"
 #include "kernels/panels.h"
 
 namespace r1::kernels {
 
-inline constexpr int kSecondLevel = 2;  // a locality of __builtin_prefetch
+// So few rows take one panel at a time: they wait for memory, and it is fastest read in order.
+inline constexpr int kStreamedRows = 2;
 
 // tile_fp32.h's MultiplyTile, one chain over ascending pairs. It is done with a line of weights
 // sooner than memory has brought the next one, and the processor's own prefetching begins anew with
 // every panel: so each line that is used fetches its counterpart of the next tile to the
 // second-level cache. Where the next tile is the smaller one, some lines behind it come along.
+// Streamed rows leave prefetching to the processor.
 template <class V, int kRows, int kPanels>
 [[gnu::always_inline]] inline void MultiplyTile(const Bf16* const* rows, TilePanels<Bf16> weights,
                                                 int k, typename V::F (&sums)[kRows][kPanels]) {
@@ -34,7 +37,9 @@ template <class V, int kRows, int kPanels>
 #pragma GCC unroll 4
     for (int p = 0; p < kPanels; ++p) {
       w[p] = V::LoadPanelPairs(panels + p * panel_weights);
-      __builtin_prefetch(next + p * panel_weights, 0, kSecondLevel);
+      if constexpr (kRows > kStreamedRows) {
+        __builtin_prefetch(next + p * panel_weights, 0, kSecondLevel);
+      }
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
