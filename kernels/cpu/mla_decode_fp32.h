@@ -12,21 +12,24 @@ void MlaDecodeFp32(const MlaDecodeArgs& args) {
     const AttentionContext context = {.cache = args.cache,
                                       .block_table = args.block_tables[row],
                                       .tokens = args.contexts[row],
+                                      .row_width = args.cache.width,
                                       .key_width = args.cache.width,
-                                      .value_offset = 0,
                                       .value_width = args.latent,
                                       .scale = args.scale};
-    for (int head = 0; head < args.heads; head += 4) {
-      const int head_count = args.heads - head < 4 ? args.heads - head : 4;
-      const float* q[4];
-      float* out[4];
+    AttendQuads<V>(context, (args.heads + 3) / 4, [&](int index) {
+      const int first = index * 4;
+      HeadQuad quad = {.head_count = args.heads - first < 4 ? args.heads - first : 4,
+                       .keys = 0,
+                       .values = 0,
+                       .q = {},
+                       .out = {}};
       for (int h = 0; h < 4; ++h) {
-        const int index = head + (h < head_count ? h : head_count - 1);
-        q[h] = args.q + row * args.q_stride + index * args.cache.width;
-        out[h] = args.out + row * args.out_stride + index * args.latent;
+        const int head = first + (h < quad.head_count ? h : quad.head_count - 1);
+        quad.q[h] = args.q + row * args.q_stride + head * args.cache.width;
+        quad.out[h] = args.out + row * args.out_stride + head * args.latent;
       }
-      AttendHeads<V>(context, head_count, q, out);
-    }
+      return quad;
+    });
   }
 }
 
