@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <iterator>
 #include <numeric>
+#include <vector>
 
 #include "kernels/aligned_buffer.h"
 #include "kernels/bench/fma_loop.h"
 #include "kernels/isa.h"
+#include "kernels/thread_pool.h"
 
 namespace r1::kernels {
 namespace {
@@ -58,18 +60,25 @@ double PeakFlopsPerSecond(double seconds) {
   });
 }
 
-double ReadBytesPerSecond(double seconds) {
+double ReadBytesPerSecond(double seconds, int threads) {
+  constexpr int kLine = 8;
+  constexpr int kPasses = 4;                          // a sample is some 10 to 30 ms
   AlignedBuffer<uint64_t> buffer(int64_t{32} << 20);  // 256 MiB
   std::fill_n(buffer.data(), buffer.size(), uint64_t{1});
+  ThreadPool pool(threads);
+  std::vector<uint64_t> sums_of_threads(threads);
   return BestRate(seconds, [&] {
-    uint64_t sums[8] = {};
-    for (int64_t i = 0; i < buffer.size(); i += 8) {
-      for (int lane = 0; lane < 8; ++lane) sums[lane] += buffer[i + lane];
-    }
-    uint64_t sum = 0;
-    for (const uint64_t lane : sums) sum += lane;
-    g_sink = sum;
-    return static_cast<double>(buffer.size() * sizeof(uint64_t));
+    pool.ParallelFor(static_cast<int>(buffer.size()), kLine, [&](int thread, int begin, int end) {
+      uint64_t sums[kLine] = {};
+      for (int pass = 0; pass < kPasses; ++pass) {
+        for (int i = begin; i < end; i += kLine) {
+          for (int lane = 0; lane < kLine; ++lane) sums[lane] += buffer[i + lane];
+        }
+      }
+      sums_of_threads[thread] = std::accumulate(std::begin(sums), std::end(sums), uint64_t{0});
+    });
+    g_sink = std::accumulate(sums_of_threads.begin(), sums_of_threads.end(), uint64_t{0});
+    return static_cast<double>(kPasses * buffer.size() * sizeof(uint64_t));
   });
 }
 

@@ -8,7 +8,7 @@ namespace r1::kernels {
 // instruction set it has.
 double PeakFlopsPerSecond(double seconds);
 
-// Bytes a second that one core reads from a buffer far larger than its caches.
-double ReadBytesPerSecond(double seconds);
+// Bytes a second that so many threads together read from a buffer far larger than their caches.
+double ReadBytesPerSecond(double seconds, int threads = 1);
 
 }  // namespace r1::kernels

@@ -184,6 +184,7 @@ class EngineImpl : public Engine {
   EngineStats stats() const override {
     EngineStats stats = stats_;
     stats.preemptions_total = scheduler_.preemptions_total();
+    stats.experts_read_total = runner_->experts_read_total();
     stats.running_samples = scheduler_.running_samples();
     stats.waiting_groups = scheduler_.waiting_sequences();
     stats.kv_used_frac = 1 - static_cast<double>(blocks_.free_blocks()) / blocks_.block_count();

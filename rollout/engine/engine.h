@@ -96,6 +96,7 @@ struct EngineStats {
   uint64_t generated_tokens_total = 0;
   uint64_t prefill_tokens_total = 0;
   uint64_t preemptions_total = 0;
+  uint64_t experts_read_total = 0;  // by all layers and steps; 0 where the device does not count
   int running_samples = 0;
   int waiting_groups = 0;
   double kv_used_frac = 0;

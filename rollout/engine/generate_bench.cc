@@ -3,9 +3,9 @@
 // --profile, the time of each operator.
 //
 // Weights are views into one piece of random numbers, so that a model of any size needs little host
-// memory. Floors count the bytes that a step must read once: the weights of the experts that
-// uniform routing touches, everything else once, and the cache at the mean context with a group's
-// prompt counted once.
+// memory. Floors count the bytes that a step must read once: the weights of the experts that it
+// chose (on a GPU: that uniform routing touches), everything else once, and the cache at the mean
+// context with a group's prompt counted once.
 
 #include <algorithm>
 #include <cmath>
@@ -24,6 +24,7 @@
 #include "common/models/model_spec.h"
 #include "common/rng.h"
 #include "common/weights.h"
+#include "kernels/bench/machine_ceilings.h"
 #include "kernels/isa.h"
 #include "rollout/engine/engine.h"
 
@@ -45,7 +46,7 @@ const CommandSpec kCommand = {
         {.name = "rounds", .value = "N", .help = "rounds after the first; the best counts (1)"},
         {.name = "kv-cache-mib", .value = "N", .help = "KV cache (16384)"},
         {.name = "threads", .value = "N", .help = "threads of the CPU's kernels (1)"},
-        {.name = "bandwidth", .value = "GB/S", .help = "of the floors (4480)"},
+        {.name = "bandwidth", .value = "GB/S", .help = "of the floors (4480; a CPU's is measured)"},
         {.name = "fast", .value = "", .help = "bits may depend on the batch"},
         {.name = "profile", .value = "", .help = "time by operator, without graphs"},
         {.name = "json", .value = "FILE", .help = "append a line a point"}}};
@@ -63,7 +64,7 @@ struct Settings {
   int prompt_tokens;
   int response_tokens;
   int rounds;
-  double bytes_per_second;
+  double bytes_per_second;  // of the floors; 0: measured between the rounds
   std::string json;
 };
 
@@ -97,9 +98,10 @@ absl::StatusOr<Settings> ReadSettings(const ParsedCommand& command) {
   settings.prompt_tokens = integer("prompt-tokens", 256);
   settings.response_tokens = integer("response-tokens", 512);
   settings.rounds = integer("rounds", 1);
-  settings.bytes_per_second = 1e9 * integer("bandwidth", 4480);
   settings.json = command.Value("json", "");
   settings.engine.device = command.Value("device", "cuda");
+  const bool measures = settings.engine.device == "cpu" && !command.Has("bandwidth");
+  settings.bytes_per_second = measures ? 0 : 1e9 * integer("bandwidth", 4480);
   settings.engine.weights = command.Value("weights", "bf16");
   settings.engine.isa = command.Value("isa", "auto");
   settings.engine.threads = integer("threads", 1);
@@ -160,16 +162,22 @@ WeightsSnapshot RandomWeights(const ModelSpec& spec) {
   return weights;
 }
 
-// Bytes that a step must read. A GPU's weights and cache are bf16, a CPU's cache is fp32.
-double StepBytes(const ModelSpec& spec, const Settings& settings, const Point& point) {
+// Bytes that a step must read, with `experts_read` experts of all layers together, or those of
+// uniform routing if that is 0. A GPU's weights and cache are bf16, a CPU's cache is fp32.
+double StepBytes(const ModelSpec& spec, const Settings& settings, const Point& point,
+                 double experts_read) {
+  double experts = 0;
+  for (const LayerSpec& layer : spec.layers) {
+    if (layer.moe.has_value()) experts += layer.moe->experts;
+  }
   double elements = 0;
   for (const WeightSpec& weight : spec.weights) {
     if (weight.role == WeightRole::kEmbedding && !spec.tie_embeddings) continue;
     double share = 1;
     if (weight.expert >= 0) {
       const MoeSpec& moe = *spec.layers[weight.layer].moe;
-      share =
-          1 - std::pow(1 - static_cast<double>(moe.experts_per_token) / moe.experts, point.batch());
+      const double chosen = static_cast<double>(moe.experts_per_token) / moe.experts;
+      share = experts_read > 0 ? experts_read / experts : 1 - std::pow(1 - chosen, point.batch());
     }
     elements += share * static_cast<double>(weight.elements());
   }
@@ -208,6 +216,7 @@ struct Measured {
   double decode_seconds = 0;
   double device_seconds = 0;  // of the steps behind the prompts, on the device; 0 on a CPU
   int decode_steps = 0;
+  double experts_read = 0;  // by a step behind the prompts; 0 on a GPU
 };
 
 double StepSeconds(const Engine& engine) {
@@ -224,6 +233,7 @@ absl::StatusOr<Measured> RunRound(const ModelSpec& spec, const Settings& setting
   const double start = clock.MonotonicSeconds();
   R1_RETURN_IF_ERROR(SubmitRound(spec, settings, point, first_id, engine));
   double device_start = 0;
+  uint64_t experts_start = 0;
   const uint64_t tokens_before = engine.stats().generated_tokens_total;
   while (!engine.idle()) {
     R1_RETURN_IF_ERROR(engine.Step().status());
@@ -231,6 +241,7 @@ absl::StatusOr<Measured> RunRound(const ModelSpec& spec, const Settings& setting
         static_cast<uint64_t>(point.batch())) {
       measured.first_seconds = clock.MonotonicSeconds() - start;
       device_start = StepSeconds(engine);
+      experts_start = engine.stats().experts_read_total;
     } else {
       ++measured.decode_steps;
     }
@@ -238,6 +249,8 @@ absl::StatusOr<Measured> RunRound(const ModelSpec& spec, const Settings& setting
   measured.seconds = clock.MonotonicSeconds() - start;
   measured.decode_seconds = measured.seconds - measured.first_seconds;
   measured.device_seconds = StepSeconds(engine) - device_start;
+  measured.experts_read = static_cast<double>(engine.stats().experts_read_total - experts_start) /
+                          std::max(1, measured.decode_steps);
   return measured;
 }
 
@@ -251,14 +264,15 @@ std::string Isa(const EngineOptions& options) {
 }
 
 void Print(const Settings& settings, const ModelSpec& spec, const Point& point,
-           const Measured& best) {
+           const Measured& best, double bytes_per_second) {
   const double tokens = static_cast<double>(point.batch()) * settings.response_tokens;
   const double step = best.decode_seconds / std::max(1, best.decode_steps);
-  const double floor = StepBytes(spec, settings, point) / settings.bytes_per_second;
+  const double bytes = StepBytes(spec, settings, point, best.experts_read);
+  const double floor = bytes / bytes_per_second;
   const double idle = best.device_seconds > 0 ? 1 - best.device_seconds / best.decode_seconds : 0;
-  std::printf("%6d %4dx%-4d %10.0f %9.1f %9.3f %9.3f %7.1f%% %7.1f%%\n", point.batch(),
+  std::printf("%6d %4dx%-4d %10.0f %9.1f %9.3f %9.3f %7.1f %7.1f%% %7.1f%%\n", point.batch(),
               point.prompts, point.samples, tokens / best.seconds, 1e3 * best.first_seconds,
-              1e3 * step, 1e3 * floor, 100 * floor / step, 100 * idle);
+              1e3 * step, 1e3 * floor, 1e-9 * bytes_per_second, 100 * floor / step, 100 * idle);
   std::fflush(stdout);
   if (settings.json.empty()) return;
   std::FILE* file = std::fopen(settings.json.c_str(), "a");
@@ -272,12 +286,14 @@ void Print(const Settings& settings, const ModelSpec& spec, const Point& point,
                "%s, \"prompts\": %d, "
                "\"samples\": %d, \"prompt_tokens\": %d, \"response_tokens\": %d, "
                "\"tokens_per_second\": %.1f, \"prefill_ms\": %.3f, \"step_ms\": %.4f, "
-               "\"floor_ms\": %.4f, \"host_idle_fraction\": %.4f}\n",
+               "\"floor_ms\": %.4f, \"step_bytes\": %.0f, \"floor_gb_per_second\": %.1f, "
+               "\"host_idle_fraction\": %.4f}\n",
                settings.config.c_str(), settings.engine.device.c_str(),
                settings.engine.device == "cpu" ? settings.engine.weights.c_str() : "bf16",
                Isa(settings.engine).c_str(), settings.engine.batch_invariant ? "true" : "false",
                point.prompts, point.samples, settings.prompt_tokens, settings.response_tokens,
-               tokens / best.seconds, 1e3 * best.first_seconds, 1e3 * step, 1e3 * floor, idle);
+               tokens / best.seconds, 1e3 * best.first_seconds, 1e3 * step, 1e3 * floor, bytes,
+               1e-9 * bytes_per_second, idle);
   std::fclose(file);
 }
 
@@ -310,11 +326,12 @@ absl::Status Run(const std::vector<std::string>& arguments) {
               1e-9 * static_cast<double>(spec.parameters()), RealClock().MonotonicSeconds() - start,
               settings.prompt_tokens, settings.response_tokens,
               settings.engine.batch_invariant ? ", batch invariant" : "");
-  std::printf("%6s %9s %10s %9s %9s %9s %8s %8s\n", "batch", "groups", "tokens/s", "prompt ms",
-              "step ms", "floor ms", "reached", "idle");
+  std::printf("%6s %9s %10s %9s %9s %9s %7s %8s %8s\n", "batch", "groups", "tokens/s", "prompt ms",
+              "step ms", "floor ms", "GB/s", "reached", "idle");
   uint64_t next_id = 0;
   for (const Point& point : settings.points) {
     Measured best = {.seconds = INFINITY};
+    double bytes_per_second = settings.bytes_per_second;
     std::vector<OperatorTime> before;
     Measured last;
     for (int round = 0; round <= settings.rounds; ++round) {
@@ -322,8 +339,12 @@ absl::Status Run(const std::vector<std::string>& arguments) {
       R1_ASSIGN_OR_RETURN(last, RunRound(spec, settings, point, next_id, *engine));
       next_id += point.prompts;
       if (round > 0 && last.seconds < best.seconds) best = last;
+      if (settings.bytes_per_second == 0) {
+        bytes_per_second =
+            std::max(bytes_per_second, kernels::ReadBytesPerSecond(0.1, settings.engine.threads));
+      }
     }
-    Print(settings, spec, point, best);
+    Print(settings, spec, point, best, bytes_per_second);
     if (settings.engine.profile)
       PrintOperators(before, engine->operator_times(), last.decode_steps);
   }

@@ -88,18 +88,18 @@ void ModelRunner::GqaOutput(int layer, const GqaWeights& weights, const StepBatc
   Scratch& scratch = scratch_[rows.thread];
   {
     const Timer timer(this, kAttention, rows.thread);
-    kernels_.gqa_decode({.q = queries_.data() + int64_t{rows.first} * QueryWidth(a),
-                         .q_stride = QueryWidth(a),
-                         .cache = Cache(layer),
-                         .block_tables = &batch.block_tables[rows.first],
-                         .contexts = &batch.contexts[rows.first],
-                         .row_count = rows.count,
-                         .heads = a.heads,
-                         .kv_heads = a.kv_heads,
-                         .head_dim = a.head_dim,
-                         .scale = static_cast<float>(a.softmax_scale),
-                         .out = scratch.attention.data(),
-                         .out_stride = QueryWidth(a)});
+    GqaDecode(rows, {.q = queries_.data() + int64_t{rows.first} * QueryWidth(a),
+                     .q_stride = QueryWidth(a),
+                     .cache = Cache(layer),
+                     .block_tables = &batch.block_tables[rows.first],
+                     .contexts = &batch.contexts[rows.first],
+                     .row_count = rows.count,
+                     .heads = a.heads,
+                     .kv_heads = a.kv_heads,
+                     .head_dim = a.head_dim,
+                     .scale = static_cast<float>(a.softmax_scale),
+                     .out = scratch.attention.data(),
+                     .out_stride = QueryWidth(a)});
   }
   const Timer timer(this, kProjections, rows.thread);
   Matmul(rows, {.x = scratch.attention.data(),

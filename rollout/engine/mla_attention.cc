@@ -125,17 +125,17 @@ void ModelRunner::MlaOutput(int layer, const MlaWeights& weights, const StepBatc
   const int attention_stride = a.heads * a.kv_lora_rank;
   {
     const Timer timer(this, kAttention, rows.thread);
-    kernels_.mla_decode({.q = queries_.data() + int64_t{rows.first} * absorbed_stride,
-                         .q_stride = absorbed_stride,
-                         .cache = Cache(layer),
-                         .block_tables = &batch.block_tables[rows.first],
-                         .contexts = &batch.contexts[rows.first],
-                         .row_count = rows.count,
-                         .heads = a.heads,
-                         .latent = a.kv_lora_rank,
-                         .scale = static_cast<float>(a.softmax_scale),
-                         .out = scratch.attention.data(),
-                         .out_stride = attention_stride});
+    MlaDecode(rows, {.q = queries_.data() + int64_t{rows.first} * absorbed_stride,
+                     .q_stride = absorbed_stride,
+                     .cache = Cache(layer),
+                     .block_tables = &batch.block_tables[rows.first],
+                     .contexts = &batch.contexts[rows.first],
+                     .row_count = rows.count,
+                     .heads = a.heads,
+                     .latent = a.kv_lora_rank,
+                     .scale = static_cast<float>(a.softmax_scale),
+                     .out = scratch.attention.data(),
+                     .out_stride = attention_stride});
   }
   const Timer timer(this, kProjections, rows.thread);
   const float* values = scratch.attention.data();

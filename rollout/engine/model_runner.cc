@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "common/clock.h"
@@ -13,12 +14,21 @@ namespace {
 constexpr int kRowBlock = 64;
 // Weights of a product from which on few rows share its columns among the threads.
 constexpr int64_t kSharedWeights = 1 << 16;
+// The same for attention, in floats of the cache.
+constexpr int64_t kSharedCache = 1 << 13;
 constexpr int kGrainRows = 8;  // rows of a register tile: threads get whole tiles
 
+constexpr int kHeadTile = 4;            // heads that a kernel takes at a time
 constexpr int kLogitRows = kGrainRows;  // rows of whole logits at a time
 
 WeightType TypeOf(const EngineOptions& options) {
   return options.weights == "bf16" ? WeightType::kBf16 : WeightType::kFp32;
+}
+
+// Of all rows together, of the arguments of attention.
+template <class Args>
+int64_t CachedTokens(const Args& args) {
+  return std::accumulate(args.contexts, args.contexts + args.row_count, int64_t{0});
 }
 
 // The rows of a sequence are neighbours and share its table.
@@ -128,6 +138,38 @@ void ModelRunner::Swiglu(const Rows& rows, const kernels::SwigluArgs& args) {
     if (part.up_bias != nullptr) part.up_bias += column;
     part.y += column;
     kernels_.swiglu(part);
+  });
+}
+
+void ModelRunner::GqaDecode(const Rows& rows, const kernels::GqaDecodeArgs& args) {
+  if (!rows.are_all || CachedTokens(args) * args.cache.width < kSharedCache) {
+    kernels_.gqa_decode(args);
+    return;
+  }
+  const int shared = args.heads / args.kv_heads;
+  pool_.ParallelFor(args.kv_heads, 1, [&](int, int begin, int end) {
+    const int column = begin * shared * args.head_dim;
+    kernels::GqaDecodeArgs part = args;
+    part.q += column;
+    part.out += column;
+    part.cache.blocks += int64_t{begin} * 2 * args.head_dim;
+    part.kv_heads = end - begin;
+    part.heads = part.kv_heads * shared;
+    kernels_.gqa_decode(part);
+  });
+}
+
+void ModelRunner::MlaDecode(const Rows& rows, const kernels::MlaDecodeArgs& args) {
+  if (!rows.are_all || CachedTokens(args) * args.cache.width < kSharedCache) {
+    kernels_.mla_decode(args);
+    return;
+  }
+  pool_.ParallelFor(args.heads, kHeadTile, [&](int, int begin, int end) {
+    kernels::MlaDecodeArgs part = args;
+    part.q += int64_t{begin} * args.cache.width;
+    part.out += int64_t{begin} * args.latent;
+    part.heads = end - begin;
+    kernels_.mla_decode(part);
   });
 }
 
@@ -299,6 +341,8 @@ void ModelRunner::RoutedExperts(int layer, const MoeWeights& weights, int row_co
     const Timer timer(this, kRouter, 0);
     kernels::BuildExpertLists(moe_experts_.data(), row_count, moe.experts_per_token, moe.experts,
                               &expert_lists_);
+    const std::vector<int32_t>& offsets = expert_lists_.offsets;
+    for (int e = 0; e < moe.experts; ++e) experts_read_total_ += offsets[e] < offsets[e + 1];
   }
   const int places = row_count * moe.experts_per_token;
   const int grain = std::clamp((places + pool_.threads() - 1) / pool_.threads(), 1, kGrainRows);

@@ -46,6 +46,7 @@ class ModelRunner : public Runner {
   absl::Status LoadWeights(const WeightsSnapshot& weights) override;
   absl::Status Run(StepBatch* batch) override;
   absl::Status Logits(int count, float* logits) override;
+  uint64_t experts_read_total() const override { return experts_read_total_; }
   // Seconds that the owner thread spent in each operator; zeros unless Shape::profile.
   std::vector<OperatorTime> operator_times() const override;
 
@@ -97,10 +98,12 @@ class ModelRunner : public Runner {
   // Calls body for all rows, at most `block` of them at a time.
   template <class Body>
   void ForRows(int count, int block, const Body& body);
-  // The kernels of these names; the columns are shared by the threads when the rows are too few to
-  // be. No bit depends on it.
+  // The kernels of these names; the columns, or the heads, are shared by the threads when the rows
+  // are too few to be. No bit depends on it.
   void Matmul(const Rows& rows, const kernels::MatmulArgs& args);
   void Swiglu(const Rows& rows, const kernels::SwigluArgs& args);
+  void GqaDecode(const Rows& rows, const kernels::GqaDecodeArgs& args);
+  void MlaDecode(const Rows& rows, const kernels::MlaDecodeArgs& args);
 
   void CopyBlocks(const std::vector<BlockCopy>& copies);
   void Embed(const PackedModel& model, const StepBatch& batch, const Rows& rows);
@@ -156,6 +159,7 @@ class ModelRunner : public Runner {
   kernels::AlignedBuffer<int32_t> moe_experts_;  // A
   kernels::AlignedBuffer<float> moe_results_;    // A * D
   kernels::ExpertLists expert_lists_;
+  uint64_t experts_read_total_ = 0;
   std::vector<kernels::VocabChunk> vocab_chunks_;
   double operator_seconds_[kOperatorCount] = {};
 };

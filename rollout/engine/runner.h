@@ -47,6 +47,8 @@ class Runner {
   // Logits [count, V] of the rows [0, count) of the last Run; InvalidArgument unless
   // RunnerKind::has_logits.
   [[nodiscard]] virtual absl::Status Logits(int count, float* logits) = 0;
+  // Experts whose weights the steps have read, over all layers; 0 where nobody counts.
+  virtual uint64_t experts_read_total() const { return 0; }
   // Empty numbers unless EngineOptions::profile.
   virtual std::vector<OperatorTime> operator_times() const = 0;
 };

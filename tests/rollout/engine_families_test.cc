@@ -224,20 +224,33 @@ std::string TypeName(kernels::WeightType type) {
   return type == kernels::WeightType::kBf16 ? "bf16" : "fp32";
 }
 
-// Products and a vocabulary that are large enough for threads to share their columns.
-constexpr char kLargeModel[] = R"({
+// Products, a vocabulary and caches that are large enough for threads to share columns and heads.
+constexpr const char* kLargeModels[] = {R"({
   "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "vocab_size": 7000,
   "bos_token_id": 1, "eos_token_id": 2, "hidden_size": 256, "num_hidden_layers": 2,
   "intermediate_size": 500, "num_attention_heads": 4, "num_key_value_heads": 2,
   "hidden_act": "silu", "rope_theta": 10000.0, "max_position_embeddings": 512,
-  "use_sliding_window": false, "rms_norm_eps": 1e-6, "tie_word_embeddings": false})";
+  "use_sliding_window": false, "rms_norm_eps": 1e-6, "tie_word_embeddings": false})",
+                                        R"({
+  "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "vocab_size": 7000,
+  "bos_token_id": 1, "eos_token_id": 2, "hidden_size": 256, "num_hidden_layers": 2,
+  "first_k_dense_replace": 2, "intermediate_size": 500, "num_attention_heads": 6,
+  "num_key_value_heads": 6, "q_lora_rank": null, "kv_lora_rank": 96, "qk_nope_head_dim": 48,
+  "qk_rope_head_dim": 32, "v_head_dim": 48, "n_routed_experts": 4, "num_experts_per_tok": 2,
+  "n_shared_experts": 1, "moe_intermediate_size": 16, "n_group": 1, "topk_group": 1,
+  "norm_topk_prob": true, "routed_scaling_factor": 1.0, "topk_method": "noaux_tc",
+  "scoring_func": "sigmoid", "hidden_act": "silu", "attention_bias": false,
+  "rope_interleave": true, "rope_theta": 10000.0, "rope_scaling": null,
+  "max_position_embeddings": 512, "rms_norm_eps": 1e-6, "tie_word_embeddings": false})"};
 
-TEST(EngineThreadsTest, SharedColumnsChangeNoBit) {
-  const absl::StatusOr<ModelSpec> spec = ParseModelSpec(kLargeModel);
+class EngineThreadsTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(EngineThreadsTest, SharedColumnsAndHeadsChangeNoBit) {
+  const absl::StatusOr<ModelSpec> spec = ParseModelSpec(GetParam());
   ASSERT_TRUE(spec.ok()) << spec.status();
   const WeightsSnapshot weights = RandomWeights(*spec, 1);
   for (const int samples : {1, 3, 20}) {  // rows for one thread, and for all
-    GroupRequest request = RandomRequest(*spec, 1, 5, samples, 6);
+    GroupRequest request = RandomRequest(*spec, 1, 70, samples, 2);
     for (const auto type : {kernels::WeightType::kFp32, kernels::WeightType::kBf16}) {
       for (const kernels::IsaName isa : kernels::DetectIsas(type)) {
         const auto run = [&](int threads, double top_p) {
@@ -257,6 +270,23 @@ TEST(EngineThreadsTest, SharedColumnsChangeNoBit) {
       }
     }
   }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, EngineThreadsTest, testing::ValuesIn(kLargeModels));
+
+// Rows of one token at a time choose different experts.
+TEST(EngineStatsTest, ExpertsThatAStepReadsAreCounted) {
+  const ModelSpec spec = RandomFamilySpec("qwen3_moe", 1);
+  const std::unique_ptr<Engine> engine = MakeEngine(spec, RandomWeights(spec, 1));
+  GroupRequest request = RandomRequest(spec, 1, 1, 1, 5);
+  request.stop_ids.clear();
+  RunAll(*engine, {request});
+  uint64_t active = 0;
+  for (const LayerSpec& layer : spec.layers) {
+    if (layer.moe.has_value()) active += layer.moe->experts_per_token;
+  }
+  ASSERT_GT(active, 0u);
+  EXPECT_EQ(engine->stats().experts_read_total, 5 * active);
 }
 
 TEST(EngineLogitsTest, WhatDoesNotFitIsRefused) {
