@@ -1,15 +1,31 @@
 #!/usr/bin/env bash
 # Installs what the tests of label `peer` compare with or look through: Chromium (apt-get) and
-# Python packages, into a virtual environment of this clone. Idempotent; needs no network once
-# everything is there.
+# Python packages, into a virtual environment of this clone; or, with the argument `llama_cpp`, what
+# llama_cpp_bench.py needs (llama.cpp is compiled for this processor, some ten minutes). Idempotent;
+# needs no network once everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 say() { printf 'peer setup: %s\n' "$*"; }
 die() { printf 'peer setup: error: %s\n' "$*" >&2; exit 1; }
 
-readonly environment=.deps/peer
-readonly requirements=tests/peer/requirements.txt
+# install ENVIRONMENT REQUIREMENTS SIZE: a virtual environment with just these packages.
+install() {
+  local stamp
+  stamp="$1/stamp-$(sha256sum "$2" | cut -c1-16)"
+  [[ -e $stamp ]] && return
+  say "installing $(grep -v "^#" "$2" | tr "\n" " ")into $1 ($3)"
+  rm -rf "$1"
+  /usr/bin/python3 -m venv "$1"
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
+  touch "$stamp"
+}
+
+if [[ ${1:-} == llama_cpp ]]; then
+  CMAKE_ARGS="-DGGML_NATIVE=ON" install .deps/llama_cpp tests/peer/requirements_llama_cpp.txt "200 MB"
+  say "ready"
+  exit
+fi
 
 if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null; then
   command -v apt-get >/dev/null || die "install Chromium by hand"
@@ -24,12 +40,5 @@ if ! command -v chromium >/dev/null && ! command -v chromium-browser >/dev/null;
     chromium fonts-dejavu-core >/dev/null
 fi
 
-stamp="$environment/stamp-$(sha256sum "$requirements" | cut -c1-16)"
-if [[ ! -e $stamp ]]; then
-  say "installing $(grep -v "^#" "$requirements" | tr "\n" " ")into $environment (about 4 GB)"
-  rm -rf "$environment"
-  /usr/bin/python3 -m venv "$environment"
-  "$environment/bin/python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
-  touch "$stamp"
-fi
+install .deps/peer tests/peer/requirements.txt "about 4 GB"
 say "ready"
