@@ -4,6 +4,7 @@
 // adds each token's results up, or what takes them in does: counting them here until the last one
 // is there took longer. The list is built by every block for itself when it is short, otherwise by
 // a kernel of one cluster before.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cuda/launch.cuh"
@@ -26,10 +27,16 @@ constexpr int kOwnPlanPlaces = 2048;
 
 // Where memory sets the pace, the warpgroups take tiles in turn, which hides what follows a tile's
 // product; low tiles where they share out the work better. With many tokens an expert, arithmetic
-// sets the pace, and tiles are as large as registers allow.
-using Low = TileKind<1, true, 1>;
-using InTurn = TileKind<2, true, 1>;
-using Wide = TileKind<2, false, 2>;
+// sets the pace, and tiles are as large as registers allow. FP8 weights become bf16 on their way,
+// which takes both warpgroups side by side, and registers that a tile of fewer tokens leaves.
+template <bool kFp8>
+using Low = TileKind<1, true, 1, kFp8>;
+template <bool kFp8>
+using High = TileKind<kFp8 ? 1 : 2, !kFp8, 1, kFp8>;
+template <bool kFp8>
+using Wide = TileKind<2, false, 2, kFp8>;
+using FourGroups = TileKind<1, false, 1, true, 4>;
+using Tall = TileKind<2, false, 1, true>;
 constexpr int kWideTokens = 1536;
 constexpr int kTileTokensMin = 8;
 
@@ -414,15 +421,20 @@ __device__ __forceinline__ void RequestWeights(const KernelArgs& args, MoePlanCu
   MoeTile tile;
   while (cursor.Next(&tile)) {
     // Other tiles come back for the same weights of a shared expert.
-    const bool once = Kind::kInTurn &&
+    const bool once = Kind::kBlocks == 1 &&
                       (tile.expert < shape.experts || args.call.tokens <= args.tiling.tile_tokens);
     const uint64_t policy = once ? PolicyEvictFirst() : PolicyEvictNormal();
     const int rows = tile.down ? shape.hidden : 2 * shape.intermediate;
     const int columns = tile.down ? shape.intermediate : shape.hidden;
     const uint8_t* const matrices = tile.down ? args.call.down : args.call.gate_up;
-    StreamWeights(ring, matrices + tile.expert * PackedBytes(rows, columns), columns,
-                  columns / kPackedBlockColumns, tile.row_begin, tile.row_begin + Kind::kRows,
-                  policy);
+    if constexpr (Kind::kFp8) {
+      StreamFp8Weights(ring, matrices + tile.expert * Fp8PackedBytes(rows, columns), columns,
+                       tile.row_begin, policy);
+    } else {
+      StreamWeights(ring, matrices + tile.expert * PackedBytes(rows, columns), columns,
+                    columns / kPackedBlockColumns, tile.row_begin, tile.row_begin + Kind::kRows,
+                    policy);
+    }
   }
 }
 
@@ -471,7 +483,7 @@ struct ListMemory {
 };
 
 template <typename Kind, int... kWidths>
-__global__ void __launch_bounds__(kStreamThreads, 1)
+__global__ void __launch_bounds__(Kind::kThreads, 1)
     MoeExpertsKernel(const __grid_constant__ KernelArgs args) {
   extern __shared__ __align__(1024) uint8_t shared[];
   uint8_t* const barriers = shared + args.stream.bytes();
@@ -490,11 +502,11 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   AllowDependentKernels();
   if (args.own_places > 0) {
     // The stages are not in use yet.
-    BuildWorkList<kStreamThreads>(args, list,
-                                  *reinterpret_cast<PlanScratch<kStreamThreads / 32>*>(shared));
+    BuildWorkList<Kind::kThreads>(args, list,
+                                  *reinterpret_cast<PlanScratch<Kind::kThreads / 32>*>(shared));
     FenceAsyncProxy();
   } else {
-    for (int i = threadIdx.x; i <= entries; i += kStreamThreads) {
+    for (int i = threadIdx.x; i <= entries; i += Kind::kThreads) {
       list.plan.expert[i] = args.space.plan.expert[i];
       list.plan.place_begin[i] = args.space.plan.place_begin[i];
       list.plan.tile_begin[i] = args.space.plan.tile_begin[i];
@@ -511,7 +523,7 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   const MoePlanCursor cursor(list.plan, list.plan.tile_begin[entries], shared_experts, args.tiling,
                              blockIdx.x / Kind::kBlocks, gridDim.x / Kind::kBlocks);
   if (threadIdx.x < kWarpgroupThreads) {
-    DecreaseRegisters<88>();
+    DecreaseRegisters<Kind::kGroups == 2 ? 88 : 64>();
     if (threadIdx.x == 0) {
       RequestWeights<Kind>(args, cursor, ring);
     } else if (threadIdx.x >= 32 && threadIdx.x < 32 + kGatherThreads) {
@@ -521,7 +533,7 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
     }
     __syncwarp();
   } else {
-    IncreaseRegisters<208>();
+    IncreaseRegisters<Kind::kGroups == 2 ? 208 : 104>();
     MultiplyTiles<Kind, kWidths...>(args, cursor, ring);
   }
   // A block's shared memory must outlive what the other one sends there.
@@ -546,7 +558,9 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
   args.own_places = places <= kOwnPlanPlaces ? places : 0;
   const int reserved =
       kRingBarrierBytes + static_cast<int>(sizeof(ListMemory) + args.own_places * sizeof(int));
-  const int tile_tokens = Kind::kInTurn ? TileTokens(shape, args.call.tokens) : kTileTokensMax;
+  constexpr int kWidest = std::max({kWidths...});
+  const int tile_tokens =
+      Kind::kBlocks == 1 ? std::min(kWidest, TileTokens(shape, args.call.tokens)) : kWidest;
   args.stream = FitStream<Kind>(tile_tokens, reserved);
   args.tiling = {.tile_rows = Kind::kRows,
                  .tile_tokens = tile_tokens * Kind::kBlocks,
@@ -565,9 +579,9 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
   const int shared_bytes = args.stream.bytes() + reserved;
   const auto kernel = MoeExpertsKernel<Kind, kWidths...>;
   const int blocks =
-      BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
+      BlocksAtOnce(kernel, Kind::kThreads, shared_bytes, Kind::kBlocks, &known_blocks);
   const cudaError_t error =
-      LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args, Kind::kBlocks);
+      LaunchDependent(kernel, blocks, Kind::kThreads, shared_bytes, stream, args, Kind::kBlocks);
   if (error != cudaSuccess || args.call.out == nullptr) return error;
   return LaunchDependent(SumTokensKernel, args.call.tokens, kSumThreads, 0, stream, args);
 }
@@ -580,6 +594,33 @@ KernelArgs MakeArgs(const MoeExpertsBf16Args& call) {
           .gate_up_shares = 0,
           .all_shares = 0,
           .own_places = 0};
+}
+
+template <bool kFp8>
+cudaError_t LaunchKind(const MoeExpertsBf16Args& call, cudaStream_t stream) {
+  const MoeExpertsBf16Shape& shape = call.shape;
+  const KernelArgs args = MakeArgs(call);
+  constexpr int kWideRows = Wide<kFp8>::kRows;
+  const bool can_be_wide = shape.hidden % kWideRows == 0 && 2 * shape.intermediate % kWideRows == 0;
+  if (call.tokens >= kWideTokens && can_be_wide) {
+    if constexpr (kFp8) return Launch<Wide<true>, 64, 80, 96>(args, stream);
+    return Launch<Wide<false>, 64, 80, 96, 104, 112, 128>(args, stream);
+  }
+  if constexpr (kFp8) {
+    // Two rounds of tiles at least.
+    const int tiles = call.tokens * shape.active * (2 * shape.intermediate / kWideRows);
+    if (can_be_wide && tiles >= 2 * MultiprocessorCount()) {
+      if (TileTokens(shape, call.tokens) > 32) return Launch<Tall, 64, 128>(args, stream);
+      return Launch<FourGroups, 8, 16, 32>(args, stream);
+    }
+  }
+  // Between one and two rounds of tiles, some blocks would have twice the work of others.
+  const int tiles_max = (call.tokens * shape.active + shape.shared_experts) *
+                        (2 * shape.intermediate / High<kFp8>::kRows);
+  const int blocks = MultiprocessorCount();
+  if (call.tokens <= 8 && tiles_max > blocks && tiles_max < 2 * blocks)
+    return Launch<Low<kFp8>, 8>(args, stream);
+  return Launch<High<kFp8>, 8, 16, 32, 64, 128>(args, stream);
 }
 
 }  // namespace
@@ -609,18 +650,7 @@ cudaError_t MoeExpertsBf16Sm90(const MoeExpertsBf16Args& call, cudaStream_t stre
     return cudaErrorInvalidValue;
   if (call.x_stride % 8 != 0 || call.out_stride % 8 != 0) return cudaErrorInvalidValue;
   if (call.workspace_tokens < call.tokens) return cudaErrorInvalidValue;
-  const KernelArgs args = MakeArgs(call);
-  const bool can_be_wide =
-      shape.hidden % Wide::kRows == 0 && 2 * shape.intermediate % Wide::kRows == 0;
-  if (call.tokens >= kWideTokens && can_be_wide)
-    return Launch<Wide, 64, 80, 96, 104, 112, 128>(args, stream);
-  // Between one and two rounds of tiles, some blocks would have twice the work of others.
-  const int tiles_max = (call.tokens * shape.active + shape.shared_experts) *
-                        (2 * shape.intermediate / InTurn::kRows);
-  const int blocks = MultiprocessorCount();
-  if (call.tokens <= 8 && tiles_max > blocks && tiles_max < 2 * blocks)
-    return Launch<Low, 8>(args, stream);
-  return Launch<InTurn, 8, 16, 32, 64, 128>(args, stream);
+  return call.fp8_weights ? LaunchKind<true>(call, stream) : LaunchKind<false>(call, stream);
 }
 
 }  // namespace r1::kernels

@@ -150,6 +150,20 @@ __device__ __forceinline__ void FenceAsyncProxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+__device__ __forceinline__ uint4 LoadShared16(uint32_t address) {
+  uint4 value;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "r"(address)
+               : "memory");
+  return value;
+}
+__device__ __forceinline__ uint32_t LoadShared4(uint32_t address) {
+  uint32_t value;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
+  return value;
+}
+
 // --- clusters
 // -------------------------------------------------------------------------------------------------
 
@@ -389,6 +403,11 @@ R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 16, 0, 8, 9, 10, 11, 12, 13, R1_P0 R1_P4
 R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 32, 0, 16, 17, 18, 19, 20, 21, R1_P0 R1_P4 R1_P8, R1_D16(0))
 R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 64, 0, 32, 33, 34, 35, 36, 37,
                       R1_P0 R1_P4 R1_P8 R1_P16 R1_P24, R1_D16(0), R1_D16(16))
+R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 80, 0, 40, 41, 42, 43, 44, 45,
+                      R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32, R1_D16(0), R1_D16(16), R1_D8(32))
+R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 96, 0, 48, 49, 50, 51, 52, 53,
+                      R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40, R1_D16(0), R1_D16(16),
+                      R1_D16(32))
 R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 128, 0, 64, 65, 66, 67, 68, 69, R1_P0_TO_63, R1_D64(0))
 R1_WGMMA_OF_REGISTERS(WgmmaOfRegistersTransposedB, 128, 1, 64, 65, 66, 67, 68, 69, R1_P0_TO_63,
                       R1_D64(0))

@@ -30,6 +30,10 @@ absl::Status CheckOptions(const EngineOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("engine option weights: expected fp32 or bf16, found ", options.weights));
   }
+  if (options.expert_weights != "bf16" && options.expert_weights != "fp8") {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "engine option expert_weights: expected bf16 or fp8, found ", options.expert_weights));
+  }
   R1_RETURN_IF_ERROR(CheckRange("threads", options.threads, 1, 1024));
   R1_RETURN_IF_ERROR(CheckRange("running_samples_max", options.running_samples_max, 1, kMany));
   R1_RETURN_IF_ERROR(CheckRange("kv_cache_mib", options.kv_cache_mib, 1, kMany));

@@ -34,6 +34,12 @@ absl::Status CheckCudaOptions(const ModelSpec& spec, const EngineOptions& option
                      kRowsMax, " together on a GPU, found ", options.running_samples_max, " and ",
                      options.prefill_tokens_max));
   }
+  const auto is_mixture = [](const LayerSpec& layer) { return layer.moe.has_value(); };
+  if (options.expert_weights == "fp8" &&
+      std::none_of(spec.layers.begin(), spec.layers.end(), is_mixture)) {
+    return absl::InvalidArgumentError(
+        "engine option expert_weights: fp8 is for a mixture of experts, and the model has none");
+  }
   return CheckCudaSpec(spec);
 }
 
@@ -71,7 +77,8 @@ absl::Status CudaRunner::Allocate() {
   R1_ASSIGN_OR_RETURN(step_begins_, MakeEvent());
   R1_ASSIGN_OR_RETURN(step_ends_, MakeEvent());
   if (options_.profile) timer_ = std::make_unique<OperatorTimer>();
-  R1_ASSIGN_OR_RETURN(DeviceModel model, DeviceModel::Allocate(spec_));
+  R1_ASSIGN_OR_RETURN(DeviceModel model,
+                      DeviceModel::Allocate(spec_, options_.expert_weights == "fp8"));
   model_ = std::make_unique<DeviceModel>(std::move(model));
   R1_ASSIGN_OR_RETURN(ForwardPass pass, ForwardPass::Make(spec_, *model_, shape_,
                                                           options_.batch_invariant, timer_.get()));

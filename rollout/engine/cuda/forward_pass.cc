@@ -250,6 +250,7 @@ absl::Status ForwardPass::Experts(const Step& step, int layer, cudaStream_t stre
       .weights = a_.expert_weights,
       .gate_up = weights.gate_up,
       .down = weights.down,
+      .fp8_weights = weights.fp8,
       .workspace = a_.expert_workspaces[expert_shape_of_layer_[layer]],
       .workspace_tokens = shape_.rows_max};
   R1_RETURN_IF_CUDA_ERROR(kernels::MoeExpertsBf16Sm90(args, stream));
