@@ -2,10 +2,11 @@
 // times the scale of its block of 128 rows and 128 columns (2412.19437 §3.3.2): the product,
 // rounded to bf16, is what the tensor cores get. Scales are bf16.
 //
-// A matrix [rows, columns] is cut into tiles of 64 rows and 64 columns. A tile is 4112 bytes in one
+// A matrix [rows, columns] is cut into tiles of 64 rows and 64 columns. A tile is in one
 // piece: 4096 weights in the order in which the threads of a warpgroup hold the first operand of a
 // product, 16 of each thread side by side, then the scales of its rows 0 … 7 and 8 … 15 of every 16
-// (gate and up where they alternate, otherwise equal). The two tiles of a block of 128 rows follow
+// (gate and up where they alternate, otherwise equal), then nothing up to the next 128 bytes, where
+// copies are 3 % faster than from the next 16. The two tiles of a block of 128 rows follow
 // each other, then come the next columns, as in packed_layout.h. Plain arithmetic, so that tests
 // without a GPU check it.
 #pragma once
@@ -45,7 +46,7 @@ R1_HOST_DEVICE constexpr int64_t Fp8TileOffset(int row, int column_block, int co
 }
 
 // Byte offset of a weight in its tile. Bytes 1 and 3 of a 32-bit word are two neighbours of a row,
-// 0 and 2 those eight rows below: so two operations on the word part them (Fp8ToBf16 in
+// 0 and 2 those eight rows below: so two operations on the word part them (SpreadFp8 in
 // fp8_sm90.cuh).
 R1_HOST_DEVICE constexpr int Fp8OffsetInTile(int row, int column) {
   const int thread = row / 16 * 2 * 32 + column / 32 * 32 + row % 8 * 4 + column % 8 / 2;

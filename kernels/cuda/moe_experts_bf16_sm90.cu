@@ -27,16 +27,15 @@ constexpr int kOwnPlanPlaces = 2048;
 
 // Where memory sets the pace, the warpgroups take tiles in turn, which hides what follows a tile's
 // product; low tiles where they share out the work better. With many tokens an expert, arithmetic
-// sets the pace, and tiles are as large as registers allow. FP8 weights become bf16 on their way,
-// which takes both warpgroups side by side, and registers that a tile of fewer tokens leaves.
-template <bool kFp8>
-using Low = TileKind<1, true, 1, kFp8>;
-template <bool kFp8>
-using High = TileKind<kFp8 ? 1 : 2, !kFp8, 1, kFp8>;
-template <bool kFp8>
-using Wide = TileKind<2, false, 2, kFp8>;
-using FourGroups = TileKind<1, false, 1, true, 4>;
-using Tall = TileKind<2, false, 1, true>;
+// sets the pace, and tiles are as large as registers allow.
+using Low = TileKind<1, true, 1>;
+using InTurn = TileKind<2, true, 1>;
+using Wide = TileKind<2, false, 2>;
+// FP8 weights become bf16 on their way, which takes all warpgroups at once: four, while their
+// registers hold the sums; tiles are low where high ones would be too few.
+using LowFp8 = TileKind<1, false, 1, true>;
+using FourFp8 = TileKind<1, false, 1, true, 4>;
+using HighFp8 = TileKind<2, false, 1, true>;
 constexpr int kWideTokens = 1536;
 constexpr int kTileTokensMin = 8;
 
@@ -596,31 +595,34 @@ KernelArgs MakeArgs(const MoeExpertsBf16Args& call) {
           .own_places = 0};
 }
 
-template <bool kFp8>
-cudaError_t LaunchKind(const MoeExpertsBf16Args& call, cudaStream_t stream) {
+bool FitsRows(const MoeExpertsBf16Shape& shape, int tile_rows) {
+  return shape.hidden % tile_rows == 0 && 2 * shape.intermediate % tile_rows == 0;
+}
+
+cudaError_t LaunchBf16(const MoeExpertsBf16Args& call, cudaStream_t stream) {
   const MoeExpertsBf16Shape& shape = call.shape;
   const KernelArgs args = MakeArgs(call);
-  constexpr int kWideRows = Wide<kFp8>::kRows;
-  const bool can_be_wide = shape.hidden % kWideRows == 0 && 2 * shape.intermediate % kWideRows == 0;
-  if (call.tokens >= kWideTokens && can_be_wide) {
-    if constexpr (kFp8) return Launch<Wide<true>, 64, 80, 96>(args, stream);
-    return Launch<Wide<false>, 64, 80, 96, 104, 112, 128>(args, stream);
-  }
-  if constexpr (kFp8) {
-    // Two rounds of tiles at least.
-    const int tiles = call.tokens * shape.active * (2 * shape.intermediate / kWideRows);
-    if (can_be_wide && tiles >= 2 * MultiprocessorCount()) {
-      if (TileTokens(shape, call.tokens) > 32) return Launch<Tall, 64, 128>(args, stream);
-      return Launch<FourGroups, 8, 16, 32>(args, stream);
-    }
-  }
+  if (call.tokens >= kWideTokens && FitsRows(shape, Wide::kRows))
+    return Launch<Wide, 64, 80, 96, 104, 112, 128>(args, stream);
   // Between one and two rounds of tiles, some blocks would have twice the work of others.
   const int tiles_max = (call.tokens * shape.active + shape.shared_experts) *
-                        (2 * shape.intermediate / High<kFp8>::kRows);
+                        (2 * shape.intermediate / InTurn::kRows);
   const int blocks = MultiprocessorCount();
   if (call.tokens <= 8 && tiles_max > blocks && tiles_max < 2 * blocks)
-    return Launch<Low<kFp8>, 8>(args, stream);
-  return Launch<High<kFp8>, 8, 16, 32, 64, 128>(args, stream);
+    return Launch<Low, 8>(args, stream);
+  return Launch<InTurn, 8, 16, 32, 64, 128>(args, stream);
+}
+
+cudaError_t LaunchFp8(const MoeExpertsBf16Args& call, cudaStream_t stream) {
+  static_assert(HighFp8::kRows == FourFp8::kRows);
+  const MoeExpertsBf16Shape& shape = call.shape;
+  const KernelArgs args = MakeArgs(call);
+  const int places = call.tokens * shape.active;
+  const int tiles = places * (2 * shape.intermediate / HighFp8::kRows);
+  if (!FitsRows(shape, HighFp8::kRows) || tiles < 2 * MultiprocessorCount())
+    return Launch<LowFp8, 8, 16, 32, 64, 128>(args, stream);
+  if (places > 32 * shape.experts) return Launch<HighFp8, 64, 96>(args, stream);
+  return Launch<FourFp8, 8, 16, 32>(args, stream);
 }
 
 }  // namespace
@@ -650,7 +652,7 @@ cudaError_t MoeExpertsBf16Sm90(const MoeExpertsBf16Args& call, cudaStream_t stre
     return cudaErrorInvalidValue;
   if (call.x_stride % 8 != 0 || call.out_stride % 8 != 0) return cudaErrorInvalidValue;
   if (call.workspace_tokens < call.tokens) return cudaErrorInvalidValue;
-  return call.fp8_weights ? LaunchKind<true>(call, stream) : LaunchKind<false>(call, stream);
+  return call.fp8_weights ? LaunchFp8(call, stream) : LaunchBf16(call, stream);
 }
 
 }  // namespace r1::kernels

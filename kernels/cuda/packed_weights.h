@@ -44,7 +44,7 @@ struct StridedMatrices {
 // weights -> FP8 in the layout of fp8_layout.h, packed [matrices][Fp8PackedBytes(packed rows,
 // columns)], packed rows being twice `rows` for kGate and kUp. A block's scale is its largest
 // weight's absolute value / 448, rounded up to bf16. column_stride is 1, columns and, for kGate and
-// kUp, rows are multiples of 64; `packed` is zeroed before.
+// kUp, rows are multiples of 64. Rows that no matrix has are not written.
 [[nodiscard]] cudaError_t PackFp8Sm90(const StridedMatrices& weights, int matrices, int rows,
                                       int columns, PackedRows packed_rows, uint8_t* packed,
                                       cudaStream_t stream);

@@ -1,11 +1,11 @@
 // The core that the matrix kernels for decoding share: packed weights stream through a ring of
-// shared-memory stages while two warpgroups multiply them with the rows of a few tokens, weight
+// shared-memory stages while warpgroups multiply them with the rows of a few tokens, weight
 // rows on the 64-wide side of wgmma and tokens on the other, so that one token wastes no bandwidth
 // and 128 tokens keep the tensor cores busy.
 //
-// A block has 384 threads: warp 0 requests weights, warps 1 and 2 gather token rows, warp 3 hands
-// them over, warpgroups 1 and 2 multiply. Each role walks the same list of tiles by itself, so
-// weights of the next tile are requested while the last one is finished.
+// Warp 0 of a block requests weights, warps 1 and 2 gather token rows, warp 3 hands them over, two
+// or four more warpgroups multiply. Each role walks the same list of tiles by itself, so weights of
+// the next tile are requested while the last one is finished.
 //
 // Every output element is one chain over the columns in steps of 16, whatever the number of tokens
 // in the tile, the place of its token and the kind of tile: bits do not depend on the batch.
@@ -25,7 +25,8 @@ inline constexpr int kStagesMax = 16;
 inline constexpr int kSharedBytesMax = 227 << 10;
 inline constexpr int kRingBarrierBytes = (3 * kStagesMax + 2) * 8;
 
-// A kind of tile. A thread's sums are kRowTiles * tokens / 2 registers, at most 128.
+// A kind of tile. A thread's sums are kRowTiles * tokens / 2 registers, at most 128; 16 where there
+// are four warpgroups, whose threads have half the registers.
 //   kRowTilesOfGroup  64-row tiles that one warpgroup multiplies, at most 2
 //   kInTurn           the warpgroups take whole tiles in turn, so that one stores its results while
 //   the other multiplies.
@@ -41,6 +42,7 @@ struct TileKind {
   static constexpr bool kFp8 = kFp8_;
   static constexpr int kGroups = kGroups_;
   static constexpr int kThreads = (1 + kGroups) * kWarpgroupThreads;
+  static constexpr int kTokensMax = kGroups == 2 ? kTileTokensMax : 32;
   static constexpr int kRows = 64 * kRowTiles * (kInTurn ? 1 : kGroups);
   static constexpr int kRowTileBytes = kFp8 ? kFp8TileBytes : 64 * kPackedRowBytes;
   static constexpr int kWarpgroupsOfTile = kInTurn ? 1 : kGroups;
@@ -268,11 +270,11 @@ template <typename Kind, typename RowOffset>
 __device__ __forceinline__ void StreamTokens(Ring<Kind>& ring, const void* rows, int columns,
                                              int tokens, int thread, RowOffset row_offset) {
   static_assert(kTileTokensMax == 8 * 16);
-  if constexpr (Kind::kGroups == 4) { if (tokens <= 8) StreamTokensInPasses<1>(ring, rows, columns, tokens, thread, row_offset); else StreamTokensInPasses<4>(ring, rows, columns, tokens, thread, row_offset); } else if (tokens <= 8) {
+  if (tokens <= 8) {
     StreamTokensInPasses<1>(ring, rows, columns, tokens, thread, row_offset);
-  } else if (tokens <= 32) {
+  } else if (Kind::kTokensMax <= 32 || tokens <= 32) {
     StreamTokensInPasses<4>(ring, rows, columns, tokens, thread, row_offset);
-  } else {
+  } else if constexpr (Kind::kTokensMax > 32) {
     StreamTokensInPasses<16>(ring, rows, columns, tokens, thread, row_offset);
   }
 }
