@@ -48,7 +48,7 @@ template <class V, int kRows, int kPanels>
 template <class V, int kRows, int kPanels, class Left, class Weight>
 void MatmulTile(const MatmulArgs& args, const Left& left, const Weight* weights, int first,
                 int panel, int count) {
-  const int rows = TileShape<V, Left>::kIsInRegisters ? kRows : count;
+  const int rows = TileShape<V, Left>::kFixedRows ? kRows : count;
   const int column = panel * kPanelColumns;
   float* const y = args.y + first * args.y_stride + column;
   typename V::F sums[kRows][kPanels];
@@ -69,10 +69,10 @@ void MatmulTile(const MatmulArgs& args, const Left& left, const Weight* weights,
 template <class V, int kPanels, int kRows, class Left, class Weight>
 void MatmulRows(const MatmulArgs& args, const Left& left, const Weight* weights, int first,
                 int panel, int count) {
-  constexpr bool kIsInRegisters = TileShape<V, Left>::kIsInRegisters;
-  if (!kIsInRegisters || count == kRows) {
+  constexpr bool kFixedRows = TileShape<V, Left>::kFixedRows;
+  if (!kFixedRows || count == kRows) {
     MatmulTile<V, kRows, kPanels>(args, left, weights, first, panel, count);
-  } else if constexpr (kIsInRegisters && kRows > 1) {
+  } else if constexpr (kFixedRows && kRows > 1) {
     MatmulRows<V, kPanels, kRows - 1>(args, left, weights, first, panel, count);
   }
 }

@@ -24,7 +24,7 @@ template <class V, int kRows, class Left, class Weight>
 void SwigluTile(const SwigluArgs& args, const Left& left, const Weight* weights, int first,
                 int column, int count) {
   using Shape = TileShape<V, Left>;
-  const int rows = Shape::kIsInRegisters ? kRows : count;
+  const int rows = Shape::kFixedRows ? kRows : count;
   const int64_t panel_weights = int64_t{kPanelColumns} * args.w.k;
   const Weight* gate_panel = weights + int64_t{2} * column * args.w.k;
   const bool follows = column + kPanelColumns < args.w.intermediate;
@@ -69,10 +69,10 @@ void SwigluTile(const SwigluArgs& args, const Left& left, const Weight* weights,
 template <class V, int kRows, class Left, class Weight>
 void SwigluRows(const SwigluArgs& args, const Left& left, const Weight* weights, int first,
                 int column, int count) {
-  constexpr bool kIsInRegisters = TileShape<V, Left>::kIsInRegisters;
-  if (!kIsInRegisters || count == kRows) {
+  constexpr bool kFixedRows = TileShape<V, Left>::kFixedRows;
+  if (!kFixedRows || count == kRows) {
     SwigluTile<V, kRows>(args, left, weights, first, column, count);
-  } else if constexpr (kIsInRegisters && kRows > 1) {
+  } else if constexpr (kFixedRows && kRows > 1) {
     SwigluRows<V, kRows - 1>(args, left, weights, first, column, count);
   }
 }

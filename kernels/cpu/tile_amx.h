@@ -19,7 +19,7 @@ namespace r1::kernels {
 inline constexpr int kTileHeight = 16;  // rows
 inline constexpr int kTileRowBytes = 64;
 
-// What ldtilecfg reads: the size of each tile register.
+// What ldtilecfg reads: the sizes of palette 1's eight tile registers, and room for eight more.
 struct TileConfig {
   uint8_t palette = 1;
   uint8_t start_row = 0;
@@ -29,24 +29,17 @@ struct TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
-// The tile registers: sums of two blocks of rows by two panels, the two blocks' left side, and the
-// two panels. The first six have as many rows as there are, but no more than 16.
+// The tile registers of a product: 0 to 3 are sums of two blocks of rows by two panels, 4 and 5 the
+// blocks' left side, all as high as a block; 6 and 7 are the panels.
 template <class Tiles>
-class ConfiguredTiles {
- public:
-  explicit ConfiguredTiles(int height) {
-    TileConfig config;
-    for (int tile = 0; tile < 8; ++tile) {
-      config.row_bytes[tile] = kTileRowBytes;
-      config.rows[tile] = static_cast<uint8_t>(tile < 6 ? height : kTileHeight);
-    }
-    Tiles::Configure(config);
+void ConfigureTiles(int height) {
+  TileConfig config;
+  for (int tile = 0; tile < 8; ++tile) {
+    config.row_bytes[tile] = kTileRowBytes;
+    config.rows[tile] = static_cast<uint8_t>(tile < 6 ? height : kTileHeight);
   }
-  // A thread that has none in use is switched and put to sleep as cheaply as before.
-  ~ConfiguredTiles() { Tiles::Release(); }
-  ConfiguredTiles(const ConfiguredTiles&) = delete;
-  ConfiguredTiles& operator=(const ConfiguredTiles&) = delete;
-};
+  Tiles::Configure(config);
+}
 
 // Rows of a left side, rounded to bf16, for tile registers; behind row m - 1 there are enough of
 // them for a whole tile.
@@ -58,7 +51,7 @@ struct LeftTiles {
 
 template <class V>
 struct TileShape<V, LeftTiles> {
-  static constexpr bool kIsInRegisters = false;
+  static constexpr bool kFixedRows = false;
   static constexpr int kRows = 2 * kTileHeight;
   static constexpr int kPanels = 2;
 };
@@ -67,7 +60,7 @@ struct TileShape<V, LeftTiles> {
 template <class V>
 inline constexpr int kProductRows = V::kHasTiles ? TileShape<V, LeftTiles>::kRows : V::kTileRows;
 
-// kBlocks blocks of 16 rows from `x` on.
+// kBlocks blocks of 16 rows, or one lower one, from `x` on.
 template <class V, int kBlocks, int kRows, int kPanels>
 [[gnu::always_inline]] inline void MultiplyBlocks(const Bf16* x, int64_t stride,
                                                   TilePanels<Bf16> weights, int k,
@@ -126,7 +119,8 @@ template <class V, int kRows, int kPanels>
   }
 }
 
-// ForRoundedRows for tile registers.
+// ForRoundedRows for tile registers. A block is 16 rows high, or lower where there are fewer rows
+// or none but very long ones.
 template <class V, class Body>
 void ForRoundedTiles(const LeftSide<float>& left, int m, int k, const Body& body) {
   // An odd number of cache lines a row, so that 16 rows do not compete for the same few places in
@@ -136,7 +130,7 @@ void ForRoundedTiles(const LeftSide<float>& left, int m, int k, const Body& body
   const int fitting = static_cast<int>(sizeof(rounded) / sizeof(Bf16)) / stride;
   int height = fitting < kTileHeight ? fitting : kTileHeight;
   if (height > m) height = m;
-  const ConfiguredTiles<typename V::Tiles> tiles(height);
+  ConfigureTiles<typename V::Tiles>(height);
   const int block = fitting / height * height;
   for (int first = 0; first < m; first += block) {
     const int count = m - first < block ? m - first : block;
@@ -145,9 +139,11 @@ void ForRoundedTiles(const LeftSide<float>& left, int m, int k, const Body& body
     for (int64_t i = int64_t{count} * stride; i < int64_t{rows} * stride; ++i) rounded[i] = Bf16{};
     body(LeftTiles{rounded, stride, count}, first, count);
   }
+  V::Tiles::Release();  // an idle thread holds none, which makes it cheaper to switch
 }
 
-// The way of V for a matrix with K inputs. It depends on nothing else, so that a row's bits do not.
+// ForRoundedRows in the way of V for K numbers a row. By nothing else, so that a row's bits do not
+// depend on other rows.
 template <class V, class Body>
 void ForRoundedLeft(const LeftSide<float>& left, int m, int k, const Body& body) {
   if constexpr (V::kHasTiles) {

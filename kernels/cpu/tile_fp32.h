@@ -54,7 +54,7 @@ template <int kRows, class X>
 // A tile's rows and panels, at most, by its left side.
 template <class V, class Left>
 struct TileShape {
-  static constexpr bool kIsInRegisters = true;  // its sums; then a function for each number of rows
+  static constexpr bool kFixedRows = true;  // a function for each number of rows
   static constexpr int kRows = V::kTileRows;
   static constexpr int kPanels = V::kTilePanels;
 };
@@ -116,14 +116,14 @@ template <class V, int kRows, int kPanels>
   }
 }
 
-// Calls body(first, count) for the tiles of m rows. In registers they are of nearly equal height,
-// because a low one waits for its few chains of additions: 9 rows are 5 and 4, not 8 and 1.
+// Calls body(first, count) for the tiles of m rows. In vector registers they are of nearly equal
+// height, because a low one waits for its few chains of additions: 9 rows are 5 and 4, not 8 and 1.
 template <class Shape, class Body>
 [[gnu::always_inline]] inline void ForTiles(int m, const Body& body) {
   int tiles = (m + Shape::kRows - 1) / Shape::kRows;
   for (int first = 0; first < m; --tiles) {
     int count = (m - first + tiles - 1) / tiles;
-    if constexpr (!Shape::kIsInRegisters) count = tiles > 1 ? Shape::kRows : m - first;
+    if constexpr (!Shape::kFixedRows) count = tiles > 1 ? Shape::kRows : m - first;
     body(first, count);
     first += count;
   }
