@@ -86,6 +86,11 @@ int64_t ForwardPass::Place(uint8_t* base) {
   placement.Take(&a_.experts, slots);
   placement.Take(&a_.expert_weights, slots);
   placement.Take(&a_.draws_normed, int64_t{shape_.draws_max} * spec.hidden);
+  if (prompt_context_max() > 0) {
+    placement.Take(&a_.context, int64_t{std::max(prompt_context_max(), shape_.positions_max)} *
+                                    kernels::kCacheChannels);
+    placement.Take(&a_.keys_values, PromptKeysValues());
+  }
   placement.Take(&a_.attention_workspace, Widest(spec, [&](const LayerSpec& layer) {
     return layer.mla.has_value() ? MlaWorkspaceBytes(*layer.mla) : GqaWorkspaceBytes(*layer.gqa);
   }));

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/models/model_spec.h"
@@ -30,6 +31,7 @@ class ForwardPass {
     StepShape shape;
     int contexts_max;     // no row attends more tokens
     int prefixes_max;     // and no prefix has more; 0 without tiles of prefixes
+    PromptRows prompts;   // empty unless prompt_context_max()
     StepInputs inputs;    // on the GPU
     StepResults results;  // likewise
   };
@@ -48,6 +50,10 @@ class ForwardPass {
   // Neighbouring rows of a sequence that are best attended together; 1: each by itself.
   int tile_rows_max() const;
 
+  // Tokens of context that prompts are multiplied out over at a time; 0: they are not, and all rows
+  // are attended alike.
+  int prompt_context_max() const;
+
   // Whether a decode step of so many rows does better to attend shared prefixes once, and can.
   bool SharesPrefixes(int rows, int contexts_max) const;
 
@@ -61,13 +67,17 @@ class ForwardPass {
     __nv_bfloat16* input;         // what the attention's first projection gives
     __nv_bfloat16* query_normed;  // query_rank
     __nv_bfloat16* query;         // all heads', with query compression or in grouped attention
-    __nv_bfloat16* absorbed;      // H * (L + R)
+    __nv_bfloat16* absorbed;      // H * (L + R); of prompts that are multiplied out R alone
     __nv_bfloat16* attention;     // H * L
     __nv_bfloat16* values;        // what the attention's last projection takes
     __nv_bfloat16* hidden;        // widest dense MLP
     int32_t* experts;             // A
     float* expert_weights;        // A
     __nv_bfloat16* draws_normed;  // D
+    // Of prompts' contexts: [at least prompt_context_max() and the longest, L + R], and keys and
+    // values multiplied out, of as many heads at a time as there is room for.
+    __nv_bfloat16* context;
+    __nv_bfloat16* keys_values;
     uint8_t* attention_workspace;
     uint32_t* attention_counters;  // N
     uint8_t* head_workspace;
@@ -89,6 +99,8 @@ class ForwardPass {
     int rows_max = 1;  // of a tile
   };
 
+  // Elements of keys_values.
+  int64_t PromptKeysValues() const;
   int64_t MlaWorkspaceBytes(const MlaSpec& a) const;
   int64_t GqaWorkspaceBytes(const GqaSpec& a) const;
   int MlaSplitTokens(int rows, int heads, int contexts_max) const;
@@ -119,8 +131,21 @@ class ForwardPass {
   // out.
   absl::Status UncompressQuery(const Step& step, int layer, kernels::MlaInputBf16Args write,
                                cudaStream_t stream);
-  absl::Status MlaAttend(const Step& step, const MlaSpec& a, const uint8_t* cache,
-                         cudaStream_t stream);
+  absl::Status MlaAttend(const Step& step, const MlaSpec& a, const PromptRows::Range& range,
+                         const uint8_t* cache, cudaStream_t stream);
+  absl::Status MlaAttendPrompts(const Step& step, int layer, const uint8_t* cache,
+                                cudaStream_t stream);
+  // The keys and values of some heads, for the context rows of a pass, and its rows' attention.
+  struct Heads {
+    int first;
+    int count;
+  };
+  absl::Status MlaAttendHeads(const Step& step, int layer, const PromptRows::Pass& pass,
+                              const Heads& heads, cudaStream_t stream);
+  // Rows that are attended in absorbed form.
+  std::vector<PromptRows::Range> MlaAbsorbedRows(const Step& step, const MlaSpec& a) const;
+  // Every head's query, nope | rope, and the elements from row to row.
+  std::pair<const __nv_bfloat16*, int> MlaQuery(const MlaSpec& a) const;
   absl::Status DenseMlp(const Step& step, int layer, cudaStream_t stream);
   absl::Status Experts(const Step& step, int layer, cudaStream_t stream);
   absl::Status Draw(const Step& step, cudaStream_t stream);

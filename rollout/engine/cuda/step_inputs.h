@@ -9,6 +9,8 @@
 
 #include "common/rng.h"
 #include "kernels/cuda/gqa_decode_bf16_sm90.h"
+#include "kernels/cuda/latent_gather_bf16_sm90.h"
+#include "kernels/cuda/prefill_attention_bf16_sm90.h"
 #include "rollout/engine/block_manager.h"
 #include "rollout/engine/runner.h"
 
@@ -23,6 +25,9 @@ struct StepShape {
   int single_tiles = 0;
   // Tiles of rows that share a prefix, padding included; 0 = every row attends its own.
   int prefix_tiles = 0;
+  // Of PromptRows.
+  int prompt_tiles = 0;
+  int prompt_pieces = 0;
 };
 
 // Pointers into that memory.
@@ -33,9 +38,11 @@ struct StepInputs {
   int32_t* prefixes;   // [rows]
   int32_t* slots;      // [rows]: place in the cache, as kernels/cuda/mla_input_bf16_sm90.h says
   int32_t* tables;     // [rows, blocks]
-  kernels::RowTile* tiles;         // [tiles]
-  kernels::RowTile* prefix_tiles;  // [prefix_tiles]
-  int32_t* draw_rows;              // [draws]
+  kernels::RowTile* tiles;               // [tiles]
+  kernels::RowTile* prefix_tiles;        // [prefix_tiles]
+  kernels::PrefillTile* prompt_tiles;    // [prompt_tiles]
+  kernels::CachedTokens* prompt_pieces;  // [prompt_pieces]
+  int32_t* draw_rows;                    // [draws]
   float* temperatures;
   uint32_t* draw_positions;
   Rng* rngs;
@@ -56,7 +63,7 @@ StepResults PlaceStepResults(int draws, uint8_t* base);
 void FillStepInputs(const StepBatch& batch, int block_tokens, const StepShape& shape,
                     const StepInputs& inputs);
 
-// Whether every row is a sequence of its own whose next token is drawn once: then the steps of a
+// Whether every row is a response of its own whose next token is drawn once: then the steps of a
 // batch differ in numbers alone.
 bool IsDecodeStep(const StepBatch& batch);
 
@@ -73,6 +80,29 @@ RowTiling CutRows(const std::vector<const int32_t*>& block_tables, int rows_max)
 // attends nothing behind its prefix.
 std::vector<kernels::RowTile> CutPrefixes(const StepBatch& batch, int rows, int block_tokens,
                                           int rows_max);
+
+// The rows of a step where prompts are attended in a form of their own: with the keys and values of
+// their whole contexts multiplied out. Which rows these are depends on positions alone, so that a
+// token gets the same bits whatever the chunks, and after a preemption.
+struct PromptRows {
+  // Prompts whose contexts are multiplied out together.
+  struct Pass {
+    int tile_begin = 0;
+    int tile_end = 0;
+    int piece_begin = 0;
+    int piece_end = 0;
+    int context_rows = 0;  // above context_rows_max only for a prompt by itself
+  };
+  struct Range {
+    int first;
+    int count;
+  };
+  std::vector<Pass> passes;
+  std::vector<kernels::PrefillTile> tiles;    // of a pass, those with the longest contexts first
+  std::vector<kernels::CachedTokens> pieces;  // whole contexts, one after the other
+  std::vector<Range> others;                  // rows of responses
+};
+PromptRows CutPrompts(const StepBatch& batch, int block_tokens, int context_rows_max);
 
 // Sizes of captured graphs: the smallest with room for this many rows, and for this many tokens of
 // context.
