@@ -17,19 +17,12 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/prefill_tile.h"
+
 namespace r1::kernels {
 
-inline constexpr int kPrefillTileRows = 128;
 inline constexpr int kPrefillHeadChannels = 128;   // of a key, its head's own; of a value
 inline constexpr int kPrefillSharedChannels = 64;  // of a key, of all heads
-
-// Neighbouring rows of one sequence, with neighbouring positions.
-struct PrefillTile {
-  int32_t first_row;       // of q and out
-  int32_t rows;            // 1 to kPrefillTileRows
-  int32_t first_position;  // of the first row
-  int32_t first_key;       // row of the keys and values of its sequence's first token
-};
 
 // Row t of head h begins at data + t * stride + h * head_stride; strides are multiples of 8.
 struct PrefillOperand {

@@ -416,6 +416,8 @@ R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 64, 0, 32, 33, 34, 35, 36, 37,
 R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 128, 0, 64, 65, 66, 67, 68, 69, R1_P0_TO_63, R1_D64(0))
 R1_WGMMA_OF_REGISTERS(WgmmaOfRegistersTransposedB, 128, 1, 64, 65, 66, 67, 68, 69, R1_P0_TO_63,
                       R1_D64(0))
+R1_WGMMA_OF_REGISTERS(WgmmaOfRegistersTransposedB, 64, 1, 32, 33, 34, 35, 36, 37,
+                      R1_P0 R1_P4 R1_P8 R1_P16 R1_P24, R1_D16(0), R1_D16(16))
 #undef R1_WGMMA_OF_REGISTERS
 #undef R1_WGMMA
 #undef R1_WGMMA_AS

@@ -124,23 +124,13 @@ TEST(StepInputsTest, PromptsAreAttendedOverWholeContextsAndResponsesByThemselves
   EXPECT_THAT(few[0], ElementsAreArray<std::vector<int>>(
                           {{130, 12, 138, 0}, {2, 128, 10, 0}, {142, 65, 0, 0}, {212, 1, 29, 65}}));
   EXPECT_THAT(few[2], ElementsAreArray<std::vector<int>>({{0, 2, 0, 3, 150}, {2, 4, 3, 6, 95}}));
-}
-
-TEST(StepInputsTest, RowsOfASequenceComeInTilesBehindSingleRows) {
-  const BlockTable a = {1}, b = {2}, c = {3};
-  const auto cut = [](const std::vector<const int32_t*>& tables, int rows_max) {
-    std::vector<std::pair<int, int>> tiles;
-    const RowTiling tiling = CutRows(tables, rows_max);
-    for (const kernels::RowTile& tile : tiling.tiles) tiles.emplace_back(tile.first, tile.count);
-    return std::make_pair(tiles, tiling.single);
-  };
-  using Tiles = std::vector<std::pair<int, int>>;
-  const std::vector<const int32_t*> tables = {a.data(), b.data(), b.data(),
-                                              b.data(), b.data(), c.data()};
-  EXPECT_EQ(cut(tables, 3), std::make_pair(Tiles({{0, 1}, {4, 1}, {5, 1}, {1, 3}}), 3));
-  EXPECT_EQ(cut(tables, 2), std::make_pair(Tiles({{0, 1}, {5, 1}, {1, 2}, {3, 2}}), 2));
-  EXPECT_EQ(cut({a.data(), a.data()}, 9), std::make_pair(Tiles({{0, 2}}), 0));
-  EXPECT_EQ(cut(tables, 1), std::make_pair(Tiles(), 0)) << "each row by itself needs no list";
+  // In the cache: nothing is brought together.
+  const auto cached = cut(0);
+  EXPECT_THAT(cached[0],
+              ElementsAreArray<std::vector<int>>(
+                  {{130, 12, 138, 0}, {2, 128, 10, 0}, {142, 65, 0, 0}, {212, 1, 29, 0}}));
+  EXPECT_THAT(cached[1], ElementsAre());
+  EXPECT_THAT(cached[2], ElementsAreArray<std::vector<int>>({{0, 4, 0, 0, 0}}));
 }
 
 TEST(StepInputsTest, RowsWithTheSameBlocksOfAPrefixComeInEvenTiles) {

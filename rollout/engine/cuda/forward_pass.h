@@ -31,7 +31,7 @@ class ForwardPass {
     StepShape shape;
     int contexts_max;     // no row attends more tokens
     int prefixes_max;     // and no prefix has more; 0 without tiles of prefixes
-    PromptRows prompts;   // empty unless prompt_context_max()
+    PromptRows prompts;   // of Cut; empty in a decode step
     StepInputs inputs;    // on the GPU
     StepResults results;  // likewise
   };
@@ -47,12 +47,11 @@ class ForwardPass {
   // The KV cache is [layers][blocks].
   [[nodiscard]] absl::Status Enqueue(const Step& step, uint8_t* cache, cudaStream_t stream);
 
-  // Neighbouring rows of a sequence that are best attended together; 1: each by itself.
+  // Rows that share a prefix and are best attended together; 1: each by itself.
   int tile_rows_max() const;
 
-  // Tokens of context that prompts are multiplied out over at a time; 0: they are not, and all rows
-  // are attended alike.
-  int prompt_context_max() const;
+  // How the rows of a batch that are not all of responses are attended.
+  PromptRows Cut(const StepBatch& batch) const;
 
   // Whether a decode step of so many rows does better to attend shared prefixes once, and can.
   bool SharesPrefixes(int rows, int contexts_max) const;
@@ -74,7 +73,7 @@ class ForwardPass {
     int32_t* experts;             // A
     float* expert_weights;        // A
     __nv_bfloat16* draws_normed;  // D
-    // Of prompts' contexts: [at least prompt_context_max() and the longest, L + R], and keys and
+    // Of prompts' contexts: [at least PromptContextMax() and the longest, L + R], and keys and
     // values multiplied out, of as many heads at a time as there is room for.
     __nv_bfloat16* context;
     __nv_bfloat16* keys_values;
@@ -92,15 +91,13 @@ class ForwardPass {
               bool batch_invariant, OperatorTimer* timer);
   // Sets all pointers; the bytes taken.
   int64_t Place(uint8_t* base);
-  // Of tiles as they are attended together: the steps', or rows where a step has no list.
-  struct TileRange {
-    int begin = 0;
-    int end = 0;
-    int rows_max = 1;  // of a tile
-  };
 
-  // Elements of keys_values.
+  // Rows that are attended each by itself, where prompts are not.
+  std::vector<PromptRows::Range> SingleRows(const Step& step) const;
+  // Elements of keys_values, and the tokens of context that they are enough for; 0 where nothing is
+  // multiplied out.
   int64_t PromptKeysValues() const;
+  int PromptContextMax() const;
   int64_t MlaWorkspaceBytes(const MlaSpec& a) const;
   int64_t GqaWorkspaceBytes(const GqaSpec& a) const;
   int MlaSplitTokens(int rows, int heads, int contexts_max) const;
@@ -121,8 +118,8 @@ class ForwardPass {
   // Prefixes that several rows share first, then the rest of every row.
   absl::Status GqaAttendPrefixes(const Step& step, const GqaSpec& a, const uint8_t* cache,
                                  cudaStream_t stream);
-  absl::Status GqaAttendTiles(const Step& step, const GqaSpec& a, const uint8_t* cache,
-                              const TileRange& range, cudaStream_t stream);
+  absl::Status GqaAttendRows(const Step& step, const GqaSpec& a, const uint8_t* cache,
+                             const PromptRows::Range& range, cudaStream_t stream);
   absl::Status MlaAttention(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
   absl::Status MlaQueryAndCache(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
   // What every call of that kernel says; nothing to write yet.

@@ -32,7 +32,7 @@ int64_t ForwardPass::PromptKeysValues() const {
   return elements;
 }
 
-int ForwardPass::prompt_context_max() const {
+int ForwardPass::PromptContextMax() const {
   int64_t rows = 0;
   for (const LayerSpec& layer : spec_->layers) {
     if (!layer.mla.has_value() || !MultipliesPromptsOut(*layer.mla)) continue;
@@ -44,7 +44,7 @@ int ForwardPass::prompt_context_max() const {
 
 std::vector<PromptRows::Range> ForwardPass::MlaAbsorbedRows(const Step& step,
                                                             const MlaSpec& a) const {
-  if (!step.prompts.passes.empty() && MultipliesPromptsOut(a)) return step.prompts.others;
+  if (MultipliesPromptsOut(a)) return SingleRows(step);
   return {{.first = 0, .count = step.shape.rows}};
 }
 

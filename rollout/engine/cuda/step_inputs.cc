@@ -17,7 +17,6 @@ StepInputs PlaceStepInputs(const StepShape& shape, uint8_t* base) {
   placement.Take(&inputs.prefixes, shape.rows);
   placement.Take(&inputs.slots, shape.rows);
   placement.Take(&inputs.tables, int64_t{shape.rows} * shape.blocks);
-  placement.Take(&inputs.tiles, shape.tiles);
   placement.Take(&inputs.prefix_tiles, shape.prefix_tiles);
   placement.Take(&inputs.prompt_tiles, shape.prompt_tiles);
   placement.Take(&inputs.prompt_pieces, shape.prompt_pieces);
@@ -79,22 +78,6 @@ bool IsDecodeStep(const StepBatch& batch) {
          batch.block_tables.end();
 }
 
-RowTiling CutRows(const std::vector<const int32_t*>& block_tables, int rows_max) {
-  RowTiling tiling;
-  if (rows_max == 1) return tiling;
-  const int rows = static_cast<int>(block_tables.size());
-  for (int first = 0; first < rows;) {
-    int end = first + 1;
-    while (end < rows && end < first + rows_max && block_tables[end] == block_tables[first]) ++end;
-    tiling.tiles.push_back({.first = first, .count = end - first});
-    first = end;
-  }
-  const auto single = std::stable_partition(tiling.tiles.begin(), tiling.tiles.end(),
-                                            [](const auto& tile) { return tile.count == 1; });
-  tiling.single = static_cast<int>(single - tiling.tiles.begin());
-  return tiling;
-}
-
 std::vector<kernels::RowTile> CutPrefixes(const StepBatch& batch, int rows, int block_tokens,
                                           int rows_max) {
   std::vector<kernels::RowTile> tiles;
@@ -130,7 +113,7 @@ std::vector<kernels::RowTile> CutPrefixes(const StepBatch& batch, int rows, int 
 namespace {
 
 // Rows [first, end) of one prompt.
-void AddPrompt(const StepBatch& batch, int first, int end, int block_tokens, PromptRows* prompts) {
+void AddTiles(const StepBatch& batch, int first, int end, PromptRows* prompts) {
   PromptRows::Pass& pass = prompts->passes.back();
   for (int row = first; row < end; row += kernels::kPrefillTileRows) {
     prompts->tiles.push_back({.first_row = row,
@@ -138,14 +121,18 @@ void AddPrompt(const StepBatch& batch, int first, int end, int block_tokens, Pro
                               .first_position = batch.positions[row],
                               .first_key = pass.context_rows});
   }
-  const int context = batch.contexts[end - 1];
+  pass.tile_end = static_cast<int>(prompts->tiles.size());
+}
+
+void AddContext(const StepBatch& batch, int row, int block_tokens, PromptRows* prompts) {
+  PromptRows::Pass& pass = prompts->passes.back();
+  const int context = batch.contexts[row];
   for (int token = 0; token < context; token += block_tokens) {
-    prompts->pieces.push_back({.block = batch.block_tables[first][token / block_tokens],
+    prompts->pieces.push_back({.block = batch.block_tables[row][token / block_tokens],
                                .tokens = std::min(block_tokens, context - token),
                                .first_row = pass.context_rows + token});
   }
   pass.context_rows += context;
-  pass.tile_end = static_cast<int>(prompts->tiles.size());
   pass.piece_end = static_cast<int>(prompts->pieces.size());
 }
 
@@ -164,13 +151,16 @@ PromptRows CutPrompts(const StepBatch& batch, int block_tokens, int context_rows
       prompts.others.push_back({.first = first, .count = end - first});
       continue;
     }
+    const bool multiplies_out = context_rows_max > 0;
     if (prompts.passes.empty() ||
-        prompts.passes.back().context_rows + batch.contexts[end - 1] > context_rows_max) {
+        (multiplies_out &&
+         prompts.passes.back().context_rows + batch.contexts[end - 1] > context_rows_max)) {
       const int tiles = static_cast<int>(prompts.tiles.size());
       const int pieces = static_cast<int>(prompts.pieces.size());
       prompts.passes.push_back({.tile_begin = tiles, .piece_begin = pieces});
     }
-    AddPrompt(batch, first, end, block_tokens, &prompts);
+    AddTiles(batch, first, end, &prompts);
+    if (multiplies_out) AddContext(batch, end - 1, block_tokens, &prompts);
   }
   for (const PromptRows::Pass& pass : prompts.passes) {
     std::stable_sort(prompts.tiles.begin() + pass.tile_begin, prompts.tiles.begin() + pass.tile_end,
