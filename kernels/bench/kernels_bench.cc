@@ -77,6 +77,7 @@ std::vector<Benchmark> CudaBenchmarks() {
           {"mla_decode", BenchMlaDecodeCuda},
           {"moe_experts", BenchMoeExpertsCuda},
           {"moe_router", BenchMoeRouterCuda},
+          {"prefill_attention", BenchPrefillAttentionCuda},
           {"sample_head", BenchSampleHeadCuda}};
 #else
   return {};

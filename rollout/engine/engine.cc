@@ -283,6 +283,7 @@ void EngineImpl::FillBatch() {
       batch_.positions.push_back(position);
       batch_.contexts.push_back(position + 1);
       batch_.prefixes.push_back(prefix);
+      batch_.prompts.push_back(prompt);
       batch_.block_tables.push_back(tokens.sequence->blocks.data());
     }
     if (tokens.draws()) AddDraws(*tokens.sequence, batch_.rows() - 1, &batch_.draws);
@@ -350,6 +351,7 @@ absl::StatusOr<std::vector<float>> EngineImpl::Logits(const std::vector<int32_t>
       batch_.positions.push_back(position);
       batch_.contexts.push_back(position + 1);
       batch_.prefixes.push_back(0);
+      batch_.prompts.push_back(tokens);
       batch_.block_tables.push_back(blocks.data());
     }
     absl::Status status = runner_->Run(&batch_);

@@ -20,6 +20,8 @@ void PlaceMla(const MlaSpec& a, int hidden, Placement& placement, DeviceAttentio
   placement.Take(&weights->latent_norm, a.kv_lora_rank);
   placement.Take(&weights->key_absorb, a.heads * PackedBytes(a.kv_lora_rank, a.qk_nope_head_dim));
   placement.Take(&weights->value_up, a.heads * PackedBytes(a.v_head_dim, a.kv_lora_rank));
+  if (MultipliesPromptsOut(a))
+    placement.Take(&weights->kv_up, PackedBytes(a.heads * KeyValueWidth(a), a.kv_lora_rank));
   placement.Take(&weights->output, PackedBytes(hidden, a.heads * a.v_head_dim));
 }
 
@@ -219,10 +221,13 @@ class DeviceModelLoader {
     return PackKvUp(a, target);
   }
 
-  // [H][k_nope | v][L]: keys transposed, values as they are.
+  // [H][k_nope | v][L]: keys transposed, values as they are; and both as they are.
   absl::Status PackKvUp(const MlaSpec& a, DeviceAttention& target) {
     R1_RETURN_IF_ERROR(Round(WeightRole::kKvUp, staged(0)));
-    const int64_t head = int64_t{a.qk_nope_head_dim + a.v_head_dim} * a.kv_lora_rank;
+    if (target.kv_up != nullptr) {
+      R1_RETURN_IF_ERROR(Pack(staged(0), a.heads * KeyValueWidth(a), a.kv_lora_rank, target.kv_up));
+    }
+    const int64_t head = int64_t{KeyValueWidth(a)} * a.kv_lora_rank;
     R1_RETURN_IF_CUDA_ERROR(kernels::PackStridedBf16Sm90(
         {.data = staged(0),
          .matrix_stride = head,

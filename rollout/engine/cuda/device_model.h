@@ -29,6 +29,7 @@ struct DeviceAttention {
   float* latent_norm = nullptr;   // [L]
   uint8_t* key_absorb = nullptr;  // [H], each nope -> L
   uint8_t* value_up = nullptr;    // [H], each L -> v
+  uint8_t* kv_up = nullptr;       // L -> [H][nope | v]; null unless prompts are multiplied out
   // Of grouped-query attention; null = none.
   float* input_bias = nullptr;  // [(H + 2 N) * K]
   float* key_norm = nullptr;    // [K], of every key head
