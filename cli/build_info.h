@@ -13,7 +13,7 @@ struct BuildInfo {
   std::string mpi;
   std::string grpc;
   bool cuda_kernels = false;
-  std::string isas;  // CPU kernels that this machine runs, best first (avx512_bf16: bf16 only)
+  std::string isas;  // CPU kernels that this machine runs, best first (*_bf16: bf16 only)
 };
 
 const BuildInfo& Build();

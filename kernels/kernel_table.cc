@@ -65,6 +65,18 @@ constexpr KernelTable kAvx512Bf16Table = [] {
   return table;
 }();
 
+constexpr KernelTable kAmxBf16Table = [] {
+  KernelTable table = kAvx512Table;
+  table.isa = IsaName::kAmxBf16;
+  table.matmul = MatmulBf16Amx;
+  table.swiglu = SwigluBf16Amx;
+  table.moe_experts = MoeExpertsBf16Amx;
+  table.sample_head = SampleHeadBf16Amx;
+  table.scan_vocab = ScanVocabBf16Amx;
+  table.draw_tokens = DrawTokensBf16Amx;
+  return table;
+}();
+
 }  // namespace
 
 const KernelTable& KernelsFor(IsaName isa) {
@@ -77,6 +89,8 @@ const KernelTable& KernelsFor(IsaName isa) {
       return kAvx512Table;
     case IsaName::kAvx512Bf16:
       return kAvx512Bf16Table;
+    case IsaName::kAmxBf16:
+      return kAmxBf16Table;
   }
   CheckFailed(__FILE__, __LINE__, "isa is one of the enum");
 }

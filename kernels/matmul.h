@@ -8,6 +8,10 @@
 // of each pair the odd k first, then the even one; denormal operands, sums and numbers of x count
 // as zero. That is what Intel's Software Developer's Manual (volume 2) says of vdpbf16ps, and what
 // AMD's processors do. Everything else is as above, for any M.
+//
+// In tiles (kAmxBf16 with bf16 panels and K a multiple of 32; other K in pairs): x is rounded
+// likewise; of 32 numbers in k at a time the even ones are one chain from zero and the odd ones
+// another, and even + odd is added to the sum; without denormals, again. The manual's tdpbf16ps.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +22,7 @@ namespace r1::kernels {
 
 inline constexpr int kPanelColumns = 16;
 inline constexpr int kInputsMax = 1 << 17;  // K of a product in pairs
+inline constexpr int kTileDepth = 32;       // numbers in k of one addition to a sum in tiles
 
 // Weights in panels of 16 output columns: [ceil(N / 16)][K][16], padded with zeros, so that a
 // register load holds 16 neighbouring columns of one k.
@@ -50,8 +55,10 @@ struct MatmulArgs {
 void MatmulReference(const MatmulArgs& args);
 void MatmulFp32Avx2(const MatmulArgs& args);
 void MatmulFp32Avx512(const MatmulArgs& args);
-// In pairs.
+// In pairs, and in tiles.
 void MatmulBf16Reference(const MatmulArgs& args);
+void MatmulBf16TilesReference(const MatmulArgs& args);
 void MatmulBf16Avx512(const MatmulArgs& args);
+void MatmulBf16Amx(const MatmulArgs& args);
 
 }  // namespace r1::kernels

@@ -62,6 +62,7 @@ void MoeExpertsReference(const MoeExpertsArgs& args);
 void MoeExpertsFp32Avx2(const MoeExpertsArgs& args);
 void MoeExpertsFp32Avx512(const MoeExpertsArgs& args);
 void MoeExpertsBf16Avx512(const MoeExpertsArgs& args);
+void MoeExpertsBf16Amx(const MoeExpertsArgs& args);
 
 struct MoeCombineArgs {
   const float* results = nullptr;   // [T * A, D]

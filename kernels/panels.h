@@ -2,10 +2,10 @@
 //
 // Two weights of a column that follow each other, k = 2j and 2j + 1, lie side by side in bf16: one
 // load brings 16 such pairs. So K is even. They are multiplied in one of two ways:
-//   in fp32 (every instruction set but one): a shift and a mask take a pair apart, which widens
+//   in fp32 (every other instruction set): a shift and a mask take a pair apart, which widens
 //     both weights exactly. A product has the bits of that with fp32 panels of the same weights.
-//   in pairs (kAvx512Bf16): the other side is rounded to bf16 too, and one instruction multiplies
-//     and adds 16 pairs; see matmul.h.
+//   in pairs (kAvx512Bf16, kAmxBf16): the other side is rounded to bf16 too, and one instruction
+//     multiplies and adds 16 pairs, or 16 times as many for 16 rows; see matmul.h.
 #pragma once
 
 #include <bit>

@@ -44,6 +44,7 @@ void SampleHeadReference(const SampleHeadArgs& args);
 void SampleHeadFp32Avx2(const SampleHeadArgs& args);
 void SampleHeadFp32Avx512(const SampleHeadArgs& args);
 void SampleHeadBf16Avx512(const SampleHeadArgs& args);
+void SampleHeadBf16Amx(const SampleHeadArgs& args);
 
 // The same in two steps and with the same bits, so that threads may share the vocabulary and read
 // each of the head's weights once: ScanVocab fills the chunks [chunk_begin, chunk_end) of all rows;
@@ -52,9 +53,11 @@ void ScanVocabReference(const SampleHeadArgs& args, int chunk_begin, int chunk_e
 void ScanVocabFp32Avx2(const SampleHeadArgs& args, int chunk_begin, int chunk_end);
 void ScanVocabFp32Avx512(const SampleHeadArgs& args, int chunk_begin, int chunk_end);
 void ScanVocabBf16Avx512(const SampleHeadArgs& args, int chunk_begin, int chunk_end);
+void ScanVocabBf16Amx(const SampleHeadArgs& args, int chunk_begin, int chunk_end);
 void DrawTokensReference(const SampleHeadArgs& args);
 void DrawTokensFp32Avx2(const SampleHeadArgs& args);
 void DrawTokensFp32Avx512(const SampleHeadArgs& args);
 void DrawTokensBf16Avx512(const SampleHeadArgs& args);
+void DrawTokensBf16Amx(const SampleHeadArgs& args);
 
 }  // namespace r1::kernels

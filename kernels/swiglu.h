@@ -40,5 +40,6 @@ void SwigluReference(const SwigluArgs& args);
 void SwigluFp32Avx2(const SwigluArgs& args);
 void SwigluFp32Avx512(const SwigluArgs& args);
 void SwigluBf16Avx512(const SwigluArgs& args);
+void SwigluBf16Amx(const SwigluArgs& args);
 
 }  // namespace r1::kernels

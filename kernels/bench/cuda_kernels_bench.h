@@ -11,6 +11,7 @@ void BenchGqaDecodeCuda(const BenchReport& report);
 void BenchMlaDecodeCuda(const BenchReport& report);
 void BenchMoeExpertsCuda(const BenchReport& report);
 void BenchMoeRouterCuda(const BenchReport& report);
+void BenchPrefillAttentionCuda(const BenchReport& report);
 void BenchSampleHeadCuda(const BenchReport& report);
 
 }  // namespace r1::kernels

@@ -1,5 +1,5 @@
-// Grouped-query attention of Qwen2.5-1.5B and -7B over a paged cache on the GPU: single rows, and a
-// prompt's rows in tiles. Bytes are those of the cache, of a prompt counted once.
+// Grouped-query attention of Qwen2.5-1.5B and -7B over a paged cache on the GPU, one row a
+// sequence. Bytes are those of the cache.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -25,28 +25,15 @@ constexpr int kHeadDim = 128;
 struct Point {
   int sequences;
   int context;
-  bool is_prompt = false;  // every token of the context asks, not the last alone
 };
-constexpr Point kPoints[] = {{1, 512},   {1, 8192},  {16, 512},   {64, 1024},      {256, 1024},
-                             {512, 512}, {64, 8192}, {256, 4096}, {16, 256, true}, {1, 8192, true}};
-
-// Tiles of the rows of every sequence, at most tile_rows each.
-std::vector<RowTile> CutTiles(const Point& point, int rows, int tile_rows) {
-  std::vector<RowTile> tiles;
-  for (int s = 0; s < point.sequences; ++s) {
-    for (int i = 0; i < rows; i += tile_rows)
-      tiles.push_back({s * rows + i, std::min(tile_rows, rows - i)});
-  }
-  return tiles;
-}
+constexpr Point kPoints[] = {{1, 512},    {1, 8192},  {16, 512},  {64, 1024},
+                             {256, 1024}, {512, 512}, {64, 8192}, {256, 4096}};
 
 void Bench(const BenchReport& report, const Model& model, const Point& point, bool strict) {
-  const std::string label =
-      std::string(strict ? "strict " : "") + model.name + " B " + std::to_string(point.sequences) +
-      (point.is_prompt ? " prompt " : " context ") + std::to_string(point.context);
+  const std::string label = std::string(strict ? "strict " : "") + model.name + " B " +
+                            std::to_string(point.sequences) + " context " +
+                            std::to_string(point.context);
   if (!report.Wants(label)) return;
-  const int rows = point.is_prompt ? point.context : 1;
-  const int tile_rows = point.is_prompt ? kGqaTileHeadsMax / (model.heads / model.kv_heads) : 1;
   const int table_stride = (point.context + kGroupedBlockTokens - 1) / kGroupedBlockTokens;
   const int64_t block_bytes = int64_t{model.kv_heads} * GroupedHeadBytes(kHeadDim);
   // Sets in turn, so that the cache is read from memory.
@@ -57,31 +44,22 @@ void Bench(const BenchReport& report, const Model& model, const Point& point, bo
   for (int set = 0; set < sets; ++set) {
     std::vector<int32_t> table;
     for (int s = 0; s < point.sequences; ++s) {
-      for (int i = 0; i < rows * table_stride; ++i)
-        table.push_back(set * set_blocks + s * table_stride + i % table_stride);
+      for (int i = 0; i < table_stride; ++i)
+        table.push_back(set * set_blocks + s * table_stride + i);
     }
     tables.emplace_back(table);
   }
-  std::vector<int32_t> contexts;
-  for (int s = 0; s < point.sequences; ++s) {
-    for (int i = 0; i < rows; ++i) contexts.push_back(point.context - rows + 1 + i);
-  }
-  double pairs = 0;  // of a query and a token
-  for (const int32_t context : contexts) pairs += context;
-  const std::vector<RowTile> tiles = CutTiles(point, rows, tile_rows);
-  const int tile_count = static_cast<int>(tiles.size());
   const int split_tokens =
       strict ? kGqaStrictSplitTokens
-             : GqaDecodeBf16Sm90FastSplit(tile_count, model.kv_heads, point.context);
+             : GqaDecodeBf16Sm90FastSplit(point.sequences, model.kv_heads, point.context);
   const int64_t row_width = int64_t{model.heads} * kHeadDim;
   const auto cache = NormalBf16(sets * set_blocks * block_bytes / 2, 1, 1);
-  const auto q = NormalBf16(int64_t{point.sequences} * rows * row_width, 1, 2);
-  const DeviceBuffer<RowTile> device_tiles(tiles);
-  const DeviceBuffer<int32_t> device_contexts(contexts);
-  const DeviceBuffer<__nv_bfloat16> out(int64_t{point.sequences} * rows * row_width);
-  const DeviceBuffer<uint32_t> counters(std::vector<uint32_t>(tile_count * model.kv_heads, 0));
+  const auto q = NormalBf16(point.sequences * row_width, 1, 2);
+  const DeviceBuffer<int32_t> contexts(std::vector<int32_t>(point.sequences, point.context));
+  const DeviceBuffer<__nv_bfloat16> out(point.sequences * row_width);
+  const DeviceBuffer<uint32_t> counters(std::vector<uint32_t>(point.sequences * model.kv_heads, 0));
   const DeviceBuffer<uint8_t> workspace(GqaDecodeBf16Sm90WorkspaceBytes(
-      tile_count * tile_rows, model.heads, kHeadDim, point.context, split_tokens));
+      point.sequences, model.heads, kHeadDim, point.context, split_tokens));
   const double microseconds = MedianMicroseconds(kCalls, [&](int call, cudaStream_t stream) {
     R1_CHECK_CUDA(GqaDecodeBf16Sm90({.heads = model.heads,
                                      .kv_heads = model.kv_heads,
@@ -90,11 +68,9 @@ void Bench(const BenchReport& report, const Model& model, const Point& point, bo
                                      .cache = reinterpret_cast<const uint8_t*>(cache.data()),
                                      .block_tables = tables[call % sets].data(),
                                      .table_stride = table_stride,
-                                     .contexts = device_contexts.data(),
+                                     .contexts = contexts.data(),
                                      .contexts_max = point.context,
-                                     .tile_count = tile_count,
-                                     .tiles = point.is_prompt ? device_tiles.data() : nullptr,
-                                     .tile_rows_max = tile_rows,
+                                     .tile_count = point.sequences,
                                      .split_tokens = split_tokens,
                                      .scale = 0.0884f,
                                      .out = out.data(),
@@ -106,7 +82,7 @@ void Bench(const BenchReport& report, const Model& model, const Point& point, bo
               .shape = label,
               .microseconds = microseconds,
               .bytes = 4.0 * point.sequences * point.context * model.kv_heads * kHeadDim,
-              .flops = 4.0 * pairs * static_cast<double>(row_width)});
+              .flops = 4.0 * point.sequences * point.context * static_cast<double>(row_width)});
 }
 
 // Groups of 16 sequences with the same `prefix` tokens, which every one of them reads, or, `once`,

@@ -44,15 +44,46 @@ std::vector<int32_t> UniformExperts(const MoeExpertsBf16Shape& shape, int tokens
   return experts;
 }
 
-void BenchExperts(const BenchReport& report, const MoeExpertsBf16Shape& shape,
-                  const std::string& name, bool has_peer) {
+// Packed experts with random weights.
+DeviceBuffer<uint8_t> Bf16Experts(int64_t bytes, uint64_t seed) {
+  DeviceBuffer<uint8_t> packed(bytes);
+  FillNormal(reinterpret_cast<__nv_bfloat16*>(packed.data()), bytes / 2, 0.02f, seed);
+  return packed;
+}
+// All experts have the same ones, which no cache knows.
+DeviceBuffer<uint8_t> Fp8Experts(int experts, int rows, int columns, uint64_t seed) {
+  const DeviceBuffer<__nv_bfloat16> weights = NormalBf16(int64_t{rows} * columns, 0.02f, seed);
+  DeviceBuffer<uint8_t> packed(experts * Fp8PackedBytes(rows, columns));
+  packed.Fill(0);
+  R1_CHECK_CUDA(PackFp8Sm90({.data = weights.data(), .row_stride = columns}, experts, rows, columns,
+                            PackedRows::kAll, packed.data(), nullptr));
+  R1_CHECK_CUDA(cudaDeviceSynchronize());
+  return packed;
+}
+
+struct ExpertsBench {
+  std::string name;
+  MoeExpertsBf16Shape shape;
+  bool fp8 = false;
+  bool has_peer = false;
+};
+
+void BenchExperts(const BenchReport& report, const ExpertsBench& bench) {
+  const MoeExpertsBf16Shape& shape = bench.shape;
   const int all = shape.experts + shape.shared_experts;
-  const int64_t gate_up_bytes = PackedBytes(2 * shape.intermediate, shape.hidden);
-  const int64_t down_bytes = PackedBytes(shape.hidden, shape.intermediate);
-  std::vector<DeviceBuffer<__nv_bfloat16>> gate_up, down;
+  const auto bytes_of = bench.fp8 ? Fp8PackedBytes : PackedBytes;
+  const int64_t gate_up_bytes = bytes_of(2 * shape.intermediate, shape.hidden);
+  const int64_t down_bytes = bytes_of(shape.hidden, shape.intermediate);
+  std::vector<DeviceBuffer<uint8_t>> gate_up, down;
   for (int set = 0; set < kWeightSets; ++set) {
-    gate_up.push_back(NormalBf16(all * gate_up_bytes / 2, 0.02f, 2 * set));
-    down.push_back(NormalBf16(all * down_bytes / 2, 0.02f, 2 * set + 1));
+    const uint64_t seed = 2 * set;
+    if (bench.fp8) {
+      gate_up.push_back(Fp8Experts(all, 2 * shape.intermediate, shape.hidden, seed));
+      down.push_back(Fp8Experts(all, shape.hidden, shape.intermediate, seed + 1));
+    } else {
+      gate_up.push_back(Bf16Experts(all * gate_up_bytes, seed));
+      down.push_back(Bf16Experts(all * down_bytes, seed + 1));
+    }
   }
   const auto x = NormalBf16(int64_t{kTokensMax} * shape.hidden, 1, 7);
   const DeviceBuffer<float> weights(std::vector<float>(kTokensMax * shape.active, 1.0f / 6));
@@ -60,7 +91,7 @@ void BenchExperts(const BenchReport& report, const MoeExpertsBf16Shape& shape,
   DeviceBuffer<uint8_t> workspace(MoeExpertsBf16Sm90WorkspaceBytes(shape, kTokensMax));
   workspace.Fill(0);
   for (const Point& point : kPoints) {
-    const std::string label = name + " T " + std::to_string(point.tokens);
+    const std::string label = bench.name + " T " + std::to_string(point.tokens);
     if (!report.Wants(label)) continue;
     std::vector<DeviceBuffer<int32_t>> experts;
     double touched = 0;
@@ -71,20 +102,20 @@ void BenchExperts(const BenchReport& report, const MoeExpertsBf16Shape& shape,
     }
     const double microseconds = MedianMicroseconds(kCalls, [&](int call, cudaStream_t stream) {
       const int set = call % kWeightSets;
-      R1_CHECK_CUDA(
-          MoeExpertsBf16Sm90({.shape = shape,
-                              .tokens = point.tokens,
-                              .x = x.data(),
-                              .x_stride = shape.hidden,
-                              .experts = experts[call].data(),
-                              .weights = weights.data(),
-                              .gate_up = reinterpret_cast<const uint8_t*>(gate_up[set].data()),
-                              .down = reinterpret_cast<const uint8_t*>(down[set].data()),
-                              .out = out.data(),
-                              .out_stride = shape.hidden,
-                              .workspace = workspace.data(),
-                              .workspace_tokens = kTokensMax},
-                             stream));
+      R1_CHECK_CUDA(MoeExpertsBf16Sm90({.shape = shape,
+                                        .tokens = point.tokens,
+                                        .x = x.data(),
+                                        .x_stride = shape.hidden,
+                                        .experts = experts[call].data(),
+                                        .weights = weights.data(),
+                                        .gate_up = gate_up[set].data(),
+                                        .down = down[set].data(),
+                                        .fp8_weights = bench.fp8,
+                                        .out = out.data(),
+                                        .out_stride = shape.hidden,
+                                        .workspace = workspace.data(),
+                                        .workspace_tokens = kTokensMax},
+                                       stream));
     });
     const double rows = static_cast<double>(point.tokens) * (shape.active + shape.shared_experts);
     report.Add({.kernel = "moe_experts",
@@ -93,8 +124,8 @@ void BenchExperts(const BenchReport& report, const MoeExpertsBf16Shape& shape,
                 .bytes = (touched + shape.shared_experts) *
                          static_cast<double>(gate_up_bytes + down_bytes),
                 .flops = rows * 6 * shape.hidden * shape.intermediate,
-                .peer = has_peer && point.peer_microseconds > 0 ? "vLLM" : "",
-                .peer_microseconds = has_peer ? point.peer_microseconds : 0});
+                .peer = bench.has_peer && point.peer_microseconds > 0 ? "vLLM" : "",
+                .peer_microseconds = bench.has_peer ? point.peer_microseconds : 0});
   }
 }
 
@@ -132,9 +163,11 @@ void BenchRouter(const BenchReport& report) {
 
 void BenchMoeExpertsCuda(const BenchReport& report) {
   MoeExpertsBf16Shape shape = {.hidden = 2048, .intermediate = 1408, .experts = 64, .active = 6};
-  BenchExperts(report, shape, "M16 routed", true);
+  BenchExperts(report, {.name = "M16 routed", .shape = shape, .has_peer = true});
+  BenchExperts(report, {.name = "M16 routed FP8", .shape = shape, .fp8 = true});
   shape.shared_experts = 2;
-  BenchExperts(report, shape, "M16 + 2 shared", false);
+  BenchExperts(report, {.name = "M16 + 2 shared", .shape = shape});
+  BenchExperts(report, {.name = "M16 + 2 shared FP8", .shape = shape, .fp8 = true});
 }
 
 void BenchMoeRouterCuda(const BenchReport& report) { BenchRouter(report); }

@@ -97,7 +97,7 @@ void DrawToken(const SampleHeadArgs& args, int m, const VocabChunk* chunks, int 
 
 template <class V>
 void SampleHeadFp32(const SampleHeadArgs& args) {
-  constexpr int kRows = V::kTileRows;
+  constexpr int kRows = kProductRows<V>;
   const int chunk_count = VocabChunks(args.head.n);
   alignas(64) float raw[kRows][kVocabChunk];
   VocabChunk chunks[kRows][kVocabMax / kVocabChunk];
@@ -130,7 +130,7 @@ void SampleHeadFp32(const SampleHeadArgs& args) {
 // A chunk's weights stay in the second-level cache while the rows pass by.
 template <class V>
 void ScanVocabFp32(const SampleHeadArgs& args, int chunk_begin, int chunk_end) {
-  constexpr int kRows = V::kTileRows;
+  constexpr int kRows = kProductRows<V>;
   const int chunk_count = VocabChunks(args.head.n);
   alignas(64) float raw[kRows][kVocabChunk];
   VocabRow<V> row;

@@ -14,6 +14,7 @@ namespace r1::kernels {
 
 struct Avx2 {
   static constexpr bool kMultipliesPairs = false;
+  static constexpr bool kHasTiles = false;
 
   struct F {
     __m256 low, high;  // lanes 0-7, 8-15

@@ -16,6 +16,7 @@ namespace r1::kernels {
 
 struct Avx512 {
   static constexpr bool kMultipliesPairs = false;
+  static constexpr bool kHasTiles = false;
 
   using F = __m512;
   using Mask = __mmask16;

@@ -20,12 +20,13 @@ inline constexpr int kStreamedRows = 2;
 // second-level cache. Where the next tile is the smaller one, some lines behind it come along.
 // Streamed rows leave prefetching to the processor.
 template <class V, int kRows, int kPanels>
-[[gnu::always_inline]] inline void MultiplyTile(const Bf16* const* rows, TilePanels<Bf16> weights,
-                                                int k, typename V::F (&sums)[kRows][kPanels]) {
+[[gnu::always_inline]] inline void MultiplyTile(const LeftSide<Bf16>& left, int first,
+                                                TilePanels<Bf16> weights, int k,
+                                                typename V::F (&sums)[kRows][kPanels]) {
   const Bf16* row[kRows];
+  RowPointers(left, first, row);
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    row[r] = rows[r];
 #pragma GCC unroll 4
     for (int p = 0; p < kPanels; ++p) sums[r][p] = V::Zero();
   }
@@ -50,6 +51,20 @@ template <class V, int kRows, int kPanels>
   }
 }
 
+// Rounds the rows [first, first + count) of `left` to rows of `stride` numbers, a multiple of 16.
+template <class V>
+void RoundRows(const LeftSide<float>& left, int first, int count, int k, int stride,
+               Bf16* rounded) {
+  for (int r = 0; r < count; ++r) {
+    const float* row[1];
+    RowPointers(left, first + r, row);
+    Bf16* const target = rounded + int64_t{r} * stride;
+    for (int i = 0; i < k; i += 16) {
+      V::RoundFirst(row[0] + i, k - i < 16 ? k - i : 16, target + i);
+    }
+  }
+}
+
 // Calls body(rounded, first, count) with rows [first, first + count) of `left` in bf16, until all
 // `m` were there: 64 rows of 2,048 numbers at a time, more of shorter ones. Rounding is work for K
 // numbers a row beside K * N multiplications, so it is done again in every part of a product that
@@ -63,14 +78,7 @@ void ForRoundedRows(const LeftSide<float>& left, int m, int k, const Body& body)
   const int block = fitting > V::kTileRows ? fitting / V::kTileRows * V::kTileRows : fitting;
   for (int first = 0; first < m; first += block) {
     const int count = m - first < block ? m - first : block;
-    for (int r = 0; r < count; ++r) {
-      const float* row[1];
-      RowPointers(left, first + r, row);
-      Bf16* const target = rounded + int64_t{r} * stride;
-      for (int i = 0; i < k; i += 16) {
-        V::RoundFirst(row[0] + i, k - i < 16 ? k - i : 16, target + i);
-      }
-    }
+    RoundRows<V>(left, first, count, k, stride, rounded);
     body(LeftSide<Bf16>{rounded, stride, nullptr}, first, count);
   }
 }

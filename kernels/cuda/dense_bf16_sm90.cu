@@ -120,7 +120,7 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
                                                                     : kMostSharedBytes;
   // A matrix instruction reads 64 rows of weights, so the last stage's may run on into what follows
   // it; those sums are not stored.
-  constexpr int kOverrun = kRowTileBytes;
+  constexpr int kOverrun = Kind::kRowTileBytes;
   const int columns_stages = args.call.columns / kPackedBlockColumns / args.call.column_parts;
   args.stream = {.stages = 0,
                  .weight_bytes = args.tiling.tile_rows * kPackedRowBytes,

@@ -4,6 +4,7 @@
 // adds each token's results up, or what takes them in does: counting them here until the last one
 // is there took longer. The list is built by every block for itself when it is short, otherwise by
 // a kernel of one cluster before.
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/cuda/launch.cuh"
@@ -30,6 +31,11 @@ constexpr int kOwnPlanPlaces = 2048;
 using Low = TileKind<1, true, 1>;
 using InTurn = TileKind<2, true, 1>;
 using Wide = TileKind<2, false, 2>;
+// FP8 weights become bf16 on their way, which takes all warpgroups at once: four, while their
+// registers hold the sums; tiles are low where high ones would be too few.
+using LowFp8 = TileKind<1, false, 1, true>;
+using FourFp8 = TileKind<1, false, 1, true, 4>;
+using HighFp8 = TileKind<2, false, 1, true>;
 constexpr int kWideTokens = 1536;
 constexpr int kTileTokensMin = 8;
 
@@ -414,15 +420,20 @@ __device__ __forceinline__ void RequestWeights(const KernelArgs& args, MoePlanCu
   MoeTile tile;
   while (cursor.Next(&tile)) {
     // Other tiles come back for the same weights of a shared expert.
-    const bool once = Kind::kInTurn &&
+    const bool once = Kind::kBlocks == 1 &&
                       (tile.expert < shape.experts || args.call.tokens <= args.tiling.tile_tokens);
     const uint64_t policy = once ? PolicyEvictFirst() : PolicyEvictNormal();
     const int rows = tile.down ? shape.hidden : 2 * shape.intermediate;
     const int columns = tile.down ? shape.intermediate : shape.hidden;
     const uint8_t* const matrices = tile.down ? args.call.down : args.call.gate_up;
-    StreamWeights(ring, matrices + tile.expert * PackedBytes(rows, columns), columns,
-                  columns / kPackedBlockColumns, tile.row_begin, tile.row_begin + Kind::kRows,
-                  policy);
+    if constexpr (Kind::kFp8) {
+      StreamFp8Weights(ring, matrices + tile.expert * Fp8PackedBytes(rows, columns), columns,
+                       tile.row_begin, policy);
+    } else {
+      StreamWeights(ring, matrices + tile.expert * PackedBytes(rows, columns), columns,
+                    columns / kPackedBlockColumns, tile.row_begin, tile.row_begin + Kind::kRows,
+                    policy);
+    }
   }
 }
 
@@ -471,7 +482,7 @@ struct ListMemory {
 };
 
 template <typename Kind, int... kWidths>
-__global__ void __launch_bounds__(kStreamThreads, 1)
+__global__ void __launch_bounds__(Kind::kThreads, 1)
     MoeExpertsKernel(const __grid_constant__ KernelArgs args) {
   extern __shared__ __align__(1024) uint8_t shared[];
   uint8_t* const barriers = shared + args.stream.bytes();
@@ -490,11 +501,11 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   AllowDependentKernels();
   if (args.own_places > 0) {
     // The stages are not in use yet.
-    BuildWorkList<kStreamThreads>(args, list,
-                                  *reinterpret_cast<PlanScratch<kStreamThreads / 32>*>(shared));
+    BuildWorkList<Kind::kThreads>(args, list,
+                                  *reinterpret_cast<PlanScratch<Kind::kThreads / 32>*>(shared));
     FenceAsyncProxy();
   } else {
-    for (int i = threadIdx.x; i <= entries; i += kStreamThreads) {
+    for (int i = threadIdx.x; i <= entries; i += Kind::kThreads) {
       list.plan.expert[i] = args.space.plan.expert[i];
       list.plan.place_begin[i] = args.space.plan.place_begin[i];
       list.plan.tile_begin[i] = args.space.plan.tile_begin[i];
@@ -511,7 +522,7 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
   const MoePlanCursor cursor(list.plan, list.plan.tile_begin[entries], shared_experts, args.tiling,
                              blockIdx.x / Kind::kBlocks, gridDim.x / Kind::kBlocks);
   if (threadIdx.x < kWarpgroupThreads) {
-    DecreaseRegisters<88>();
+    DecreaseRegisters<Kind::kGroups == 2 ? 88 : 64>();
     if (threadIdx.x == 0) {
       RequestWeights<Kind>(args, cursor, ring);
     } else if (threadIdx.x >= 32 && threadIdx.x < 32 + kGatherThreads) {
@@ -521,7 +532,7 @@ __global__ void __launch_bounds__(kStreamThreads, 1)
     }
     __syncwarp();
   } else {
-    IncreaseRegisters<208>();
+    IncreaseRegisters<Kind::kGroups == 2 ? 208 : 104>();
     MultiplyTiles<Kind, kWidths...>(args, cursor, ring);
   }
   // A block's shared memory must outlive what the other one sends there.
@@ -546,7 +557,9 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
   args.own_places = places <= kOwnPlanPlaces ? places : 0;
   const int reserved =
       kRingBarrierBytes + static_cast<int>(sizeof(ListMemory) + args.own_places * sizeof(int));
-  const int tile_tokens = Kind::kInTurn ? TileTokens(shape, args.call.tokens) : kTileTokensMax;
+  constexpr int kWidest = std::max({kWidths...});
+  const int tile_tokens =
+      Kind::kBlocks == 1 ? std::min(kWidest, TileTokens(shape, args.call.tokens)) : kWidest;
   args.stream = FitStream<Kind>(tile_tokens, reserved);
   args.tiling = {.tile_rows = Kind::kRows,
                  .tile_tokens = tile_tokens * Kind::kBlocks,
@@ -565,9 +578,9 @@ cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
   const int shared_bytes = args.stream.bytes() + reserved;
   const auto kernel = MoeExpertsKernel<Kind, kWidths...>;
   const int blocks =
-      BlocksAtOnce(kernel, kStreamThreads, shared_bytes, Kind::kBlocks, &known_blocks);
+      BlocksAtOnce(kernel, Kind::kThreads, shared_bytes, Kind::kBlocks, &known_blocks);
   const cudaError_t error =
-      LaunchDependent(kernel, blocks, kStreamThreads, shared_bytes, stream, args, Kind::kBlocks);
+      LaunchDependent(kernel, blocks, Kind::kThreads, shared_bytes, stream, args, Kind::kBlocks);
   if (error != cudaSuccess || args.call.out == nullptr) return error;
   return LaunchDependent(SumTokensKernel, args.call.tokens, kSumThreads, 0, stream, args);
 }
@@ -580,6 +593,36 @@ KernelArgs MakeArgs(const MoeExpertsBf16Args& call) {
           .gate_up_shares = 0,
           .all_shares = 0,
           .own_places = 0};
+}
+
+bool FitsRows(const MoeExpertsBf16Shape& shape, int tile_rows) {
+  return shape.hidden % tile_rows == 0 && 2 * shape.intermediate % tile_rows == 0;
+}
+
+cudaError_t LaunchBf16(const MoeExpertsBf16Args& call, cudaStream_t stream) {
+  const MoeExpertsBf16Shape& shape = call.shape;
+  const KernelArgs args = MakeArgs(call);
+  if (call.tokens >= kWideTokens && FitsRows(shape, Wide::kRows))
+    return Launch<Wide, 64, 80, 96, 104, 112, 128>(args, stream);
+  // Between one and two rounds of tiles, some blocks would have twice the work of others.
+  const int tiles_max = (call.tokens * shape.active + shape.shared_experts) *
+                        (2 * shape.intermediate / InTurn::kRows);
+  const int blocks = MultiprocessorCount();
+  if (call.tokens <= 8 && tiles_max > blocks && tiles_max < 2 * blocks)
+    return Launch<Low, 8>(args, stream);
+  return Launch<InTurn, 8, 16, 32, 64, 128>(args, stream);
+}
+
+cudaError_t LaunchFp8(const MoeExpertsBf16Args& call, cudaStream_t stream) {
+  static_assert(HighFp8::kRows == FourFp8::kRows);
+  const MoeExpertsBf16Shape& shape = call.shape;
+  const KernelArgs args = MakeArgs(call);
+  const int places = call.tokens * shape.active;
+  const int tiles = places * (2 * shape.intermediate / HighFp8::kRows);
+  if (!FitsRows(shape, HighFp8::kRows) || tiles < 2 * MultiprocessorCount())
+    return Launch<LowFp8, 8, 16, 32, 64, 128>(args, stream);
+  if (places > 32 * shape.experts) return Launch<HighFp8, 64, 96>(args, stream);
+  return Launch<FourFp8, 8, 16, 32>(args, stream);
 }
 
 }  // namespace
@@ -609,18 +652,7 @@ cudaError_t MoeExpertsBf16Sm90(const MoeExpertsBf16Args& call, cudaStream_t stre
     return cudaErrorInvalidValue;
   if (call.x_stride % 8 != 0 || call.out_stride % 8 != 0) return cudaErrorInvalidValue;
   if (call.workspace_tokens < call.tokens) return cudaErrorInvalidValue;
-  const KernelArgs args = MakeArgs(call);
-  const bool can_be_wide =
-      shape.hidden % Wide::kRows == 0 && 2 * shape.intermediate % Wide::kRows == 0;
-  if (call.tokens >= kWideTokens && can_be_wide)
-    return Launch<Wide, 64, 80, 96, 104, 112, 128>(args, stream);
-  // Between one and two rounds of tiles, some blocks would have twice the work of others.
-  const int tiles_max = (call.tokens * shape.active + shape.shared_experts) *
-                        (2 * shape.intermediate / InTurn::kRows);
-  const int blocks = MultiprocessorCount();
-  if (call.tokens <= 8 && tiles_max > blocks && tiles_max < 2 * blocks)
-    return Launch<Low, 8>(args, stream);
-  return Launch<InTurn, 8, 16, 32, 64, 128>(args, stream);
+  return call.fp8_weights ? LaunchFp8(call, stream) : LaunchBf16(call, stream);
 }
 
 }  // namespace r1::kernels

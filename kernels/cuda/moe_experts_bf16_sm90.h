@@ -42,6 +42,8 @@ struct MoeExpertsBf16Args {
   const float* weights = nullptr;    // [T, A]
   const uint8_t* gate_up = nullptr;  // [E + S] packed by PackGateUpBf16Sm90 (D columns)
   const uint8_t* down = nullptr;     // [E + S] packed by PackRowsBf16Sm90 (D rows, I columns)
+  // Both by PackFp8Sm90 instead. The bits are those of the bf16 weights that FP8 stands for.
+  bool fp8_weights = false;
   // [T, D], rows out_stride elements apart, a multiple of 8; null: what takes the results in adds
   // them up (MoeExpertsBf16Sm90Results).
   __nv_bfloat16* out = nullptr;

@@ -56,10 +56,10 @@ struct MoeShared {
 
 // Walks one of `step` equal shares of: all gate-up tiles, then all down tiles. Routed experts'
 // tiles come by expert, then by row, the expert's token tiles fastest, so that blocks that run at
-// the same time share weights: first, first + step, …. Tiles of shared experts, which keep the
-// tensor cores busier than memory, come in between, at other times in distant shares; or last,
-// where they are so many that memory does not set the pace anyway, or all tiles so few that what
-// waits for the routed experts' results is best begun early.
+// the same time share weights: rounds of `step` tiles, one a share. Tiles of shared experts, which
+// keep the tensor cores busier than memory, come in between, at other times in distant shares; or
+// last, where they are so many that memory does not set the pace anyway, or all tiles so few that
+// what waits for the routed experts' results is best begun early.
 class MoePlanCursor {
  public:
   static constexpr int kSpreadTilesMax = 4;   // token tiles of a shared expert
@@ -83,11 +83,7 @@ class MoePlanCursor {
   R1_HOST_DEVICE bool Next(MoeTile* tile) {
     if (next_routed_ >= routed_end_ && next_shared_ >= shared_end_) {
       if (down_) return false;
-      next_routed_ -= routed_end_;
-      next_shared_ -= shared_end_;
-      down_ = true;
-      entry_ = 0;
-      BeginHalf();
+      BeginDown();
       if (next_routed_ >= routed_end_ && next_shared_ >= shared_end_) return false;
     }
     tile->down = down_;
@@ -97,7 +93,7 @@ class MoePlanCursor {
       routed_before_ = spacing_;
     } else {
       FillRouted(tile);
-      next_routed_ += step_;
+      AdvanceRouted();
       --routed_before_;
     }
     return true;
@@ -106,6 +102,37 @@ class MoePlanCursor {
  private:
   R1_HOST_DEVICE int row_tiles() const {
     return down_ ? tiling_.down_row_tiles : tiling_.gate_up_row_tiles;
+  }
+
+  // The first round goes on where gate-up's last one ended. So all shares have as many routed tiles
+  // before the last round, which ends where the shares with one shared tile more begin: far from
+  // those with one gate-up tile more, the larger ones.
+  R1_HOST_DEVICE void BeginDown() {
+    const int begun = routed_end_ % step_;
+    const int first_round = (step_ - begun) % step_;
+    const int tiles = tiling_.down_row_tiles * routed_tiles_;
+    const int last_round = tiles < first_round ? 0 : (tiles - first_round) % step_;
+    const int shared = shared_end_ + tiling_.down_row_tiles * shared_.experts * shared_tiles_;
+    const int last_first = (2 * step_ - shared % step_ - last_round) % step_;
+    last_begin_ = tiles - last_round;
+    last_routed_ = last_begin_ + (first_ - last_first + step_) % step_;
+    next_routed_ = (first_ - begun + step_) % step_;
+    if (next_routed_ >= last_begin_) next_routed_ = last_routed_;
+    next_shared_ -= shared_end_;
+    down_ = true;
+    entry_ = 0;
+    BeginHalf();
+  }
+
+  R1_HOST_DEVICE void AdvanceRouted() {
+    if (!down_) {
+      next_routed_ += step_;
+    } else if (next_routed_ >= last_begin_) {
+      next_routed_ = routed_end_;
+    } else {
+      next_routed_ += step_;
+      if (next_routed_ >= last_begin_) next_routed_ = last_routed_;
+    }
   }
 
   R1_HOST_DEVICE void BeginHalf() {
@@ -169,6 +196,8 @@ class MoePlanCursor {
   int entry_ = 0;
   int spacing_ = 0;        // routed tiles between shared ones
   int routed_before_ = 0;  // the next shared one
+  int last_begin_ = 0;     // of down: the last round that is not full, and this share's tile of it
+  int last_routed_ = 0;
   bool down_ = false;
 };
 

@@ -46,4 +46,11 @@ R1_HOST_DEVICE constexpr int64_t PackedOffset(int row, int column, int columns) 
 R1_HOST_DEVICE constexpr int PackedGateRow(int i) { return i / 8 * 16 + i % 8; }
 R1_HOST_DEVICE constexpr int PackedUpRow(int i) { return PackedGateRow(i) + 8; }
 
+// Which rows of a packed matrix the rows of a matrix become.
+enum class PackedRows { kAll, kGate, kUp };
+R1_HOST_DEVICE constexpr int PackedRow(PackedRows rows, int i) {
+  if (rows == PackedRows::kAll) return i;
+  return rows == PackedRows::kGate ? PackedGateRow(i) : PackedUpRow(i);
+}
+
 }  // namespace r1::kernels

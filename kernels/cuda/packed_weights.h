@@ -13,6 +13,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/fp8_layout.h"
 #include "kernels/cuda/packed_layout.h"
 
 namespace r1::kernels {
@@ -39,6 +40,14 @@ struct StridedMatrices {
 [[nodiscard]] cudaError_t PackStridedBf16Sm90(const StridedMatrices& weights, int matrices,
                                               int rows, int columns, uint8_t* packed,
                                               cudaStream_t stream);
+
+// weights -> FP8 in the layout of fp8_layout.h, packed [matrices][Fp8PackedBytes(packed rows,
+// columns)], packed rows being twice `rows` for kGate and kUp. A block's scale is its largest
+// weight's absolute value / 448, rounded up to bf16. column_stride is 1, columns and, for kGate and
+// kUp, rows are multiples of 64. Rows that no matrix has are not written.
+[[nodiscard]] cudaError_t PackFp8Sm90(const StridedMatrices& weights, int matrices, int rows,
+                                      int columns, PackedRows packed_rows, uint8_t* packed,
+                                      cudaStream_t stream);
 
 // bf16[i] = floats[i], rounded to nearest.
 [[nodiscard]] cudaError_t RoundToBf16Sm90(const float* floats, int64_t count, __nv_bfloat16* bf16,

@@ -113,8 +113,18 @@ __device__ __forceinline__ void BulkCopyToCluster(uint32_t target, const void* s
       : "memory");
 }
 
-// A box of a tensor map's matrix, from (`column`, `row`) on, into the shared memories of all blocks
-// of `mask` in the cluster, as BulkCopyToCluster; what lies outside the matrix arrives as zeros.
+// A box of a tensor map's matrix, from (`column`, `row`) on; what lies outside the matrix arrives
+// as zeros.
+__device__ __forceinline__ void TensorCopy(uint32_t target, const CUtensorMap* map, int column,
+                                           int row, uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3}], [%4];" ::"r"(target),
+      "l"(map), "r"(column), "r"(row), "r"(barrier)
+      : "memory");
+}
+
+// The same into the shared memories of all blocks of `mask` in the cluster, as BulkCopyToCluster.
 __device__ __forceinline__ void TensorCopyToCluster(uint32_t target, const CUtensorMap* map,
                                                     int column, int row, uint32_t barrier,
                                                     uint16_t mask) {
@@ -148,6 +158,20 @@ __device__ __forceinline__ void CopyAsyncArrive(uint32_t barrier) {
 // Orders ordinary accesses to shared memory before those of the copy engine and the tensor cores.
 __device__ __forceinline__ void FenceAsyncProxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+__device__ __forceinline__ uint4 LoadShared16(uint32_t address) {
+  uint4 value;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "r"(address)
+               : "memory");
+  return value;
+}
+__device__ __forceinline__ uint32_t LoadShared4(uint32_t address) {
+  uint32_t value;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
+  return value;
 }
 
 // --- clusters
@@ -220,6 +244,13 @@ __device__ __forceinline__ uint32_t TransposeFragment(uint32_t pair) {
   return transposed;
 }
 
+// 2^x, at most two units in the last place off; results below the normal numbers are zero.
+__device__ __forceinline__ float Exp2(float x) {
+  float power;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+  return power;
+}
+
 __device__ __forceinline__ uint32_t PackBf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return *reinterpret_cast<const uint32_t*>(&pair);
@@ -290,6 +321,10 @@ inline constexpr uint32_t kTileDescriptorHigh = 1u << 30 | 1024 >> 4;
 template <int kN>
 __device__ __forceinline__ void Wgmma(float (&d)[kN / 2], uint32_t a, uint32_t b);
 
+// The same, with the product in place of the sum: whatever d held plays no part.
+template <int kN>
+__device__ __forceinline__ void WgmmaFirst(float (&d)[kN / 2], uint32_t a, uint32_t b);
+
 // The same, A being stored the other way round: its tile has 64 of A's rows in a row of 128 bytes.
 // Adding 128 * k addresses A's columns from 16 * k on.
 template <int kN>
@@ -336,22 +371,22 @@ __device__ __forceinline__ uint32_t TransposedTileDescriptor(uint32_t shared_add
 #define R1_P112 ", %112, %113, %114, %115, %116, %117, %118, %119"
 #define R1_P120 ", %120, %121, %122, %123, %124, %125, %126, %127"
 // The operands after the sums are numbered a, b and high.
-#define R1_WGMMA_AS(name, n, transposed_a, a_index, b_index, high, places, ...)       \
-  template <>                                                                         \
-  __device__ __forceinline__ void name<n>(float(&d)[n / 2], uint32_t a, uint32_t b) { \
-    asm volatile(                                                                     \
-        "{\n.reg .pred add;\n.reg .b64 a, b;\nsetp.eq.b32 add, 0, 0;\n"               \
-        "mov.b64 a, {%" #a_index ", %" #high "};\nmov.b64 b, {%" #b_index ", %" #high \
-        "};\n"                                                                        \
-        "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" places           \
-        "}, a, b, "                                                                   \
-        "add, 1, 1, " #transposed_a ", 0;\n}"                                         \
-        : __VA_ARGS__                                                                 \
-        : "r"(a), "r"(b), "n"(kTileDescriptorHigh));                                  \
+#define R1_WGMMA_AS(name, n, adds, transposed_a, a_index, b_index, high, places, ...)          \
+  template <>                                                                                  \
+  __device__ __forceinline__ void name<n>(float(&d)[n / 2], uint32_t a, uint32_t b) {          \
+    asm volatile("{\n.reg .pred add;\n.reg .b64 a, b;\nsetp.ne.b32 add, " #adds                \
+                 ", 0;\n"                                                                      \
+                 "mov.b64 a, {%" #a_index ", %" #high "};\nmov.b64 b, {%" #b_index ", %" #high \
+                 "};\n"                                                                        \
+                 "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" places           \
+                 "}, a, b, "                                                                   \
+                 "add, 1, 1, " #transposed_a ", 0;\n}"                                         \
+                 : __VA_ARGS__                                                                 \
+                 : "r"(a), "r"(b), "n"(kTileDescriptorHigh));                                  \
   }
-#define R1_WGMMA(n, ...) R1_WGMMA_AS(Wgmma, n, 0, __VA_ARGS__)
-R1_WGMMA_AS(WgmmaTransposedA, 16, 1, 8, 9, 10, R1_P0 R1_P4, R1_D8(0))
-R1_WGMMA_AS(WgmmaTransposedA, 32, 1, 16, 17, 18, R1_P0 R1_P4 R1_P8, R1_D16(0))
+#define R1_WGMMA(n, ...) R1_WGMMA_AS(Wgmma, n, 1, 0, __VA_ARGS__)
+R1_WGMMA_AS(WgmmaTransposedA, 16, 1, 1, 8, 9, 10, R1_P0 R1_P4, R1_D8(0))
+R1_WGMMA_AS(WgmmaTransposedA, 32, 1, 1, 16, 17, 18, R1_P0 R1_P4 R1_P8, R1_D16(0))
 R1_WGMMA(8, 4, 5, 6, R1_P0, R1_D4(0))
 R1_WGMMA(16, 8, 9, 10, R1_P0 R1_P4, R1_D8(0))
 R1_WGMMA(32, 16, 17, 18, R1_P0 R1_P4 R1_P8, R1_D16(0))
@@ -366,6 +401,9 @@ R1_WGMMA(112, 56, 57, 58, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48, 
          R1_D16(16), R1_D16(32), R1_D8(48))
 R1_WGMMA(128, 64, 65, 66, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48 R1_P56, R1_D16(0),
          R1_D16(16), R1_D16(32), R1_D16(48))
+R1_WGMMA_AS(WgmmaFirst, 128, 0, 0, 64, 65, 66,
+            R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48 R1_P56, R1_D16(0), R1_D16(16),
+            R1_D16(32), R1_D16(48))
 #define R1_D64(i) R1_D16(i), R1_D16(i + 16), R1_D16(i + 32), R1_D16(i + 48)
 #define R1_P0_TO_63 R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48 R1_P56
 R1_WGMMA(192, 96, 97, 98, R1_P0_TO_63 R1_P64 R1_P72 R1_P80 R1_P88, R1_D64(0), R1_D16(64),
@@ -389,9 +427,16 @@ R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 16, 0, 8, 9, 10, 11, 12, 13, R1_P0 R1_P4
 R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 32, 0, 16, 17, 18, 19, 20, 21, R1_P0 R1_P4 R1_P8, R1_D16(0))
 R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 64, 0, 32, 33, 34, 35, 36, 37,
                       R1_P0 R1_P4 R1_P8 R1_P16 R1_P24, R1_D16(0), R1_D16(16))
+R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 80, 0, 40, 41, 42, 43, 44, 45,
+                      R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32, R1_D16(0), R1_D16(16), R1_D8(32))
+R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 96, 0, 48, 49, 50, 51, 52, 53,
+                      R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40, R1_D16(0), R1_D16(16),
+                      R1_D16(32))
 R1_WGMMA_OF_REGISTERS(WgmmaOfRegisters, 128, 0, 64, 65, 66, 67, 68, 69, R1_P0_TO_63, R1_D64(0))
 R1_WGMMA_OF_REGISTERS(WgmmaOfRegistersTransposedB, 128, 1, 64, 65, 66, 67, 68, 69, R1_P0_TO_63,
                       R1_D64(0))
+R1_WGMMA_OF_REGISTERS(WgmmaOfRegistersTransposedB, 64, 1, 32, 33, 34, 35, 36, 37,
+                      R1_P0 R1_P4 R1_P8 R1_P16 R1_P24, R1_D16(0), R1_D16(16))
 #undef R1_WGMMA_OF_REGISTERS
 #undef R1_WGMMA
 #undef R1_WGMMA_AS

@@ -1,16 +1,17 @@
 // The core that the matrix kernels for decoding share: packed weights stream through a ring of
-// shared-memory stages while two warpgroups multiply them with the rows of a few tokens, weight
+// shared-memory stages while warpgroups multiply them with the rows of a few tokens, weight
 // rows on the 64-wide side of wgmma and tokens on the other, so that one token wastes no bandwidth
 // and 128 tokens keep the tensor cores busy.
 //
-// A block has 384 threads: warp 0 requests weights, warps 1 and 2 gather token rows, warp 3 hands
-// them over, warpgroups 1 and 2 multiply. Each role walks the same list of tiles by itself, so
-// weights of the next tile are requested while the last one is finished.
+// Warp 0 of a block requests weights, warps 1 and 2 gather token rows, warp 3 hands them over, two
+// or four more warpgroups multiply. Each role walks the same list of tiles by itself, so weights of
+// the next tile are requested while the last one is finished.
 //
 // Every output element is one chain over the columns in steps of 16, whatever the number of tokens
 // in the tile, the place of its token and the kind of tile: bits do not depend on the batch.
 #pragma once
 
+#include "kernels/cuda/fp8_sm90.cuh"
 #include "kernels/cuda/packed_layout.h"
 #include "kernels/cuda/sm90.cuh"
 
@@ -20,50 +21,59 @@ inline constexpr int kWarpgroupThreads = 128;
 inline constexpr int kStreamThreads = 3 * kWarpgroupThreads;
 inline constexpr int kGatherThreads = 64;
 inline constexpr int kTileTokensMax = 128;
-inline constexpr int kRowTileBytes = 64 * kPackedRowBytes;
 inline constexpr int kStagesMax = 16;
 inline constexpr int kSharedBytesMax = 227 << 10;
 inline constexpr int kRingBarrierBytes = (3 * kStagesMax + 2) * 8;
 
-// A kind of tile. A thread's sums are kRowTiles * tokens / 2 registers, at most 128.
+// A kind of tile. A thread's sums are kRowTiles * tokens / 2 registers, at most 128; 16 where there
+// are four warpgroups, whose threads have half the registers.
 //   kRowTilesOfGroup  64-row tiles that one warpgroup multiplies, at most 2
 //   kInTurn           the warpgroups take whole tiles in turn, so that one stores its results while
 //   the other multiplies.
 //                     Otherwise they share the rows of each tile.
 //   kBlocks           blocks of a cluster that share what they read: 1, 2 or, in two pairs, 4
-template <int kRowTilesOfGroup, bool kInTurn_, int kBlocks_>
+//   kFp8              weights are FP8 (fp8_layout.h), otherwise bf16
+//   kGroups           warpgroups that multiply: 2, or 4 where they share the rows
+template <int kRowTilesOfGroup, bool kInTurn_, int kBlocks_, bool kFp8_ = false, int kGroups_ = 2>
 struct TileKind {
   static constexpr int kRowTiles = kRowTilesOfGroup;
   static constexpr bool kInTurn = kInTurn_;
   static constexpr int kBlocks = kBlocks_;
-  static constexpr int kRows = 64 * kRowTiles * (kInTurn ? 1 : 2);
-  static constexpr int kWarpgroupsOfTile = kInTurn ? 1 : 2;
+  static constexpr bool kFp8 = kFp8_;
+  static constexpr int kGroups = kGroups_;
+  static constexpr int kThreads = (1 + kGroups) * kWarpgroupThreads;
+  static constexpr int kTokensMax = kGroups == 2 ? kTileTokensMax : 32;
+  static constexpr int kRows = 64 * kRowTiles * (kInTurn ? 1 : kGroups);
+  static constexpr int kRowTileBytes = kFp8 ? kFp8TileBytes : 64 * kPackedRowBytes;
+  static constexpr int kWarpgroupsOfTile = kInTurn ? 1 : kGroups;
   // Blocks that wait for a stage of this one to be free: it, and one of each pair that it is in.
   static constexpr int kFillers = kBlocks == 4 ? 3 : kBlocks;
 
   // Which 64-row tile of the tile is sums[r].
   static __device__ constexpr int RowTile(int r, int warpgroup) {
-    return kInTurn ? r : 2 * r + warpgroup;
+    return kInTurn ? r : kGroups * r + warpgroup;
   }
 };
 
-// One stage holds 64 columns: `weight_bytes` of weight rows, then `token_bytes` of token rows.
+// One stage holds 64 columns: `weight_bytes` of weight rows and `token_bytes` of token rows. All
+// stages' weights come first.
 struct StreamShape {
   int stages;
   int weight_bytes;
   int token_bytes;
 
-  R1_HOST_DEVICE int bytes() const { return stages * (weight_bytes + token_bytes); }
+  R1_HOST_DEVICE int tokens_offset() const { return DivideUp(stages * weight_bytes, 1024) * 1024; }
+  R1_HOST_DEVICE int bytes() const { return tokens_offset() + stages * token_bytes; }
 };
 
 // As many stages as fit beside `reserved` bytes. token_rows is the most tokens of a tile.
 template <typename Kind>
 StreamShape FitStream(int token_rows, int reserved) {
   StreamShape shape = {.stages = 0,
-                       .weight_bytes = Kind::kRows * kPackedRowBytes,
+                       .weight_bytes = Kind::kRows / 64 * Kind::kRowTileBytes,
                        .token_bytes = (token_rows + 7) / 8 * 8 * kPackedRowBytes};
-  const int fit = (kSharedBytesMax - reserved) / (shape.weight_bytes + shape.token_bytes);
-  shape.stages = fit < kStagesMax ? fit : kStagesMax;
+  shape.stages = kStagesMax;
+  while (shape.bytes() > kSharedBytesMax - reserved) --shape.stages;
   return shape;
 }
 
@@ -94,7 +104,7 @@ class Ring {
 
   __device__ uint32_t weights() const { return stages_ + stage_ * shape_.weight_bytes; }
   __device__ uint32_t tokens() const {
-    return stages_ + shape_.stages * shape_.weight_bytes + stage_ * shape_.token_bytes;
+    return stages_ + shape_.tokens_offset() + stage_ * shape_.token_bytes;
   }
   __device__ uint32_t full() const { return barriers_ + stage_ * 8; }
   __device__ uint32_t empty() const { return barriers_ + (kStagesMax + stage_) * 8; }
@@ -197,6 +207,30 @@ __device__ __forceinline__ void StreamWeights(Ring<Kind>& ring, const uint8_t* p
   }
 }
 
+// The same of a matrix in FP8 for the tile of Kind::kRows rows at row_begin, a multiple of them.
+template <typename Kind>
+__device__ __forceinline__ void StreamFp8Weights(Ring<Kind>& ring, const uint8_t* packed,
+                                                 int columns, int row_begin, uint64_t policy) {
+  constexpr int kOwnRows = Kind::kRows / Kind::kBlocks;
+  constexpr int kPieceRows = kOwnRows < kPackedBlockRows ? kOwnRows : kPackedBlockRows;
+  constexpr int kPieceBytes = kPieceRows / kFp8TileRows * kFp8TileBytes;
+  constexpr int kPieces = kOwnRows / kPieceRows;
+  const int rank = Kind::kBlocks == 1 ? 0 : static_cast<int>(ClusterRank());
+  const uint8_t* source = packed + Fp8TileOffset(row_begin + rank * kOwnRows, 0, columns);
+  const int64_t row_block_bytes = Fp8PackedBytes(kPackedBlockRows, columns);
+  for (int block = 0; block < columns / kFp8TileColumns; ++block) {
+    ring.WaitEmpty();
+    BarrierArriveExpectBytes(ring.full(), Kind::kBlocks * kPieces * kPieceBytes);
+#pragma unroll
+    for (int piece = 0; piece < kPieces; ++piece) {
+      RequestPiece<Kind>(ring.weights() + (rank * kPieces + piece) * kPieceBytes,
+                         source + piece * row_block_bytes, kPieceBytes, ring.full(), policy);
+    }
+    source += 2 * kFp8TileBytes;
+    ring.Advance();
+  }
+}
+
 // StreamTokens for at most 8 * kPasses tokens.
 template <int kPasses, typename Kind, typename RowOffset>
 __device__ __forceinline__ void StreamTokensInPasses(Ring<Kind>& ring, const void* rows,
@@ -238,9 +272,9 @@ __device__ __forceinline__ void StreamTokens(Ring<Kind>& ring, const void* rows,
   static_assert(kTileTokensMax == 8 * 16);
   if (tokens <= 8) {
     StreamTokensInPasses<1>(ring, rows, columns, tokens, thread, row_offset);
-  } else if (tokens <= 32) {
+  } else if (Kind::kTokensMax <= 32 || tokens <= 32) {
     StreamTokensInPasses<4>(ring, rows, columns, tokens, thread, row_offset);
-  } else {
+  } else if constexpr (Kind::kTokensMax > 32) {
     StreamTokensInPasses<16>(ring, rows, columns, tokens, thread, row_offset);
   }
 }
@@ -258,6 +292,78 @@ __device__ __forceinline__ void PublishTokens(Ring<Kind>& ring, int columns) {
   }
 }
 
+// sums += the products of a stage, bf16 weights. Then the stage before, `*previous_empty` unless 0,
+// can be refilled.
+template <typename Kind, int kN>
+__device__ __forceinline__ void MultiplyStage(Ring<Kind>& ring, int warpgroup,
+                                              uint32_t* previous_empty,
+                                              float (&sums)[Kind::kRowTiles][kN / 2]) {
+  ring.WaitFull();
+  const uint32_t tokens = TileDescriptor(ring.tokens());
+  const uint32_t weights = TileDescriptor(ring.weights());
+  WgmmaFence();
+#pragma unroll
+  for (int k = 0; k < kPackedBlockColumns / 16; ++k) {
+#pragma unroll
+    for (int r = 0; r < Kind::kRowTiles; ++r) {
+      Wgmma<kN>(sums[r], weights + Kind::RowTile(r, warpgroup) * (Kind::kRowTileBytes >> 4) + k * 2,
+                tokens + k * 2);
+    }
+  }
+  WgmmaCommit();
+  // The products of the stage before are done.
+  WgmmaWait<1>();
+  if (threadIdx.x % 32 == 0 && *previous_empty != 0) Ring<Kind>::Release(*previous_empty);
+  *previous_empty = ring.empty();
+  ring.Advance();
+}
+
+// This thread's part of the FP8 weights of a stage.
+template <typename Kind>
+__device__ __forceinline__ void LoadFp8Stage(const Ring<Kind>& ring, int warpgroup,
+                                             Fp8Part (&parts)[Kind::kRowTiles]) {
+  ring.WaitFull();
+#pragma unroll
+  for (int r = 0; r < Kind::kRowTiles; ++r) {
+    parts[r] = LoadFp8Part(ring.weights() + Kind::RowTile(r, warpgroup) * kFp8TileBytes);
+  }
+}
+
+// The products of all stages, FP8 weights. While those of 32 columns run, the next ones' weights
+// become bf16 in other registers; a stage is read while the products of the one before run.
+template <typename Kind, int kN>
+__device__ __forceinline__ void MultiplyFp8(Ring<Kind>& ring, int stages, int warpgroup,
+                                            uint32_t* previous_empty,
+                                            float (&sums)[Kind::kRowTiles][kN / 2]) {
+  uint32_t fragments[2][Kind::kRowTiles][2][4];
+  Fp8Part parts[Kind::kRowTiles];
+  LoadFp8Stage(ring, warpgroup, parts);
+  for (int stage = 0; stage < stages; ++stage) {
+    const uint32_t tokens = TileDescriptor(ring.tokens());
+    const uint32_t empty = ring.empty();
+    ring.Advance();
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int r = 0; r < Kind::kRowTiles; ++r) ConvertFp8(parts[r], half, fragments[half][r]);
+      if (half == 1 && stage + 1 < stages) LoadFp8Stage(ring, warpgroup, parts);
+      WgmmaFence();
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+#pragma unroll
+        for (int r = 0; r < Kind::kRowTiles; ++r)
+          WgmmaOfRegisters<kN>(sums[r], fragments[half][r][k], tokens + (half * 2 + k) * 2);
+      }
+      WgmmaCommit();
+      WgmmaWait<1>();
+      // The products of the stage before are done.
+      if (half == 0 && threadIdx.x % 32 == 0 && *previous_empty != 0)
+        Ring<Kind>::Release(*previous_empty);
+    }
+    *previous_empty = empty;
+  }
+}
+
 // sums[r] = the 64 weight rows of row tile Kind::RowTile(r, warpgroup), times kN token rows, over
 // all columns. By the warpgroup that the tile belongs to, or by both; warpgroup = 0 or 1. Sums are
 // laid out as Wgmma says.
@@ -265,6 +371,7 @@ template <typename Kind, int kN>
 __device__ __forceinline__ void Multiply(Ring<Kind>& ring, int columns, int warpgroup,
                                          float (&sums)[Kind::kRowTiles][kN / 2]) {
   const bool signals = threadIdx.x % 32 == 0;
+  const int stages = columns / kPackedBlockColumns;
 #pragma unroll
   for (int r = 0; r < Kind::kRowTiles; ++r) {
 #pragma unroll
@@ -272,25 +379,11 @@ __device__ __forceinline__ void Multiply(Ring<Kind>& ring, int columns, int warp
   }
   if constexpr (Kind::kInTurn) ring.WaitTurn(warpgroup);
   uint32_t previous_empty = 0;
-  for (int block = 0; block < columns / kPackedBlockColumns; ++block) {
-    ring.WaitFull();
-    const uint32_t tokens = TileDescriptor(ring.tokens());
-    const uint32_t weights = TileDescriptor(ring.weights());
-    WgmmaFence();
-#pragma unroll
-    for (int k = 0; k < kPackedBlockColumns / 16; ++k) {
-#pragma unroll
-      for (int r = 0; r < Kind::kRowTiles; ++r) {
-        Wgmma<kN>(sums[r], weights + Kind::RowTile(r, warpgroup) * (kRowTileBytes >> 4) + k * 2,
-                  tokens + k * 2);
-      }
-    }
-    WgmmaCommit();
-    // The products of the block before are done: its stage can be refilled while these run.
-    WgmmaWait<1>();
-    if (signals && block > 0) Ring<Kind>::Release(previous_empty);
-    previous_empty = ring.empty();
-    ring.Advance();
+  if constexpr (Kind::kFp8) {
+    MultiplyFp8<Kind, kN>(ring, stages, warpgroup, &previous_empty, sums);
+  } else {
+    for (int stage = 0; stage < stages; ++stage)
+      MultiplyStage<Kind, kN>(ring, warpgroup, &previous_empty, sums);
   }
   if (Kind::kInTurn && signals) ring.PassTurn(warpgroup);
   WgmmaWait<0>();

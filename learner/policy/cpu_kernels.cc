@@ -45,6 +45,7 @@ const CpuKernels& CpuKernelsFor(kernels::IsaName isa) {
   switch (isa) {
     case kernels::IsaName::kAvx512:
     case kernels::IsaName::kAvx512Bf16:
+    case kernels::IsaName::kAmxBf16:
       return kAvx512Kernels;
     case kernels::IsaName::kAvx2:
       return kAvx2Kernels;

@@ -30,6 +30,10 @@ absl::Status CheckOptions(const EngineOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrCat("engine option weights: expected fp32 or bf16, found ", options.weights));
   }
+  if (options.expert_weights != "bf16" && options.expert_weights != "fp8") {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "engine option expert_weights: expected bf16 or fp8, found ", options.expert_weights));
+  }
   R1_RETURN_IF_ERROR(CheckRange("threads", options.threads, 1, 1024));
   R1_RETURN_IF_ERROR(CheckRange("running_samples_max", options.running_samples_max, 1, kMany));
   R1_RETURN_IF_ERROR(CheckRange("kv_cache_mib", options.kv_cache_mib, 1, kMany));
@@ -280,6 +284,7 @@ void EngineImpl::FillBatch() {
       batch_.positions.push_back(position);
       batch_.contexts.push_back(position + 1);
       batch_.prefixes.push_back(prefix);
+      batch_.prompts.push_back(prompt);
       batch_.block_tables.push_back(tokens.sequence->blocks.data());
     }
     if (tokens.draws()) AddDraws(*tokens.sequence, batch_.rows() - 1, &batch_.draws);
@@ -347,6 +352,7 @@ absl::StatusOr<std::vector<float>> EngineImpl::Logits(const std::vector<int32_t>
       batch_.positions.push_back(position);
       batch_.contexts.push_back(position + 1);
       batch_.prefixes.push_back(0);
+      batch_.prompts.push_back(tokens);
       batch_.block_tables.push_back(blocks.data());
     }
     absl::Status status = runner_->Run(&batch_);

@@ -29,9 +29,13 @@ struct EngineOptions {
   std::string device = "cpu";
   int threads = 1;  // of the CPU's kernels
   // What the CPU's kernels hold the matrices in: fp32, or bf16, which halves the bytes that a step
-  // reads. Everything else stays fp32, and so do products, unless `isa` is avx512_bf16: that rounds
-  // what is multiplied by bf16 matrices to bf16 as well. A GPU's are always bf16.
+  // reads. Everything else stays fp32, and so do products, unless `isa` is avx512_bf16 or amx_bf16:
+  // those round what is multiplied by bf16 matrices to bf16 as well. A GPU's are always bf16.
   std::string weights = "fp32";
+  // What a GPU holds the experts of a mixture in: bf16, or fp8, that is E4M3 numbers with a scale
+  // for every 128 by 128 of them (2412.19437 §3.3.2), which halves the bytes that a step reads.
+  // Products are bf16 either way: only the weights are rounded.
+  std::string expert_weights = "bf16";
   // Samples generated at a time. More rows a step do not speed up the matrix products of a small
   // model beyond some 64, but push its KV cache out of the processor's caches.
   int running_samples_max = 96;

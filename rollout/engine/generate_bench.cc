@@ -39,6 +39,7 @@ const CommandSpec kCommand = {
         {.name = "config", .value = "FILE", .help = "a model's config.json"},
         {.name = "device", .value = "NAME", .help = "cpu or cuda (cuda)"},
         {.name = "weights", .value = "TYPE", .help = "of a CPU: fp32 or bf16 (bf16)"},
+        {.name = "expert-weights", .value = "TYPE", .help = "of a GPU: bf16 or fp8 (bf16)"},
         {.name = "isa", .value = "NAME", .help = "of a CPU: kernels (auto)"},
         {.name = "points", .value = "LIST", .help = "PROMPTSxSAMPLES, … (1x1,1x16,4x16)"},
         {.name = "prompt-tokens", .value = "N", .help = "tokens a prompt (256)"},
@@ -103,6 +104,7 @@ absl::StatusOr<Settings> ReadSettings(const ParsedCommand& command) {
   const bool measures = settings.engine.device == "cpu" && !command.Has("bandwidth");
   settings.bytes_per_second = measures ? 0 : 1e9 * integer("bandwidth", 4480);
   settings.engine.weights = command.Value("weights", "bf16");
+  settings.engine.expert_weights = command.Value("expert-weights", "bf16");
   settings.engine.isa = command.Value("isa", "auto");
   settings.engine.threads = integer("threads", 1);
   settings.engine.kv_cache_mib = integer("kv-cache-mib", 16384);
@@ -162,15 +164,31 @@ WeightsSnapshot RandomWeights(const ModelSpec& spec) {
   return weights;
 }
 
+bool IsExpert(WeightRole role) {
+  switch (role) {
+    case WeightRole::kExpertGate:
+    case WeightRole::kExpertUp:
+    case WeightRole::kExpertDown:
+    case WeightRole::kSharedGate:
+    case WeightRole::kSharedUp:
+    case WeightRole::kSharedDown:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // Bytes that a step must read, with `experts_read` experts of all layers together, or those of
-// uniform routing if that is 0. A GPU's weights and cache are bf16, a CPU's cache is fp32.
+// uniform routing if that is 0. A GPU's weights, experts in FP8 aside, and cache are bf16, a CPU's
+// cache is fp32.
 double StepBytes(const ModelSpec& spec, const Settings& settings, const Point& point,
                  double experts_read) {
+  const bool is_cpu = settings.engine.device == "cpu";
   double experts = 0;
   for (const LayerSpec& layer : spec.layers) {
     if (layer.moe.has_value()) experts += layer.moe->experts;
   }
-  double elements = 0;
+  double bytes = 0;
   for (const WeightSpec& weight : spec.weights) {
     if (weight.role == WeightRole::kEmbedding && !spec.tie_embeddings) continue;
     double share = 1;
@@ -179,7 +197,9 @@ double StepBytes(const ModelSpec& spec, const Settings& settings, const Point& p
       const double chosen = static_cast<double>(moe.experts_per_token) / moe.experts;
       share = experts_read > 0 ? experts_read / experts : 1 - std::pow(1 - chosen, point.batch());
     }
-    elements += share * static_cast<double>(weight.elements());
+    const bool fp8 = settings.engine.expert_weights == "fp8" && IsExpert(weight.role);
+    const double element_bytes = is_cpu && settings.engine.weights == "fp32" ? 4 : fp8 ? 1 : 2;
+    bytes += share * element_bytes * static_cast<double>(weight.elements());
   }
   const double tokens = static_cast<double>(point.prompts) * settings.prompt_tokens +
                         0.5 * point.batch() * settings.response_tokens;
@@ -189,9 +209,7 @@ double StepBytes(const ModelSpec& spec, const Settings& settings, const Point& p
                                             : 2 * layer.gqa->kv_heads * layer.gqa->head_dim;
     cached += tokens * width;
   }
-  const bool is_cpu = settings.engine.device == "cpu";
-  const double weight_bytes = is_cpu && settings.engine.weights == "fp32" ? 4 : 2;
-  return weight_bytes * elements + (is_cpu ? 4 : 2) * cached;
+  return bytes + (is_cpu ? 4 : 2) * cached;
 }
 
 absl::Status SubmitRound(const ModelSpec& spec, const Settings& settings, const Point& point,
@@ -281,7 +299,8 @@ void Print(const Settings& settings, const ModelSpec& spec, const Point& point,
     return;
   }
   std::fprintf(file,
-               "{\"config\": \"%s\", \"device\": \"%s\", \"weights\": \"%s\", \"isa\": \"%s\", "
+               "{\"config\": \"%s\", \"device\": \"%s\", \"weights\": \"%s\", "
+               "\"expert_weights\": \"%s\", \"isa\": \"%s\", "
                "\"batch_invariant\": "
                "%s, \"prompts\": %d, "
                "\"samples\": %d, \"prompt_tokens\": %d, \"response_tokens\": %d, "
@@ -290,6 +309,8 @@ void Print(const Settings& settings, const ModelSpec& spec, const Point& point,
                "\"host_idle_fraction\": %.4f}\n",
                settings.config.c_str(), settings.engine.device.c_str(),
                settings.engine.device == "cpu" ? settings.engine.weights.c_str() : "bf16",
+               settings.engine.device == "cpu" ? settings.engine.weights.c_str()
+                                               : settings.engine.expert_weights.c_str(),
                Isa(settings.engine).c_str(), settings.engine.batch_invariant ? "true" : "false",
                point.prompts, point.samples, settings.prompt_tokens, settings.response_tokens,
                tokens / best.seconds, 1e3 * best.first_seconds, 1e3 * step, 1e3 * floor, bytes,

@@ -491,6 +491,10 @@ const RunnerKind& CpuRunnerKind() {
       .check =
           [](const ModelSpec& spec, const EngineOptions& options) {
             R1_RETURN_IF_ERROR(CheckSpec(spec));
+            if (options.expert_weights != "bf16") {
+              return absl::InvalidArgumentError(absl::StrCat(
+                  "engine option expert_weights: ", options.expert_weights, " needs a GPU"));
+            }
             return kernels::ParseIsa(options.isa, TypeOf(options)).status();
           },
       .cache_bytes_per_token = CacheBytesPerToken,

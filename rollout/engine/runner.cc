@@ -8,6 +8,7 @@ void StepBatch::Clear() {
   positions.clear();
   contexts.clear();
   prefixes.clear();
+  prompts.clear();
   block_tables.clear();
   draws.Clear();
 }

@@ -27,11 +27,14 @@ struct StepBatch {
   // Of these, the first ones that fill whole blocks of the request's prompt, which its samples
   // share.
   std::vector<int32_t> prefixes;
+  std::vector<int32_t> prompts;              // tokens of the request's prompt
   std::vector<const int32_t*> block_tables;  // of each token's sequence
   Draws draws;
 
   void Clear();
   int rows() const { return static_cast<int>(token_ids.size()); }
+  // Whether a row is of a prompt, not of a response.
+  bool is_prompt(int row) const { return positions[row] < prompts[row]; }
 };
 
 // One owner thread calls everything.

@@ -27,7 +27,11 @@ struct Sizes {
   bool interleaved = true;
   int groups = 4;
   bool tied = false;
+  int key_channels = 64;
+  int value_channels = 72;
 };
+// Of heads whose prompts are attended with keys and values multiplied out.
+constexpr Sizes kWideHeads = {.key_channels = 128, .value_channels = 128};
 
 // The smallest sizes that the GPU's kernels take, in every combination of parts.
 ModelSpec MakeSpec(const Sizes& sizes) {
@@ -36,7 +40,7 @@ ModelSpec MakeSpec(const Sizes& sizes) {
           "vocab_size": 400, "bos_token_id": 1, "eos_token_id": 2, "hidden_size": 256,
           "num_hidden_layers": $0, "first_k_dense_replace": 1, "intermediate_size": 320,
           "num_attention_heads": 16, "num_key_value_heads": 16, "q_lora_rank": $1,
-          "kv_lora_rank": 512, "qk_nope_head_dim": 64, "qk_rope_head_dim": 64, "v_head_dim": 72,
+          "kv_lora_rank": 512, "qk_nope_head_dim": $6, "qk_rope_head_dim": 64, "v_head_dim": $7,
           "n_routed_experts": 32, "num_experts_per_tok": 4, "n_shared_experts": 2,
           "moe_intermediate_size": 64, "n_group": $2, "topk_group": $3, "norm_topk_prob": true,
           "rope_interleave": $4, "tie_word_embeddings": $5, "routed_scaling_factor": 2.5,
@@ -45,7 +49,7 @@ ModelSpec MakeSpec(const Sizes& sizes) {
           "attention_bias": false, "rms_norm_eps": 1e-6})",
       sizes.layers, sizes.query_rank > 0 ? absl::StrCat(sizes.query_rank) : "null", sizes.groups,
       std::max(1, sizes.groups / 2), sizes.interleaved ? "true" : "false",
-      sizes.tied ? "true" : "false");
+      sizes.tied ? "true" : "false", sizes.key_channels, sizes.value_channels);
   absl::StatusOr<ModelSpec> spec = ParseModelSpec(json);
   EXPECT_TRUE(spec.ok()) << spec.status();
   return *std::move(spec);
@@ -172,7 +176,13 @@ class EngineGpuTest : public kernels::GpuTest {};
 
 TEST_F(EngineGpuTest, LogprobsAgreeWithANaiveFloat64Forward) {
   const Sizes variants[] = {{},
-                            {.layers = 2, .query_rank = 128, .interleaved = false, .groups = 1}};
+                            {.layers = 2, .query_rank = 128, .interleaved = false, .groups = 1},
+                            {.layers = 1,
+                             .query_rank = 128,
+                             .interleaved = false,
+                             .groups = 1,
+                             .key_channels = 128,
+                             .value_channels = 128}};
   for (const Sizes& sizes : variants) {
     const ModelSpec spec = MakeSpec(sizes);
     const WeightsSnapshot weights = Bf16Weights(spec, 5);
@@ -186,7 +196,8 @@ TEST_F(EngineGpuTest, LogprobsAgreeWithANaiveFloat64Forward) {
     const Results results = RunAll(*MakeEngine(spec, weights, Gpu()), requests);
     Mismatch mismatch;
     for (const GroupRequest& request : requests) Compare(naive, request, results, &mismatch);
-    ExpectClose(mismatch, absl::StrCat("query_rank ", sizes.query_rank));
+    ExpectClose(mismatch, absl::StrCat("query_rank ", sizes.query_rank, ", values of ",
+                                       sizes.value_channels));
   }
 }
 
@@ -229,6 +240,7 @@ void ExpectLongSequencesToAgree(const ModelSpec& spec) {
 
 TEST_F(EngineGpuTest, LongSequencesAgreeWithANaiveFloat64Forward) {
   ExpectLongSequencesToAgree(MakeSpec({.layers = 1}));
+  ExpectLongSequencesToAgree(MakeSpec({.layers = 1, .key_channels = 128, .value_channels = 128}));
   ExpectLongSequencesToAgree(
       MakeGroupedSpec("qwen2", {{"num_hidden_layers", 1}, {"head_dim", 128}}));
 }
@@ -244,12 +256,17 @@ TEST_F(EngineGpuTest, TiedEmbeddingsAgreeWithANaiveFloat64Forward) {
 }
 
 // Groups of different lengths; what each sample must be, whatever happens around it.
-class EngineInvarianceGpuTest : public EngineGpuTest, public testing::WithParamInterface<bool> {
+enum class Attention { kLatent, kLatentWide, kGrouped };
+
+class EngineInvarianceGpuTest : public EngineGpuTest,
+                                public testing::WithParamInterface<Attention> {
  protected:
   void SetUp() override {
     EngineGpuTest::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    spec_ = GetParam() ? MakeGroupedSpec("qwen2") : MakeSpec({});
+    spec_ = GetParam() == Attention::kGrouped      ? MakeGroupedSpec("qwen2")
+            : GetParam() == Attention::kLatentWide ? MakeSpec(kWideHeads)
+                                                   : MakeSpec({});
     weights_ = Bf16Weights(spec_, 3);
     for (uint64_t group = 0; group < 20; ++group) {
       requests_.push_back(
@@ -273,8 +290,14 @@ class EngineInvarianceGpuTest : public EngineGpuTest, public testing::WithParamI
   Results expected_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Attention, EngineInvarianceGpuTest, testing::Bool(),
-                         [](const auto& info) { return info.param ? "grouped" : "latent"; });
+INSTANTIATE_TEST_SUITE_P(Attention, EngineInvarianceGpuTest,
+                         testing::Values(Attention::kLatent, Attention::kLatentWide,
+                                         Attention::kGrouped),
+                         [](const auto& info) {
+                           return info.param == Attention::kGrouped      ? "grouped"
+                                  : info.param == Attention::kLatentWide ? "latent_wide"
+                                                                         : "latent";
+                         });
 
 TEST_P(EngineInvarianceGpuTest, ConcurrencyChunksAndGraphsDoNotMatter) {
   for (const int running : {1, 3, 7, 40, 500}) {
@@ -323,10 +346,29 @@ TEST_F(EngineGpuTest, SharedLongPromptsChangeNoBit) {
   }
 }
 
+// Contexts that are multiplied out a few heads at a time, several prompts at a time, or in one step
+// with responses.
+TEST_F(EngineGpuTest, ChunksOfLongPromptsChangeNoBit) {
+  ModelSpec spec = MakeSpec(kWideHeads);
+  const WeightsSnapshot weights = Bf16Weights(spec, 5);
+  std::vector<GroupRequest> requests;
+  for (const int prompt : {1500, 129, 1023, 1})
+    requests.push_back(RandomRequest(spec, requests.size(), prompt, 3, 20));
+  EngineOptions options = Gpu();
+  options.prefill_tokens_max = 8000;
+  const Results whole = RunAll(*MakeEngine(spec, weights, options), requests);
+  ASSERT_EQ(whole.size(), 12u);
+  for (const int chunk : {1300, 128, 100}) {
+    options.prefill_tokens_max = chunk;
+    EXPECT_EQ(Difference(RunAll(*MakeEngine(spec, weights, options), requests), whole), "")
+        << "prefill_tokens_max " << chunk;
+  }
+}
+
 TEST_P(EngineInvarianceGpuTest, PreemptedSamplesAreComputedAgainToTheSameBits) {
   // 3,456 or 1,536 bytes a token: 9 or 10 blocks of 64 tokens, for samples that need up to 4 each.
   EngineOptions options = Gpu();
-  options.kv_cache_mib = GetParam() ? 1 : 2;
+  options.kv_cache_mib = GetParam() == Attention::kGrouped ? 1 : 2;
   const std::unique_ptr<Engine> small = MakeEngine(spec_, weights_, options);
   EXPECT_EQ(Difference(RunAll(*small, requests_), expected_), "");
   EXPECT_GT(small->stats().preemptions_total, 2u);

@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "kernels/cuda/fp8_layout.h"
 #include "kernels/cuda/grouped_cache_layout.h"
 #include "kernels/cuda/latent_cache_layout.h"
 #include "kernels/cuda/packed_layout.h"
@@ -70,6 +71,42 @@ TEST(PackedLayoutTest, GateAndUpRowsAlternateByEight) {
   }
   EXPECT_EQ(rows.size(), 128u);
   EXPECT_EQ(*rows.rbegin(), 127);
+}
+
+TEST(Fp8LayoutTest, EveryWeightHasItsOwnPlace) {
+  constexpr int kRows = 200;
+  constexpr int kColumns = 192;
+  std::set<int64_t> offsets;
+  for (int row = 0; row < kRows; ++row) {
+    for (int column = 0; column < kColumns; ++column) {
+      const int in_tile = Fp8OffsetInTile(row % 64, column % 64);
+      EXPECT_LT(in_tile, kFp8TileWeights);
+      const int64_t offset = Fp8TileOffset(row, column / 64, kColumns) + in_tile;
+      EXPECT_GE(offset, 0);
+      EXPECT_LT(offset, Fp8PackedBytes(kRows, kColumns));
+      offsets.insert(offset);
+    }
+  }
+  EXPECT_EQ(offsets.size(), static_cast<size_t>(kRows) * kColumns);
+  EXPECT_EQ(Fp8PackedBytes(kRows, kColumns), 256 / 64 * kColumns / 64 * kFp8TileBytes);
+}
+
+// PTX ISA 9.7.14, fragment A of wgmma m64k16: register i of thread t has the columns
+// 2 * (t % 4) + 8 * (i / 2) and the next of row 16 * (t / 32) + t % 32 / 4 + 8 * (i % 2).
+TEST(Fp8LayoutTest, ThreadsFindTheirPartOfEachStepSideBySide) {
+  for (int thread = 0; thread < 128; ++thread) {
+    for (int step = 0; step < 4; ++step) {
+      for (int i = 0; i < 4; ++i) {
+        const int row = thread / 32 * 16 + thread % 32 / 4 + i % 2 * 8;
+        const int column = step * 16 + i / 2 * 8 + thread % 4 * 2;
+        const int word =
+            (thread / 32 * 64 + step / 2 * 32 + thread % 32) * 16 + (step % 2 * 2 + i / 2) * 4;
+        const int low = i % 2 == 0 ? 1 : 0;  // ConvertFp8 shifts the even bytes up
+        EXPECT_EQ(Fp8OffsetInTile(row, column), word + low);
+        EXPECT_EQ(Fp8OffsetInTile(row, column + 1), word + low + 2);
+      }
+    }
+  }
 }
 
 TEST(LatentCacheLayoutTest, EveryChannelHasItsOwnPlace) {

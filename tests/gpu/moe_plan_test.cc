@@ -96,6 +96,27 @@ TEST(MoePlanCursorTest, EveryTileIsVisitedOnce) {
   }
 }
 
+// M16, 16 tokens that have 50 experts: 550 and 400 tiles of 256 rows on 132 blocks. The 22 blocks
+// with a fifth gate-up tile have the fewest down tiles.
+TEST(MoePlanCursorTest, NoShareHasMoreOfBothHalves) {
+  const MoeTiling tiling = {
+      .tile_rows = 256, .tile_tokens = 32, .gate_up_row_tiles = 11, .down_row_tiles = 8};
+  const MoeShared shared = {.first_expert = 50, .experts = 0, .tokens = 16, .first_place = 96};
+  const TestPlan plan(std::vector<int>(50, 2), tiling.tile_tokens);
+  constexpr int kBlocks = 132;
+  std::map<std::pair<int, int>, int> shares;
+  for (int block = 0; block < kBlocks; ++block) {
+    MoePlanCursor cursor(plan.view, plan.tile_begin.back(), shared, tiling, block, kBlocks);
+    MoeTile tile;
+    int gate_up = 0;
+    int down = 0;
+    while (cursor.Next(&tile)) ++(tile.down ? down : gate_up);
+    ++shares[{gate_up, down}];
+  }
+  const std::map<std::pair<int, int>, int> expected = {{{5, 2}, 22}, {{4, 3}, 84}, {{4, 4}, 26}};
+  EXPECT_EQ(shares, expected);
+}
+
 // M16 with 512 tokens: shares differ by a tile, and at any time few blocks have tiles of shared
 // experts.
 TEST(MoePlanCursorTest, SharedExpertsTilesAreSpreadOut) {

@@ -1,3 +1,5 @@
+#include <cuda_fp8.h>
+
 #include "kernels/bench/device_data.h"
 #include "tests/gpu/naive_cuda.h"
 
@@ -76,6 +78,24 @@ __global__ void OutKernel(MoeExpertsBf16Args args, NaiveExpertWeights weights, c
   if (threadIdx.x % 32 == 0) out[warp] = sum;
 }
 
+// A thread an element.
+__global__ void UnpackFp8Kernel(const uint8_t* packed, int matrices, int rows, int columns,
+                                PackedRows packed_rows, __nv_bfloat16* weights) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t matrix = i / columns / rows;
+  if (matrix >= matrices) return;
+  const int row = PackedRow(packed_rows, static_cast<int>(i / columns % rows));
+  const int column = static_cast<int>(i % columns);
+  const int all_rows = packed_rows == PackedRows::kAll ? rows : 2 * rows;
+  const uint8_t* const tile = packed + matrix * Fp8PackedBytes(all_rows, columns) +
+                              Fp8TileOffset(row, column / kFp8TileColumns, columns);
+  __nv_fp8_e4m3 number;
+  number.__x = tile[Fp8OffsetInTile(row % kFp8TileRows, column % kFp8TileColumns)];
+  const auto* const scales = reinterpret_cast<const __nv_bfloat16*>(tile + kFp8TileWeights);
+  const float scale = ldexpf(__bfloat162float(scales[row % 16 / 8]), -kFp8ExponentShift);
+  weights[i] = __float2bfloat16_rn(static_cast<float>(number) * scale);
+}
+
 constexpr int kContextMax = 16384;
 
 // A block a (sequence, head).
@@ -151,6 +171,14 @@ void NaiveMoeExperts(const MoeExpertsBf16Args& args, const NaiveExpertWeights& w
                                                                                hidden.data(), out);
   R1_CHECK_CUDA(cudaGetLastError());
   R1_CHECK_CUDA(cudaDeviceSynchronize());
+}
+
+void NaiveUnpackFp8(const uint8_t* packed, int matrices, int rows, int columns,
+                    PackedRows packed_rows, __nv_bfloat16* weights) {
+  const int64_t elements = int64_t{matrices} * rows * columns;
+  UnpackFp8Kernel<<<BlocksFor(elements / 32 + 1), kThreads>>>(packed, matrices, rows, columns,
+                                                              packed_rows, weights);
+  R1_CHECK_CUDA(cudaGetLastError());
 }
 
 void NaiveMlaDecode(const MlaDecodeBf16Args& args, const __nv_bfloat16* rows, double* out) {

@@ -25,6 +25,11 @@ struct NaiveExpertWeights {
 void NaiveMoeExperts(const MoeExpertsBf16Args& args, const NaiveExpertWeights& weights,
                      double* out);
 
+// What PackFp8Sm90 made of `matrices` matrices [rows, columns], as bf16 weights: from the layout's
+// definition, an element at a time.
+void NaiveUnpackFp8(const uint8_t* packed, int matrices, int rows, int columns,
+                    PackedRows packed_rows, __nv_bfloat16* weights);
+
 // Attention over a cache that is not packed: rows [blocks * 64, 576]. out is [B, H, 512]; prefixes
 // play no part.
 void NaiveMlaDecode(const MlaDecodeBf16Args& args, const __nv_bfloat16* rows, double* out);

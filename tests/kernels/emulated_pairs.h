@@ -1,10 +1,11 @@
-// A vector type of kernels/cpu with the pairs of Avx512Bf16 by two fused multiply-adds, the odd one
-// first, that know no denormals.
+// Vector types of kernels/cpu with the pairs of Avx512Bf16 by two fused multiply-adds, the odd one
+// first, that know no denormals; and with the tiles of AmxBf16.
 #pragma once
 
 #include "common/dtype.h"
 #include "kernels/cpu/moe_experts_fp32.h"
 #include "kernels/cpu/sample_head_fp32.h"
+#include "tests/kernels/emulated_tiles.h"
 #include "tests/kernels/pairs_under_test.h"
 
 namespace r1::kernels {
@@ -44,8 +45,14 @@ struct EmulatedPairs : V {
 };
 
 template <class V>
+struct EmulatedAmx : EmulatedPairs<V> {
+  static constexpr bool kHasTiles = true;
+
+  using Tiles = EmulatedTiles;
+};
+
+template <class E>
 constexpr PairKernels MakePairKernels(const char* name) {
-  using E = EmulatedPairs<V>;
   return {.name = name,
           .matmul = MatmulFp32<E>,
           .swiglu = SwigluFp32<E>,

@@ -1,6 +1,7 @@
-// Products in pairs (matmul.h) computed without the BF16 instructions, by fused multiply-adds in
-// their order: the kernels' own code on vectors that stand in for Avx512Bf16, so that machines
-// without the instructions test it, and those with them test the instructions.
+// Products in pairs and in tiles (matmul.h) computed without the instructions for bf16, by fused
+// multiply-adds in their order: the kernels' own code on vectors that stand in for Avx512Bf16 and
+// AmxBf16, so that machines without the instructions test it, and those with them test the
+// instructions.
 #pragma once
 
 #include "kernels/matmul.h"
@@ -22,5 +23,7 @@ struct PairKernels {
 
 extern const PairKernels kPairsUnderTestAvx2;
 extern const PairKernels kPairsUnderTestAvx512;
+extern const PairKernels kTilesUnderTestAvx2;
+extern const PairKernels kTilesUnderTestAvx512;
 
 }  // namespace r1::kernels

@@ -3,6 +3,9 @@
 
 namespace r1::kernels {
 
-constinit const PairKernels kPairsUnderTestAvx2 = MakePairKernels<Avx2>("emulated, avx2");
+constinit const PairKernels kPairsUnderTestAvx2 =
+    MakePairKernels<EmulatedPairs<Avx2>>("emulated, avx2");
+constinit const PairKernels kTilesUnderTestAvx2 =
+    MakePairKernels<EmulatedAmx<Avx2>>("emulated, avx2");
 
 }  // namespace r1::kernels

@@ -24,6 +24,7 @@ StepBatch DecodeBatch(const BlockTable& first, const BlockTable& second) {
   batch.positions = {70, 5};
   batch.contexts = {71, 6};
   batch.prefixes = {64, 0};
+  batch.prompts = {64, 5};
   batch.block_tables = {first.data(), second.data()};
   batch.draws.fused.rows = {0, 1};
   batch.draws.fused.temperatures = {1, 0.5f};
@@ -58,7 +59,7 @@ TEST(StepInputsTest, PaddingRepeatsTheFirstRowAndWritesNothing) {
   }
 }
 
-TEST(StepInputsTest, OnlyOneTokenAndOneDrawASequenceIsADecodeStep) {
+TEST(StepInputsTest, OnlyOneTokenAndOneDrawAResponseIsADecodeStep) {
   const BlockTable first = {9, 4}, second = {2};
   EXPECT_TRUE(IsDecodeStep(DecodeBatch(first, second)));
   StepBatch two_draws_of_a_row = DecodeBatch(first, second);
@@ -70,23 +71,66 @@ TEST(StepInputsTest, OnlyOneTokenAndOneDrawASequenceIsADecodeStep) {
   StepBatch one_sequence = DecodeBatch(first, second);
   one_sequence.block_tables[1] = first.data();
   EXPECT_FALSE(IsDecodeStep(one_sequence));
+  StepBatch end_of_a_prompt = DecodeBatch(first, second);
+  end_of_a_prompt.prompts[1] = 6;
+  EXPECT_FALSE(IsDecodeStep(end_of_a_prompt));
 }
 
-TEST(StepInputsTest, RowsOfASequenceComeInTilesBehindSingleRows) {
-  const BlockTable a = {1}, b = {2}, c = {3};
-  const auto cut = [](const std::vector<const int32_t*>& tables, int rows_max) {
-    std::vector<std::pair<int, int>> tiles;
-    const RowTiling tiling = CutRows(tables, rows_max);
-    for (const kernels::RowTile& tile : tiling.tiles) tiles.emplace_back(tile.first, tile.count);
-    return std::make_pair(tiles, tiling.single);
+// Positions [first, first + count) of a sequence.
+void AddTokens(const BlockTable& table, int prompt, int first, int count, StepBatch* batch) {
+  for (int position = first; position < first + count; ++position) {
+    batch->token_ids.push_back(1);
+    batch->positions.push_back(position);
+    batch->contexts.push_back(position + 1);
+    batch->prompts.push_back(prompt);
+    batch->block_tables.push_back(table.data());
+  }
+}
+
+TEST(StepInputsTest, PromptsAreAttendedOverWholeContextsAndResponsesByThemselves) {
+  const BlockTable response = {1, 2}, chunk = {3, 4, 5}, again = {6, 7}, last = {8};
+  StepBatch batch;
+  AddTokens(response, 20, 70, 1, &batch);
+  AddTokens(response, 20, 71, 1, &batch);
+  AddTokens(chunk, 1000, 10, 140, &batch);  // rows 2 … 141
+  AddTokens(again, 65, 0, 70, &batch);      // preempted: rows 142 … 206 of the prompt, then 5
+  AddTokens(last, 30, 29, 1, &batch);       // row 212
+  const auto cut = [&](int context_rows_max) {
+    const PromptRows prompts = CutPrompts(batch, 64, context_rows_max);
+    std::vector<std::vector<int>> tiles, pieces, passes, others;
+    for (const kernels::PrefillTile& tile : prompts.tiles)
+      tiles.push_back({tile.first_row, tile.rows, tile.first_position, tile.first_key});
+    for (const kernels::CachedTokens& piece : prompts.pieces)
+      pieces.push_back({piece.block, piece.tokens, piece.first_row});
+    for (const PromptRows::Pass& pass : prompts.passes) {
+      passes.push_back(
+          {pass.tile_begin, pass.tile_end, pass.piece_begin, pass.piece_end, pass.context_rows});
+    }
+    for (const PromptRows::Range& range : prompts.others)
+      others.push_back({range.first, range.count});
+    return std::vector<std::vector<std::vector<int>>>{tiles, pieces, passes, others};
   };
-  using Tiles = std::vector<std::pair<int, int>>;
-  const std::vector<const int32_t*> tables = {a.data(), b.data(), b.data(),
-                                              b.data(), b.data(), c.data()};
-  EXPECT_EQ(cut(tables, 3), std::make_pair(Tiles({{0, 1}, {4, 1}, {5, 1}, {1, 3}}), 3));
-  EXPECT_EQ(cut(tables, 2), std::make_pair(Tiles({{0, 1}, {5, 1}, {1, 2}, {3, 2}}), 2));
-  EXPECT_EQ(cut({a.data(), a.data()}, 9), std::make_pair(Tiles({{0, 2}}), 0));
-  EXPECT_EQ(cut(tables, 1), std::make_pair(Tiles(), 0)) << "each row by itself needs no list";
+  EXPECT_THAT(
+      cut(245),
+      ElementsAre(
+          ElementsAreArray<std::vector<int>>(
+              {{130, 12, 138, 0}, {2, 128, 10, 0}, {142, 65, 0, 150}, {212, 1, 29, 215}}),
+          ElementsAreArray<std::vector<int>>(
+              {{3, 64, 0}, {4, 64, 64}, {5, 22, 128}, {6, 64, 150}, {7, 1, 214}, {8, 30, 215}}),
+          ElementsAreArray<std::vector<int>>({{0, 4, 0, 6, 245}}),
+          ElementsAreArray<std::vector<int>>({{0, 2}, {207, 5}})));
+  // A context that is too long by itself has a pass of its own.
+  const auto few = cut(100);
+  EXPECT_THAT(few[0], ElementsAreArray<std::vector<int>>(
+                          {{130, 12, 138, 0}, {2, 128, 10, 0}, {142, 65, 0, 0}, {212, 1, 29, 65}}));
+  EXPECT_THAT(few[2], ElementsAreArray<std::vector<int>>({{0, 2, 0, 3, 150}, {2, 4, 3, 6, 95}}));
+  // In the cache: nothing is brought together.
+  const auto cached = cut(0);
+  EXPECT_THAT(cached[0],
+              ElementsAreArray<std::vector<int>>(
+                  {{130, 12, 138, 0}, {2, 128, 10, 0}, {142, 65, 0, 0}, {212, 1, 29, 0}}));
+  EXPECT_THAT(cached[1], ElementsAre());
+  EXPECT_THAT(cached[2], ElementsAreArray<std::vector<int>>({{0, 4, 0, 0, 0}}));
 }
 
 TEST(StepInputsTest, RowsWithTheSameBlocksOfAPrefixComeInEvenTiles) {

@@ -1,6 +1,7 @@
 #include "rollout/engine/cuda/cuda_runner.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/device_name.h"
@@ -33,6 +34,12 @@ absl::Status CheckCudaOptions(const ModelSpec& spec, const EngineOptions& option
         absl::StrCat("engine options running_samples_max and prefill_tokens_max: expected at most ",
                      kRowsMax, " together on a GPU, found ", options.running_samples_max, " and ",
                      options.prefill_tokens_max));
+  }
+  const auto is_mixture = [](const LayerSpec& layer) { return layer.moe.has_value(); };
+  if (options.expert_weights == "fp8" &&
+      std::none_of(spec.layers.begin(), spec.layers.end(), is_mixture)) {
+    return absl::InvalidArgumentError(
+        "engine option expert_weights: fp8 is for a mixture of experts, and the model has none");
   }
   return CheckCudaSpec(spec);
 }
@@ -71,7 +78,8 @@ absl::Status CudaRunner::Allocate() {
   R1_ASSIGN_OR_RETURN(step_begins_, MakeEvent());
   R1_ASSIGN_OR_RETURN(step_ends_, MakeEvent());
   if (options_.profile) timer_ = std::make_unique<OperatorTimer>();
-  R1_ASSIGN_OR_RETURN(DeviceModel model, DeviceModel::Allocate(spec_));
+  R1_ASSIGN_OR_RETURN(DeviceModel model,
+                      DeviceModel::Allocate(spec_, options_.expert_weights == "fp8"));
   model_ = std::make_unique<DeviceModel>(std::move(model));
   R1_ASSIGN_OR_RETURN(ForwardPass pass, ForwardPass::Make(spec_, *model_, shape_,
                                                           options_.batch_invariant, timer_.get()));
@@ -83,8 +91,9 @@ absl::Status CudaRunner::Allocate() {
   const StepShape largest = {.rows = GraphRows(shape_.rows_max),
                              .draws = GraphRows(shape_.draws_max),
                              .blocks = BlocksFor(shape_.positions_max),
-                             .tiles = shape_.rows_max,
-                             .prefix_tiles = 2 * GraphRows(shape_.rows_max)};
+                             .prefix_tiles = 2 * GraphRows(shape_.rows_max),
+                             .prompt_tiles = shape_.rows_max,
+                             .prompt_pieces = shape_.block_count};
   const int64_t input_bytes = PlaceStepInputs(largest, nullptr).bytes;
   R1_ASSIGN_OR_RETURN(inputs_, AllocateDevice(input_bytes, "a step's inputs"));
   R1_ASSIGN_OR_RETURN(host_inputs_, AllocatePinned(input_bytes));
@@ -115,8 +124,9 @@ absl::Status CudaRunner::Run(StepBatch* batch) {
   R1_CHECK(batch->draws.filtered.empty());
   const int draws = static_cast<int>(batch->draws.fused.rows.size());
   const bool is_decode = IsDecodeStep(*batch) && batch->rows() <= kGraphRowsMax;
-  const RowTiling tiling =
-      is_decode ? RowTiling() : CutRows(batch->block_tables, pass_->tile_rows_max());
+  PromptRows prompts = is_decode ? PromptRows() : pass_->Cut(*batch);
+  // Sequences that are still at their prompts share no blocks.
+  R1_CHECK(static_cast<int>(prompts.pieces.size()) <= shape_.block_count);
   const int contexts_max =
       std::min(GraphContext(*std::max_element(batch->contexts.begin(), batch->contexts.end())),
                shape_.positions_max);
@@ -135,18 +145,20 @@ absl::Status CudaRunner::Run(StepBatch* batch) {
       .shape = {.rows = rows,
                 .draws = is_decode ? GraphRows(draws) : draws,
                 .blocks = BlocksFor(contexts_max),
-                .tiles = static_cast<int>(tiling.tiles.size()),
-                .single_tiles = tiling.single,
-                .prefix_tiles = GraphPrefixTiles(static_cast<int>(prefixes.size()), rows)},
+                .prefix_tiles = GraphPrefixTiles(static_cast<int>(prefixes.size()), rows),
+                .prompt_tiles = static_cast<int>(prompts.tiles.size()),
+                .prompt_pieces = static_cast<int>(prompts.pieces.size())},
       .contexts_max = contexts_max,
       .prefixes_max = prefixes_max,
+      .prompts = std::move(prompts),
       .inputs = {},
       .results = {}};
   step.inputs = PlaceStepInputs(step.shape, inputs_.get());
   step.results = PlaceStepResults(step.shape.draws, results_.get());
   const StepInputs host_inputs = PlaceStepInputs(step.shape, host_inputs_.get());
   FillStepInputs(*batch, shape_.block_tokens, step.shape, host_inputs);
-  std::copy(tiling.tiles.begin(), tiling.tiles.end(), host_inputs.tiles);
+  std::copy(step.prompts.tiles.begin(), step.prompts.tiles.end(), host_inputs.prompt_tiles);
+  std::copy(step.prompts.pieces.begin(), step.prompts.pieces.end(), host_inputs.prompt_pieces);
   std::copy(prefixes.begin(), prefixes.end(), host_inputs.prefix_tiles);
   std::fill(host_inputs.prefix_tiles + prefixes.size(),
             host_inputs.prefix_tiles + step.shape.prefix_tiles, kernels::RowTile{});

@@ -20,6 +20,8 @@ void PlaceMla(const MlaSpec& a, int hidden, Placement& placement, DeviceAttentio
   placement.Take(&weights->latent_norm, a.kv_lora_rank);
   placement.Take(&weights->key_absorb, a.heads * PackedBytes(a.kv_lora_rank, a.qk_nope_head_dim));
   placement.Take(&weights->value_up, a.heads * PackedBytes(a.v_head_dim, a.kv_lora_rank));
+  if (MultipliesPromptsOut(a))
+    placement.Take(&weights->kv_up, PackedBytes(a.heads * KeyValueWidth(a), a.kv_lora_rank));
   placement.Take(&weights->output, PackedBytes(hidden, a.heads * a.v_head_dim));
 }
 
@@ -33,7 +35,8 @@ void PlaceGqa(const GqaSpec& a, int hidden, Placement& placement, DeviceAttentio
   placement.Take(&weights->output, PackedBytes(hidden, QueryWidth(a)));
 }
 
-void PlaceMlp(const LayerSpec& layer, int hidden, Placement& placement, DeviceMlp* weights) {
+void PlaceMlp(const LayerSpec& layer, int hidden, bool fp8_experts, Placement& placement,
+              DeviceMlp* weights) {
   int64_t matrices = 1;
   int intermediate = 0;
   if (layer.dense.has_value()) {
@@ -45,8 +48,10 @@ void PlaceMlp(const LayerSpec& layer, int hidden, Placement& placement, DeviceMl
     if (layer.moe->gate == MoeGate::kSigmoidBias)
       placement.Take(&weights->router_bias, layer.moe->experts);
   }
-  placement.Take(&weights->gate_up, matrices * PackedBytes(2 * intermediate, hidden));
-  placement.Take(&weights->down, matrices * PackedBytes(hidden, intermediate));
+  weights->fp8 = fp8_experts && layer.moe.has_value();
+  const auto bytes = weights->fp8 ? kernels::Fp8PackedBytes : PackedBytes;
+  placement.Take(&weights->gate_up, matrices * bytes(2 * intermediate, hidden));
+  placement.Take(&weights->down, matrices * bytes(hidden, intermediate));
 }
 
 }  // namespace
@@ -64,15 +69,15 @@ int64_t DeviceModel::Place(uint8_t* base) {
       PlaceGqa(*layer.gqa, spec_->hidden, placement, &attention);
     }
     placement.Take(&layers_[i].mlp_norm, spec_->hidden);
-    PlaceMlp(layer, spec_->hidden, placement, &layers_[i].mlp);
+    PlaceMlp(layer, spec_->hidden, fp8_experts_, placement, &layers_[i].mlp);
   }
   placement.Take(&final_norm_, spec_->hidden);
   placement.Take(&head_, PackedBytes(spec_->vocab, spec_->hidden));
   return placement.bytes();
 }
 
-absl::StatusOr<DeviceModel> DeviceModel::Allocate(const ModelSpec& spec) {
-  DeviceModel model(spec);
+absl::StatusOr<DeviceModel> DeviceModel::Allocate(const ModelSpec& spec, bool fp8_experts) {
+  DeviceModel model(spec, fp8_experts);
   R1_ASSIGN_OR_RETURN(model.memory_, AllocateDevice(model.Place(nullptr), "the weights"));
   model.Place(model.memory_.get());
   return model;
@@ -216,10 +221,13 @@ class DeviceModelLoader {
     return PackKvUp(a, target);
   }
 
-  // [H][k_nope | v][L]: keys transposed, values as they are.
+  // [H][k_nope | v][L]: keys transposed, values as they are; and both as they are.
   absl::Status PackKvUp(const MlaSpec& a, DeviceAttention& target) {
     R1_RETURN_IF_ERROR(Round(WeightRole::kKvUp, staged(0)));
-    const int64_t head = int64_t{a.qk_nope_head_dim + a.v_head_dim} * a.kv_lora_rank;
+    if (target.kv_up != nullptr) {
+      R1_RETURN_IF_ERROR(Pack(staged(0), a.heads * KeyValueWidth(a), a.kv_lora_rank, target.kv_up));
+    }
+    const int64_t head = int64_t{KeyValueWidth(a)} * a.kv_lora_rank;
     R1_RETURN_IF_CUDA_ERROR(kernels::PackStridedBf16Sm90(
         {.data = staged(0),
          .matrix_stride = head,
@@ -248,32 +256,62 @@ class DeviceModelLoader {
     R1_RETURN_IF_ERROR(Round(WeightRole::kRouter, target.router));
     if (target.router_bias != nullptr)
       R1_RETURN_IF_ERROR(Copy(WeightRole::kRouterBias, target.router_bias));
-    const int64_t gate_up_bytes = PackedBytes(2 * moe.intermediate, spec_.hidden);
-    const int64_t down_bytes = PackedBytes(spec_.hidden, moe.intermediate);
+    const Experts experts = {.width = moe.intermediate, .fp8 = target.fp8};
     for (int e = 0; e < moe.experts; ++e) {
-      R1_RETURN_IF_ERROR(PackGateUp({.gate = WeightRole::kExpertGate,
-                                     .up = WeightRole::kExpertUp,
-                                     .matrices = 1,
-                                     .intermediate = moe.intermediate},
-                                    target.gate_up + e * gate_up_bytes, e));
-      R1_RETURN_IF_ERROR(PackTensor(WeightRole::kExpertDown, spec_.hidden, moe.intermediate,
-                                    target.down + e * down_bytes, e));
+      R1_RETURN_IF_ERROR(Round(WeightRole::kExpertGate, staged(0), e));
+      R1_RETURN_IF_ERROR(Round(WeightRole::kExpertUp, staged(1), e));
+      R1_RETURN_IF_ERROR(PackExpertsGateUp(experts, 1, target.gate_up, e));
+      R1_RETURN_IF_ERROR(Round(WeightRole::kExpertDown, staged(0), e));
+      R1_RETURN_IF_ERROR(PackExpertsDown(experts, 1, target.down, e));
     }
     const int shared = SharedExperts(moe);
     if (shared == 0) return absl::OkStatus();
-    R1_RETURN_IF_ERROR(PackGateUp({.gate = WeightRole::kSharedGate,
-                                   .up = WeightRole::kSharedUp,
-                                   .matrices = shared,
-                                   .intermediate = moe.intermediate},
-                                  target.gate_up + moe.experts * gate_up_bytes));
+    R1_RETURN_IF_ERROR(Round(WeightRole::kSharedGate, staged(0)));
+    R1_RETURN_IF_ERROR(Round(WeightRole::kSharedUp, staged(1)));
+    R1_RETURN_IF_ERROR(PackExpertsGateUp(experts, shared, target.gate_up, moe.experts));
     R1_RETURN_IF_ERROR(Round(WeightRole::kSharedDown, staged(0)));
-    // Each shared expert has its columns of the one matrix.
-    R1_RETURN_IF_CUDA_ERROR(kernels::PackStridedBf16Sm90(
-        {.data = staged(0),
-         .matrix_stride = moe.intermediate,
-         .row_stride = int64_t{shared} * moe.intermediate,
-         .column_stride = 1},
-        shared, spec_.hidden, moe.intermediate, target.down + moe.experts * down_bytes, stream_));
+    return PackExpertsDown(experts, shared, target.down, moe.experts);
+  }
+
+  struct Experts {
+    int width;
+    bool fp8;
+  };
+  // The staged gate and up of `count` experts, to the places from `first` on.
+  absl::Status PackExpertsGateUp(const Experts& experts, int count, uint8_t* gate_up, int first) {
+    const int rows = 2 * experts.width;
+    if (!experts.fp8) {
+      R1_RETURN_IF_CUDA_ERROR(
+          kernels::PackGateUpBf16Sm90(staged(0), staged(1), count, experts.width, spec_.hidden,
+                                      gate_up + first * PackedBytes(rows, spec_.hidden), stream_));
+      return absl::OkStatus();
+    }
+    uint8_t* const target = gate_up + first * kernels::Fp8PackedBytes(rows, spec_.hidden);
+    for (const auto& [source, packed_rows] : {std::pair(staged(0), kernels::PackedRows::kGate),
+                                              std::pair(staged(1), kernels::PackedRows::kUp)}) {
+      R1_RETURN_IF_CUDA_ERROR(
+          kernels::PackFp8Sm90({.data = source,
+                                .matrix_stride = int64_t{experts.width} * spec_.hidden,
+                                .row_stride = spec_.hidden},
+                               count, experts.width, spec_.hidden, packed_rows, target, stream_));
+    }
+    return absl::OkStatus();
+  }
+
+  // The staged down matrices of `count` experts, each with its columns of one matrix.
+  absl::Status PackExpertsDown(const Experts& experts, int count, uint8_t* down, int first) {
+    const kernels::StridedMatrices source = {.data = staged(0),
+                                             .matrix_stride = experts.width,
+                                             .row_stride = int64_t{count} * experts.width};
+    if (experts.fp8) {
+      R1_RETURN_IF_CUDA_ERROR(kernels::PackFp8Sm90(
+          source, count, spec_.hidden, experts.width, kernels::PackedRows::kAll,
+          down + first * kernels::Fp8PackedBytes(spec_.hidden, experts.width), stream_));
+    } else {
+      R1_RETURN_IF_CUDA_ERROR(kernels::PackStridedBf16Sm90(
+          source, count, spec_.hidden, experts.width,
+          down + first * PackedBytes(spec_.hidden, experts.width), stream_));
+    }
     return absl::OkStatus();
   }
 

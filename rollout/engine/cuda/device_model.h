@@ -1,5 +1,6 @@
-// A model's weights on the GPU, in bf16 and in the layouts of kernels/cuda; norms and router biases
-// in fp32. Loaded in place, so that captured graphs stay valid from one policy version to the next.
+// A model's weights on the GPU, in bf16 and in the layouts of kernels/cuda, experts in FP8 if
+// asked; norms and router biases in fp32. Loaded in place, so that captured graphs stay valid from
+// one policy version to the next.
 //
 // Shape letters: D model, H heads, N key heads, K channels of a head, L latent channels, E routed
 // experts, S shared ones, I width of an expert, V vocabulary.
@@ -28,6 +29,7 @@ struct DeviceAttention {
   float* latent_norm = nullptr;   // [L]
   uint8_t* key_absorb = nullptr;  // [H], each nope -> L
   uint8_t* value_up = nullptr;    // [H], each L -> v
+  uint8_t* kv_up = nullptr;       // L -> [H][nope | v]; null unless prompts are multiplied out
   // Of grouped-query attention; null = none.
   float* input_bias = nullptr;  // [(H + 2 N) * K]
   float* key_norm = nullptr;    // [K], of every key head
@@ -37,6 +39,7 @@ struct DeviceAttention {
 struct DeviceMlp {
   uint8_t* gate_up = nullptr;
   uint8_t* down = nullptr;
+  bool fp8 = false;                 // gate_up and down, of experts
   __nv_bfloat16* router = nullptr;  // [E, D]
   float* router_bias = nullptr;     // [E]; null = none
 };
@@ -50,7 +53,8 @@ struct DeviceLayer {
 class DeviceModel {
  public:
   // ResourceExhausted when the weights do not fit into the GPU's memory. `spec` outlives the model.
-  [[nodiscard]] static absl::StatusOr<DeviceModel> Allocate(const ModelSpec& spec);
+  [[nodiscard]] static absl::StatusOr<DeviceModel> Allocate(const ModelSpec& spec,
+                                                            bool fp8_experts);
 
   // InvalidArgument when the snapshot does not fit the spec, with the old weights in place. Returns
   // when the weights can be used on `stream` and the snapshot is no longer read.
@@ -62,13 +66,15 @@ class DeviceModel {
   const uint8_t* head() const { return head_; }                  // D -> V
 
  private:
-  explicit DeviceModel(const ModelSpec& spec) : spec_(&spec), layers_(spec.layers.size()) {}
+  DeviceModel(const ModelSpec& spec, bool fp8_experts)
+      : spec_(&spec), fp8_experts_(fp8_experts), layers_(spec.layers.size()) {}
   // Sets all pointers; the bytes taken.
   int64_t Place(uint8_t* base);
 
   friend class DeviceModelLoader;
 
   const ModelSpec* spec_;
+  bool fp8_experts_;
   DeviceMemory memory_;
   std::vector<DeviceLayer> layers_;
   __nv_bfloat16* embedding_ = nullptr;

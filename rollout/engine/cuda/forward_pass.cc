@@ -86,6 +86,11 @@ int64_t ForwardPass::Place(uint8_t* base) {
   placement.Take(&a_.experts, slots);
   placement.Take(&a_.expert_weights, slots);
   placement.Take(&a_.draws_normed, int64_t{shape_.draws_max} * spec.hidden);
+  if (PromptContextMax() > 0) {
+    placement.Take(&a_.context, int64_t{std::max(PromptContextMax(), shape_.positions_max)} *
+                                    kernels::kCacheChannels);
+    placement.Take(&a_.keys_values, PromptKeysValues());
+  }
   placement.Take(&a_.attention_workspace, Widest(spec, [&](const LayerSpec& layer) {
     return layer.mla.has_value() ? MlaWorkspaceBytes(*layer.mla) : GqaWorkspaceBytes(*layer.gqa);
   }));
@@ -145,6 +150,18 @@ absl::StatusOr<ForwardPass> ForwardPass::Make(const ModelSpec& spec, const Devic
     pass.rope_table_of_layer_.push_back(tables + rope * table_floats);
   }
   return pass;
+}
+
+PromptRows ForwardPass::Cut(const StepBatch& batch) const {
+  const int context_rows_max = PromptContextMax();
+  // Latents that are not multiplied out are attended alike by all rows.
+  if (spec_->layers.front().mla.has_value() && context_rows_max == 0) return {};
+  return CutPrompts(batch, shape_.block_tokens, context_rows_max);
+}
+
+std::vector<PromptRows::Range> ForwardPass::SingleRows(const Step& step) const {
+  if (!step.prompts.passes.empty()) return step.prompts.others;
+  return {{.first = 0, .count = step.shape.rows}};
 }
 
 absl::Status ForwardPass::Enqueue(const Step& step, uint8_t* cache, cudaStream_t stream) {
@@ -250,6 +267,7 @@ absl::Status ForwardPass::Experts(const Step& step, int layer, cudaStream_t stre
       .weights = a_.expert_weights,
       .gate_up = weights.gate_up,
       .down = weights.down,
+      .fp8_weights = weights.fp8,
       .workspace = a_.expert_workspaces[expert_shape_of_layer_[layer]],
       .workspace_tokens = shape_.rows_max};
   R1_RETURN_IF_CUDA_ERROR(kernels::MoeExpertsBf16Sm90(args, stream));

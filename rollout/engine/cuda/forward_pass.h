@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/models/model_spec.h"
@@ -30,6 +31,7 @@ class ForwardPass {
     StepShape shape;
     int contexts_max;     // no row attends more tokens
     int prefixes_max;     // and no prefix has more; 0 without tiles of prefixes
+    PromptRows prompts;   // of Cut; empty in a decode step
     StepInputs inputs;    // on the GPU
     StepResults results;  // likewise
   };
@@ -45,8 +47,11 @@ class ForwardPass {
   // The KV cache is [layers][blocks].
   [[nodiscard]] absl::Status Enqueue(const Step& step, uint8_t* cache, cudaStream_t stream);
 
-  // Neighbouring rows of a sequence that are best attended together; 1: each by itself.
+  // Rows that share a prefix and are best attended together; 1: each by itself.
   int tile_rows_max() const;
+
+  // How the rows of a batch that are not all of responses are attended.
+  PromptRows Cut(const StepBatch& batch) const;
 
   // Whether a decode step of so many rows does better to attend shared prefixes once, and can.
   bool SharesPrefixes(int rows, int contexts_max) const;
@@ -61,13 +66,17 @@ class ForwardPass {
     __nv_bfloat16* input;         // what the attention's first projection gives
     __nv_bfloat16* query_normed;  // query_rank
     __nv_bfloat16* query;         // all heads', with query compression or in grouped attention
-    __nv_bfloat16* absorbed;      // H * (L + R)
+    __nv_bfloat16* absorbed;      // H * (L + R); of prompts that are multiplied out R alone
     __nv_bfloat16* attention;     // H * L
     __nv_bfloat16* values;        // what the attention's last projection takes
     __nv_bfloat16* hidden;        // widest dense MLP
     int32_t* experts;             // A
     float* expert_weights;        // A
     __nv_bfloat16* draws_normed;  // D
+    // Of prompts' contexts: [at least PromptContextMax() and the longest, L + R], and keys and
+    // values multiplied out, of as many heads at a time as there is room for.
+    __nv_bfloat16* context;
+    __nv_bfloat16* keys_values;
     uint8_t* attention_workspace;
     uint32_t* attention_counters;  // N
     uint8_t* head_workspace;
@@ -82,13 +91,13 @@ class ForwardPass {
               bool batch_invariant, OperatorTimer* timer);
   // Sets all pointers; the bytes taken.
   int64_t Place(uint8_t* base);
-  // Of tiles as they are attended together: the steps', or rows where a step has no list.
-  struct TileRange {
-    int begin = 0;
-    int end = 0;
-    int rows_max = 1;  // of a tile
-  };
 
+  // Rows that are attended each by itself, where prompts are not.
+  std::vector<PromptRows::Range> SingleRows(const Step& step) const;
+  // Elements of keys_values, and the tokens of context that they are enough for; 0 where nothing is
+  // multiplied out.
+  int64_t PromptKeysValues() const;
+  int PromptContextMax() const;
   int64_t MlaWorkspaceBytes(const MlaSpec& a) const;
   int64_t GqaWorkspaceBytes(const GqaSpec& a) const;
   int MlaSplitTokens(int rows, int heads, int contexts_max) const;
@@ -109,8 +118,8 @@ class ForwardPass {
   // Prefixes that several rows share first, then the rest of every row.
   absl::Status GqaAttendPrefixes(const Step& step, const GqaSpec& a, const uint8_t* cache,
                                  cudaStream_t stream);
-  absl::Status GqaAttendTiles(const Step& step, const GqaSpec& a, const uint8_t* cache,
-                              const TileRange& range, cudaStream_t stream);
+  absl::Status GqaAttendRows(const Step& step, const GqaSpec& a, const uint8_t* cache,
+                             const PromptRows::Range& range, cudaStream_t stream);
   absl::Status MlaAttention(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
   absl::Status MlaQueryAndCache(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
   // What every call of that kernel says; nothing to write yet.
@@ -119,8 +128,21 @@ class ForwardPass {
   // out.
   absl::Status UncompressQuery(const Step& step, int layer, kernels::MlaInputBf16Args write,
                                cudaStream_t stream);
-  absl::Status MlaAttend(const Step& step, const MlaSpec& a, const uint8_t* cache,
-                         cudaStream_t stream);
+  absl::Status MlaAttend(const Step& step, const MlaSpec& a, const PromptRows::Range& range,
+                         const uint8_t* cache, cudaStream_t stream);
+  absl::Status MlaAttendPrompts(const Step& step, int layer, const uint8_t* cache,
+                                cudaStream_t stream);
+  // The keys and values of some heads, for the context rows of a pass, and its rows' attention.
+  struct Heads {
+    int first;
+    int count;
+  };
+  absl::Status MlaAttendHeads(const Step& step, int layer, const PromptRows::Pass& pass,
+                              const Heads& heads, cudaStream_t stream);
+  // Rows that are attended in absorbed form.
+  std::vector<PromptRows::Range> MlaAbsorbedRows(const Step& step, const MlaSpec& a) const;
+  // Every head's query, nope | rope, and the elements from row to row.
+  std::pair<const __nv_bfloat16*, int> MlaQuery(const MlaSpec& a) const;
   absl::Status DenseMlp(const Step& step, int layer, cudaStream_t stream);
   absl::Status Experts(const Step& step, int layer, cudaStream_t stream);
   absl::Status Draw(const Step& step, cudaStream_t stream);

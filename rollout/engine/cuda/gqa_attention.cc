@@ -1,12 +1,13 @@
 // The attention block of a layer with grouped-query attention on the GPU: one projection to
 // queries, keys and values; their norms and rotations with the write to the cache; attention, a
-// prompt's rows in tiles; the output projection.
+// prompt's rows in tiles by a kernel of their own; the output projection.
 
 #include <algorithm>
 
 #include "kernels/cuda/dense_bf16_sm90.h"
 #include "kernels/cuda/gqa_decode_bf16_sm90.h"
 #include "kernels/cuda/gqa_input_bf16_sm90.h"
+#include "kernels/cuda/gqa_prefill_bf16_sm90.h"
 #include "rollout/engine/cuda/forward_pass.h"
 #include "rollout/engine/cuda/layer_shapes.h"
 
@@ -33,8 +34,8 @@ int64_t ForwardPass::GqaWorkspaceBytes(const GqaSpec& a) const {
                                                     split_tokens);
   };
   const int64_t all_rows = bytes(shape_.rows_max, kernels::kGqaStrictSplitTokens);
-  const int64_t one_tile = bytes(kernels::kGqaTileHeadsMax, kSplitTokensMin);
-  return std::max(one_tile, std::min(all_rows, kWorkspaceBytesEnough));
+  const int64_t one_row = bytes(1, kSplitTokensMin);
+  return std::max(one_row, std::min(all_rows, kWorkspaceBytesEnough));
 }
 
 int ForwardPass::tile_rows_max() const {
@@ -98,12 +99,24 @@ absl::Status ForwardPass::GqaAttend(const Step& step, const GqaSpec& a, const ui
   if (step.shape.prefix_tiles > 0) {
     R1_RETURN_IF_ERROR(GqaAttendPrefixes(step, a, cache, stream));
   } else {
-    const bool has_tiles = step.shape.tiles > 0;
-    const int single_rows = has_tiles ? step.shape.single_tiles : step.shape.rows;
-    R1_RETURN_IF_ERROR(GqaAttendTiles(step, a, cache, {.end = single_rows, .rows_max = 1}, stream));
-    R1_RETURN_IF_ERROR(GqaAttendTiles(
-        step, a, cache,
-        {.begin = single_rows, .end = step.shape.tiles, .rows_max = tile_rows_max()}, stream));
+    for (const PromptRows::Range& range : SingleRows(step))
+      R1_RETURN_IF_ERROR(GqaAttendRows(step, a, cache, range, stream));
+    if (!step.prompts.tiles.empty()) {
+      R1_RETURN_IF_CUDA_ERROR(
+          kernels::GqaPrefillBf16Sm90({.rows = step.shape.rows,
+                                       .heads = a.heads,
+                                       .kv_heads = a.kv_heads,
+                                       .head_dim = a.head_dim,
+                                       .q = a_.query,
+                                       .cache = cache,
+                                       .block_tables = step.inputs.tables,
+                                       .table_stride = step.shape.blocks,
+                                       .tiles = step.inputs.prompt_tiles,
+                                       .tile_count = step.shape.prompt_tiles,
+                                       .scale = static_cast<float>(a.softmax_scale),
+                                       .out = a_.values},
+                                      stream));
+    }
   }
   Mark(OperatorTimer::kAttention, stream);
   return absl::OkStatus();
@@ -159,22 +172,18 @@ bool ForwardPass::SharesPrefixes(int rows, int contexts_max) const {
   return true;
 }
 
-absl::Status ForwardPass::GqaAttendTiles(const Step& step, const GqaSpec& a, const uint8_t* cache,
-                                         const TileRange& range, cudaStream_t stream) {
-  if (range.begin == range.end) return absl::OkStatus();
-  const int split_tokens = GqaSplitTokens(range.end - range.begin, a.kv_heads, step.contexts_max);
-  const int64_t tile_bytes = kernels::GqaDecodeBf16Sm90WorkspaceBytes(
-      range.rows_max, a.heads, a.head_dim, step.contexts_max, split_tokens);
+absl::Status ForwardPass::GqaAttendRows(const Step& step, const GqaSpec& a, const uint8_t* cache,
+                                        const PromptRows::Range& range, cudaStream_t stream) {
+  const int split_tokens = GqaSplitTokens(range.count, a.kv_heads, step.contexts_max);
+  const int64_t row_bytes = kernels::GqaDecodeBf16Sm90WorkspaceBytes(
+      1, a.heads, a.head_dim, step.contexts_max, split_tokens);
   const int at_once =
-      static_cast<int>(std::clamp<int64_t>(GqaWorkspaceBytes(a) / tile_bytes, 1, shape_.rows_max));
-  // Without a list, tiles are rows.
-  const bool has_tiles = step.shape.tiles > 0;
-  for (int first = range.begin; first < range.end; first += at_once) {
-    kernels::GqaDecodeBf16Args args = GqaDecodeArgs(step, a, cache, has_tiles ? 0 : first);
+      static_cast<int>(std::clamp<int64_t>(GqaWorkspaceBytes(a) / row_bytes, 1, shape_.rows_max));
+  const int end = range.first + range.count;
+  for (int first = range.first; first < end; first += at_once) {
+    kernels::GqaDecodeBf16Args args = GqaDecodeArgs(step, a, cache, first);
     args.split_tokens = split_tokens;
-    args.tile_count = std::min(range.end - first, at_once);
-    args.tiles = has_tiles ? step.inputs.tiles + first : nullptr;
-    args.tile_rows_max = range.rows_max;
+    args.tile_count = std::min(end - first, at_once);
     R1_RETURN_IF_CUDA_ERROR(kernels::GqaDecodeBf16Sm90(args, stream));
   }
   return absl::OkStatus();

@@ -7,6 +7,7 @@
 #include "kernels/cuda/grouped_cache_layout.h"
 #include "kernels/cuda/latent_cache_layout.h"
 #include "kernels/cuda/packed_layout.h"
+#include "kernels/cuda/prefill_attention_bf16_sm90.h"
 #include "kernels/cuda/residual_norm_bf16_sm90.h"
 #include "kernels/cuda/sample_head_bf16_sm90.h"
 
@@ -19,6 +20,14 @@ int QueryWidth(const GqaSpec& a) { return a.heads * a.head_dim; }
 int InputQueryWidth(const MlaSpec& a) { return a.q_lora_rank > 0 ? a.q_lora_rank : QueryWidth(a); }
 int InputWidth(const MlaSpec& a) { return InputQueryWidth(a) + kernels::kCacheChannels; }
 int InputWidth(const GqaSpec& a) { return (a.heads + 2 * a.kv_heads) * a.head_dim; }
+
+bool MultipliesPromptsOut(const MlaSpec& a) {
+  static_assert(kernels::kPrefillSharedChannels == kernels::kRotaryChannels);
+  return a.qk_nope_head_dim == kernels::kPrefillHeadChannels &&
+         a.v_head_dim == kernels::kPrefillHeadChannels;
+}
+
+int KeyValueWidth(const MlaSpec& a) { return a.qk_nope_head_dim + a.v_head_dim; }
 
 int CacheBlockBytes(const ModelSpec& spec) {
   const LayerSpec& layer = spec.layers.front();

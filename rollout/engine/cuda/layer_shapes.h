@@ -23,6 +23,13 @@ int InputQueryWidth(const MlaSpec& a);
 int InputWidth(const MlaSpec& a);
 int InputWidth(const GqaSpec& a);
 
+// Whether prompts are attended with keys and values of every head, multiplied out of the latents:
+// for heads of the sizes that prefill_attention_bf16_sm90.h takes. Otherwise they are attended as
+// responses are, in absorbed form.
+bool MultipliesPromptsOut(const MlaSpec& a);
+// Channels of a head's keys and values, multiplied out.
+int KeyValueWidth(const MlaSpec& a);
+
 // Of a block of the cache in one layer; the same for all layers of a model that CheckCudaSpec has
 // accepted.
 int CacheBlockBytes(const ModelSpec& spec);

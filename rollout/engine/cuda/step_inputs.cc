@@ -17,8 +17,9 @@ StepInputs PlaceStepInputs(const StepShape& shape, uint8_t* base) {
   placement.Take(&inputs.prefixes, shape.rows);
   placement.Take(&inputs.slots, shape.rows);
   placement.Take(&inputs.tables, int64_t{shape.rows} * shape.blocks);
-  placement.Take(&inputs.tiles, shape.tiles);
   placement.Take(&inputs.prefix_tiles, shape.prefix_tiles);
+  placement.Take(&inputs.prompt_tiles, shape.prompt_tiles);
+  placement.Take(&inputs.prompt_pieces, shape.prompt_pieces);
   placement.Take(&inputs.draw_rows, shape.draws);
   placement.Take(&inputs.temperatures, shape.draws);
   placement.Take(&inputs.draw_positions, shape.draws);
@@ -70,27 +71,11 @@ void FillStepInputs(const StepBatch& batch, int block_tokens, const StepShape& s
 bool IsDecodeStep(const StepBatch& batch) {
   if (static_cast<int>(batch.draws.fused.rows.size()) != batch.rows()) return false;
   for (int row = 0; row < batch.rows(); ++row) {
-    if (batch.draws.fused.rows[row] != row) return false;
+    if (batch.draws.fused.rows[row] != row || batch.is_prompt(row)) return false;
   }
   // Rows of one sequence are neighbours.
   return std::adjacent_find(batch.block_tables.begin(), batch.block_tables.end()) ==
          batch.block_tables.end();
-}
-
-RowTiling CutRows(const std::vector<const int32_t*>& block_tables, int rows_max) {
-  RowTiling tiling;
-  if (rows_max == 1) return tiling;
-  const int rows = static_cast<int>(block_tables.size());
-  for (int first = 0; first < rows;) {
-    int end = first + 1;
-    while (end < rows && end < first + rows_max && block_tables[end] == block_tables[first]) ++end;
-    tiling.tiles.push_back({.first = first, .count = end - first});
-    first = end;
-  }
-  const auto single = std::stable_partition(tiling.tiles.begin(), tiling.tiles.end(),
-                                            [](const auto& tile) { return tile.count == 1; });
-  tiling.single = static_cast<int>(single - tiling.tiles.begin());
-  return tiling;
 }
 
 std::vector<kernels::RowTile> CutPrefixes(const StepBatch& batch, int rows, int block_tokens,
@@ -123,6 +108,67 @@ std::vector<kernels::RowTile> CutPrefixes(const StepBatch& batch, int rows, int 
     first = end;
   }
   return are_shared ? tiles : std::vector<kernels::RowTile>();
+}
+
+namespace {
+
+// Rows [first, end) of one prompt.
+void AddTiles(const StepBatch& batch, int first, int end, PromptRows* prompts) {
+  PromptRows::Pass& pass = prompts->passes.back();
+  for (int row = first; row < end; row += kernels::kPrefillTileRows) {
+    prompts->tiles.push_back({.first_row = row,
+                              .rows = std::min(kernels::kPrefillTileRows, end - row),
+                              .first_position = batch.positions[row],
+                              .first_key = pass.context_rows});
+  }
+  pass.tile_end = static_cast<int>(prompts->tiles.size());
+}
+
+void AddContext(const StepBatch& batch, int row, int block_tokens, PromptRows* prompts) {
+  PromptRows::Pass& pass = prompts->passes.back();
+  const int context = batch.contexts[row];
+  for (int token = 0; token < context; token += block_tokens) {
+    prompts->pieces.push_back({.block = batch.block_tables[row][token / block_tokens],
+                               .tokens = std::min(block_tokens, context - token),
+                               .first_row = pass.context_rows + token});
+  }
+  pass.context_rows += context;
+  pass.piece_end = static_cast<int>(prompts->pieces.size());
+}
+
+}  // namespace
+
+PromptRows CutPrompts(const StepBatch& batch, int block_tokens, int context_rows_max) {
+  PromptRows prompts;
+  for (int first = 0, end; first < batch.rows(); first = end) {
+    const bool is_prompt = batch.is_prompt(first);
+    const auto continues = [&](int row) {
+      return batch.is_prompt(row) == is_prompt &&
+             (!is_prompt || batch.block_tables[row] == batch.block_tables[first]);
+    };
+    for (end = first + 1; end < batch.rows() && continues(end);) ++end;
+    if (!is_prompt) {
+      prompts.others.push_back({.first = first, .count = end - first});
+      continue;
+    }
+    const bool multiplies_out = context_rows_max > 0;
+    if (prompts.passes.empty() ||
+        (multiplies_out &&
+         prompts.passes.back().context_rows + batch.contexts[end - 1] > context_rows_max)) {
+      const int tiles = static_cast<int>(prompts.tiles.size());
+      const int pieces = static_cast<int>(prompts.pieces.size());
+      prompts.passes.push_back({.tile_begin = tiles, .piece_begin = pieces});
+    }
+    AddTiles(batch, first, end, &prompts);
+    if (multiplies_out) AddContext(batch, end - 1, block_tokens, &prompts);
+  }
+  for (const PromptRows::Pass& pass : prompts.passes) {
+    std::stable_sort(prompts.tiles.begin() + pass.tile_begin, prompts.tiles.begin() + pass.tile_end,
+                     [](const kernels::PrefillTile& a, const kernels::PrefillTile& b) {
+                       return a.first_position + a.rows > b.first_position + b.rows;
+                     });
+  }
+  return prompts;
 }
 
 int GraphRows(int rows) {

@@ -9,6 +9,8 @@
 
 #include "common/rng.h"
 #include "kernels/cuda/gqa_decode_bf16_sm90.h"
+#include "kernels/cuda/latent_gather_bf16_sm90.h"
+#include "kernels/cuda/prefill_attention_bf16_sm90.h"
 #include "rollout/engine/block_manager.h"
 #include "rollout/engine/runner.h"
 
@@ -18,11 +20,11 @@ struct StepShape {
   int rows = 0;    // padding included
   int draws = 0;   // likewise
   int blocks = 0;  // of a row's table
-  // Of the list of tiles; 0 = none, every row is attended by itself. The first are of one row.
-  int tiles = 0;
-  int single_tiles = 0;
   // Tiles of rows that share a prefix, padding included; 0 = every row attends its own.
   int prefix_tiles = 0;
+  // Of PromptRows.
+  int prompt_tiles = 0;
+  int prompt_pieces = 0;
 };
 
 // Pointers into that memory.
@@ -33,9 +35,10 @@ struct StepInputs {
   int32_t* prefixes;   // [rows]
   int32_t* slots;      // [rows]: place in the cache, as kernels/cuda/mla_input_bf16_sm90.h says
   int32_t* tables;     // [rows, blocks]
-  kernels::RowTile* tiles;         // [tiles]
-  kernels::RowTile* prefix_tiles;  // [prefix_tiles]
-  int32_t* draw_rows;              // [draws]
+  kernels::RowTile* prefix_tiles;        // [prefix_tiles]
+  kernels::PrefillTile* prompt_tiles;    // [prompt_tiles]
+  kernels::CachedTokens* prompt_pieces;  // [prompt_pieces]
+  int32_t* draw_rows;                    // [draws]
   float* temperatures;
   uint32_t* draw_positions;
   Rng* rngs;
@@ -56,23 +59,41 @@ StepResults PlaceStepResults(int draws, uint8_t* base);
 void FillStepInputs(const StepBatch& batch, int block_tokens, const StepShape& shape,
                     const StepInputs& inputs);
 
-// Whether every row is a sequence of its own whose next token is drawn once: then the steps of a
+// Whether every row is a response of its own whose next token is drawn once: then the steps of a
 // batch differ in numbers alone.
 bool IsDecodeStep(const StepBatch& batch);
-
-// Cuts the rows of a batch into tiles of at most rows_max neighbours with one block table, those of
-// one row first. No tiles when rows_max is 1.
-struct RowTiling {
-  std::vector<kernels::RowTile> tiles;
-  int single = 0;  // of one row
-};
-RowTiling CutRows(const std::vector<const int32_t*>& block_tables, int rows_max);
 
 // The rows of a decode step, padded to `rows`, in tiles of at most rows_max neighbours whose
 // prefixes lie in the same blocks, as even as can be. None where no rows share one, or where a row
 // attends nothing behind its prefix.
 std::vector<kernels::RowTile> CutPrefixes(const StepBatch& batch, int rows, int block_tokens,
                                           int rows_max);
+
+// The rows of a step where prompts are attended in a way of their own, in tiles: in the cache, or
+// with keys and values that are multiplied out of it, some prompts at a time. Which rows these are
+// depends on positions alone, so that a token gets the same bits whatever the chunks, and after a
+// preemption.
+struct PromptRows {
+  // Prompts that are attended together.
+  struct Pass {
+    int tile_begin = 0;
+    int tile_end = 0;
+    int piece_begin = 0;
+    int piece_end = 0;
+    int context_rows = 0;  // multiplied out; above the most only for a prompt by itself
+  };
+  struct Range {
+    int first;
+    int count;
+  };
+  std::vector<Pass> passes;
+  std::vector<kernels::PrefillTile> tiles;    // of a pass, those with the longest contexts first
+  std::vector<kernels::CachedTokens> pieces;  // whole contexts, one after the other
+  std::vector<Range> others;                  // rows of responses
+};
+// context_rows_max: the most to multiply out at a time; 0 = none, prompts are attended in the
+// cache.
+PromptRows CutPrompts(const StepBatch& batch, int block_tokens, int context_rows_max);
 
 // Sizes of captured graphs: the smallest with room for this many rows, and for this many tokens of
 // context.
