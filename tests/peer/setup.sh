@@ -22,7 +22,7 @@ install() {
 }
 
 if [[ ${1:-} == llama_cpp ]]; then
-  CMAKE_ARGS="-DGGML_NATIVE=ON" install .deps/llama_cpp tests/peer/requirements_llama_cpp.txt "200 MB"
+  CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF" install .deps/llama_cpp tests/peer/requirements_llama_cpp.txt "200 MB"
   say "ready"
   exit
 fi
