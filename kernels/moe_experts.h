@@ -28,6 +28,14 @@ struct ExpertLists {
 void BuildExpertLists(const int32_t* experts, int token_count, int active, int expert_count,
                       ExpertLists* lists);
 
+// An expert's weights take as long to read as to multiply by so many rows, about: only the balance
+// of threads depends on it.
+inline constexpr int kExpertReadRows = 12;
+
+// Cuts the list into `parts` runs of places that take about as long, each expert as long as its
+// rows or its weights; one with many rows may be cut itself. Fills borders [parts + 1].
+void CutExpertLists(const ExpertLists& lists, int parts, std::vector<int>* borders);
+
 inline constexpr int kMoeRowBlock = 64;  // rows of one expert at a time
 
 struct MoeExpertsArgs {

@@ -31,6 +31,19 @@ int64_t CachedTokens(const Args& args) {
   return std::accumulate(args.contexts, args.contexts + args.row_count, int64_t{0});
 }
 
+// What AttentionOutput does for a row: multiply-adds with fp32 keys and values, which take twice as
+// long, and with weights.
+int64_t AttentionCost(const LayerSpec& layer, int hidden, int context) {
+  if (layer.gqa.has_value()) {
+    const int64_t width = QueryWidth(*layer.gqa);
+    return 2 * 2 * width * context + width * hidden;
+  }
+  const MlaSpec& a = *layer.mla;
+  const int64_t values = int64_t{a.heads} * a.v_head_dim;
+  return int64_t{2} * a.heads * (CacheWidth(a) + a.kv_lora_rank) * context +
+         values * (a.kv_lora_rank + hidden);
+}
+
 // The rows of a sequence are neighbours and share its table.
 bool IsOneTokenPerSequence(const StepBatch& batch) {
   return std::adjacent_find(batch.block_tables.begin(), batch.block_tables.end()) ==
@@ -100,6 +113,19 @@ void ModelRunner::ForRows(int count, int block, const Body& body) {
     for (int first = begin; first < end; first += block) {
       body(Rows{.first = first,
                 .count = std::min(block, end - first),
+                .thread = thread,
+                .are_all = false});
+    }
+  });
+}
+
+template <class Body>
+void ModelRunner::ForCutRows(const Body& body) {
+  pool_.ParallelFor(pool_.threads(), 1, [&](int thread, int, int) {
+    const int end = row_borders_[thread + 1];
+    for (int first = row_borders_[thread]; first < end; first += kRowBlock) {
+      body(Rows{.first = first,
+                .count = std::min(kRowBlock, end - first),
                 .thread = thread,
                 .are_all = false});
     }
@@ -202,7 +228,10 @@ absl::Status ModelRunner::Run(StepBatch* batch) {
       AttentionInput(layer, weights, *batch, block);
       if (blocks_are_independent) attention_output(block);
     });
-    if (!blocks_are_independent) ForRows(rows, kRowBlock, attention_output);
+    if (!blocks_are_independent) {
+      CutRows(layer, *batch);
+      ForCutRows(attention_output);
+    }
     if (spec_.layers[layer].moe.has_value()) RoutedExperts(layer, weights.moe, rows);
   }
   ForRows(rows, kRowBlock, [&](const Rows& block) { Combine(layers - 1, block); });
@@ -344,22 +373,41 @@ void ModelRunner::RoutedExperts(int layer, const MoeWeights& weights, int row_co
     const std::vector<int32_t>& offsets = expert_lists_.offsets;
     for (int e = 0; e < moe.experts; ++e) experts_read_total_ += offsets[e] < offsets[e + 1];
   }
-  const int places = row_count * moe.experts_per_token;
-  const int grain = std::clamp((places + pool_.threads() - 1) / pool_.threads(), 1, kGrainRows);
-  pool_.ParallelFor(places, grain, [&](int thread, int begin, int end) {
+  kernels::CutExpertLists(expert_lists_, pool_.threads(), &expert_borders_);
+  pool_.ParallelFor(pool_.threads(), 1, [&](int thread, int, int) {
     const Timer timer(this, kExperts, thread);
     kernels_.moe_experts({.x = moe_input_.data(),
                           .x_stride = spec_.hidden,
                           .offsets = expert_lists_.offsets.data(),
                           .tokens = expert_lists_.tokens.data(),
                           .expert_count = moe.experts,
-                          .place_begin = begin,
-                          .place_end = end,
+                          .place_begin = expert_borders_[thread],
+                          .place_end = expert_borders_[thread + 1],
                           .gate_up = weights.gate_up.data(),
                           .down = weights.down.data(),
                           .hidden = scratch_[thread].hidden.data(),
                           .results = moe_results_.data()});
   });
+}
+
+void ModelRunner::CutRows(int layer, const StepBatch& batch) {
+  const int rows = batch.rows();
+  const int threads = pool_.threads();
+  const auto cost = [&](int row) {
+    return AttentionCost(spec_.layers[layer], spec_.hidden, batch.contexts[row]);
+  };
+  int64_t total = 0;
+  for (int row = 0; row < rows; ++row) total += cost(row);
+  row_borders_.assign(threads + 1, rows);
+  row_borders_[0] = 0;
+  int64_t before = 0;
+  int thread = 1;
+  for (int row = 0; row < rows; ++row) {
+    for (; thread < threads && before * threads >= total * thread; ++thread) {
+      row_borders_[thread] = row / kGrainRows * kGrainRows;
+    }
+    before += cost(row);
+  }
 }
 
 void ModelRunner::Combine(int layer, const Rows& rows) {

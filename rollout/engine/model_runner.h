@@ -98,6 +98,9 @@ class ModelRunner : public Runner {
   // Calls body for all rows, at most `block` of them at a time.
   template <class Body>
   void ForRows(int count, int block, const Body& body);
+  // The same, kRowBlock at a time, in the runs of row_borders_.
+  template <class Body>
+  void ForCutRows(const Body& body);
   // The kernels of these names; the columns, or the heads, are shared by the threads when the rows
   // are too few to be. No bit depends on it.
   void Matmul(const Rows& rows, const kernels::MatmulArgs& args);
@@ -122,6 +125,8 @@ class ModelRunner : public Runner {
   void MlpOrRouter(int layer, const LayerWeights& weights, const Rows& rows);
   void Mlp(const MlpWeights& weights, const float* x, const Rows& rows);
   void RoutedExperts(int layer, const MoeWeights& weights, int row_count);
+  // Cuts the rows into a run a thread whose AttentionOutput takes about as long: row_borders_.
+  void CutRows(int layer, const StepBatch& batch);
   void Combine(int layer, const Rows& rows);
   void DrawFused(const PackedModel& model, FusedDraws* draws);
   // DrawFused for a large vocabulary: the threads share it.
@@ -159,6 +164,8 @@ class ModelRunner : public Runner {
   kernels::AlignedBuffer<int32_t> moe_experts_;  // A
   kernels::AlignedBuffer<float> moe_results_;    // A * D
   kernels::ExpertLists expert_lists_;
+  std::vector<int> expert_borders_;  // in places of the list, [threads + 1]
+  std::vector<int> row_borders_;     // [threads + 1]
   uint64_t experts_read_total_ = 0;
   std::vector<kernels::VocabChunk> vocab_chunks_;
   double operator_seconds_[kOperatorCount] = {};

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <map>
 #include <numeric>
 #include <set>
@@ -213,6 +214,54 @@ TEST(ExpertListsTest, ListsEverySlotOnceSortedByExpertThenToken) {
                                  lists.tokens.begin() + lists.offsets[e + 1]));
     }
   }
+}
+
+// What CutExpertLists balances: each expert of a run costs its rows there, or its weights.
+int64_t CostOfRun(const std::vector<int32_t>& offsets, int begin, int end) {
+  int64_t cost = 0;
+  for (size_t e = 0; e + 1 < offsets.size(); ++e) {
+    const int rows = std::min(end, offsets[e + 1]) - std::max(begin, offsets[e]);
+    if (rows > 0) cost += std::max(rows, kExpertReadRows);
+  }
+  return cost;
+}
+
+TEST(ExpertListsTest, RunsCoverTheListAndTakeAboutAsLong) {
+  constexpr int kExperts = 16;
+  Rng rng = TestRng(7);
+  for (int repetition = 0; repetition < 200; ++repetition) {
+    ExpertLists lists;
+    lists.offsets = {0};
+    for (int e = 0; e < kExperts; ++e) {  // idle, few rows, many rows
+      const int most = std::array{1, 5, 90}[rng.NextBelow(3)];
+      lists.offsets.push_back(lists.offsets.back() + static_cast<int32_t>(rng.NextBelow(most)));
+    }
+    const int places = lists.offsets.back();
+    for (const int parts : {1, 2, 3, 8}) {
+      std::vector<int> borders;
+      CutExpertLists(lists, parts, &borders);
+      ASSERT_EQ(borders.size(), parts + 1u);
+      EXPECT_EQ(borders.front(), 0);
+      EXPECT_EQ(borders.back(), places);
+      EXPECT_TRUE(std::is_sorted(borders.begin(), borders.end()));
+      // No run is longer than a fair share and one expert's weights, of which half at most is
+      // unfair at each border.
+      const int64_t fair = CostOfRun(lists.offsets, 0, places) / parts;
+      for (int part = 0; part < parts; ++part) {
+        EXPECT_LE(CostOfRun(lists.offsets, borders[part], borders[part + 1]),
+                  fair + 2 * kExpertReadRows)
+            << "repetition " << repetition << ", part " << part << " of " << parts;
+      }
+    }
+  }
+}
+
+TEST(ExpertListsTest, RunsEndWithExpertsWhereWeightsCountMore) {
+  // Eight rows of one expert beside six experts of a row each: by rows, 7 and 7.
+  const ExpertLists lists = {.offsets = {0, 8, 9, 10, 11, 12, 13, 14}, .tokens = {}, .places = {}};
+  std::vector<int> borders;
+  CutExpertLists(lists, 2, &borders);
+  EXPECT_THAT(borders, testing::ElementsAre(0, 11, 14));
 }
 
 struct Moe {
