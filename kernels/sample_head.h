@@ -14,8 +14,8 @@
 
 namespace r1::kernels {
 
-inline constexpr int kVocabChunk = 512;
-inline constexpr int kVocabMax = kVocabChunk * 1024;
+inline constexpr int kVocabChunk = 256;
+inline constexpr int kVocabMax = kVocabChunk * 2048;
 
 inline int VocabChunks(int vocab) { return (vocab + kVocabChunk - 1) / kVocabChunk; }
 

@@ -127,10 +127,11 @@ void SampleHeadFp32(const SampleHeadArgs& args) {
   }
 }
 
-// A chunk's weights stay in the second-level cache while the rows pass by.
+// A chunk's weights stay in the second-level cache while the rows pass by, some panels of them in
+// the first-level cache.
 template <class V>
 void ScanVocabFp32(const SampleHeadArgs& args, int chunk_begin, int chunk_end) {
-  constexpr int kRows = kProductRows<V>;
+  constexpr int kRows = 32;  // whole tiles; their logits are no more than the weights
   const int chunk_count = VocabChunks(args.head.n);
   alignas(64) float raw[kRows][kVocabChunk];
   VocabRow<V> row;

@@ -429,7 +429,7 @@ void ModelRunner::DrawFused(const PackedModel& model, FusedDraws* draws) {
   const int count = static_cast<int>(draws->rows.size());
   draws->tokens.resize(count);
   draws->logprobs.resize(count);
-  if (pool_.threads() > 1 && kernels::VocabChunks(spec_.vocab) >= 4 * pool_.threads()) {
+  if (kernels::VocabChunks(spec_.vocab) >= 4 * pool_.threads()) {
     DrawShared(model, draws);
     return;
   }

@@ -129,7 +129,7 @@ class ModelRunner : public Runner {
   void CutRows(int layer, const StepBatch& batch);
   void Combine(int layer, const Rows& rows);
   void DrawFused(const PackedModel& model, FusedDraws* draws);
-  // DrawFused for a large vocabulary: the threads share it.
+  // DrawFused for a large vocabulary: read once, by all threads together.
   void DrawShared(const PackedModel& model, FusedDraws* draws);
   void DrawFiltered(const PackedModel& model, std::vector<FilteredDraw>* draws);
   // RMSNorm over D of `count` rows of x, or of those that `index` names.
