@@ -3,15 +3,17 @@
 
 The peer is transformers' DeepSeek-V3 of moe_mini's sizes in fp32: a prompt of 10 tokens in one
 forward pass, then a pass a token over its cache of keys and values, softmax, a draw and its
-logprob; the best of its ways to compute experts. r1 is `r1_bench_engine` with as many samples and
-threads. The best round of each counts.
+logprob; the best of its ways to compute experts. r1 is `r1_bench_generate` with the same sizes and
+as many samples and threads. The best round of each counts, by the clock.
 
-  .deps/peer/bin/python tests/peer/torch_eager_bench.py --bench build/release/bin/r1_bench_engine
+  .deps/peer/bin/python tests/peer/torch_eager_bench.py --bench build/release/bin/r1_bench_generate
 """
 
 import argparse
-import re
+import json
+import pathlib
 import subprocess
+import tempfile
 import time
 
 import torch
@@ -29,6 +31,7 @@ def moe_mini(experts):
         n_routed_experts=8, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=48,
         n_group=1, topk_group=1, norm_topk_prob=True, routed_scaling_factor=1.0,
         max_position_embeddings=4096, tie_word_embeddings=False)
+    config.architectures = ["DeepseekV3ForCausalLM"]
     config._experts_implementation = experts
     torch.manual_seed(1)
     return transformers.DeepseekV3ForCausalLM(config).eval()
@@ -48,18 +51,22 @@ def torch_tokens_per_second(model):
     return GROUPS * SAMPLES * RESPONSE / (time.monotonic() - begin)
 
 
-def r1_tokens_per_second(options):
-    output = subprocess.run(
-        [options.bench, "--threads", str(options.threads), "--prompts", str(GROUPS),
-         "--samples", str(SAMPLES), "--prompt-tokens", str(PROMPT), "--response-tokens",
-         str(RESPONSE), "--running-samples", str(GROUPS * SAMPLES), "--rounds", "10"],
-        check=True, capture_output=True, text=True).stdout
-    return float(re.search(r": (\d+) tokens/s a core", output)[1]) * options.threads
+def r1_tokens_per_second(model, options):
+    with tempfile.TemporaryDirectory() as folder:
+        config, row = pathlib.Path(folder, "config.json"), pathlib.Path(folder, "row.json")
+        model.config.to_json_file(config)
+        subprocess.run(
+            [options.bench, "--device", "cpu", "--weights", "fp32", "--config", config, "--threads",
+             str(options.threads), "--points", f"{GROUPS}x{SAMPLES}", "--prompt-tokens",
+             str(PROMPT), "--response-tokens", str(RESPONSE), "--kv-cache-mib", "256", "--rounds",
+             "10", "--json", row],
+            check=True, stdout=subprocess.DEVNULL)
+        return json.loads(row.read_text())["tokens_per_second"]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--bench", required=True, help="r1_bench_engine")
+    parser.add_argument("--bench", required=True, help="r1_bench_generate")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
@@ -69,7 +76,7 @@ def main():
     for _ in range(options.rounds):
         for experts, model in models.items():
             theirs[experts] = max(torch_tokens_per_second(model), theirs.get(experts, 0))
-        ours = max(r1_tokens_per_second(options), ours)
+        ours = max(r1_tokens_per_second(models["eager"], options), ours)
     for experts, rate in theirs.items():
         print(f"PyTorch, {experts:10} {rate:9.0f} tokens/s, r1 {ours:9.0f}: {ours / rate:.1f} times")
 
