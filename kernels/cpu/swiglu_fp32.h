@@ -30,8 +30,9 @@ void SwigluTile(const SwigluArgs& args, const Left& left, const Weight* weights,
   const bool follows = column + kPanelColumns < args.w.intermediate;
   typename V::F gates[kRows];
   typename V::F ups[kRows];
-  constexpr bool kIsStreamed = std::is_same_v<Left, LeftSide<Bf16>> && kRows <= kStreamedRows;
-  if constexpr (Shape::kPanels > 1 && !kIsStreamed) {
+  constexpr bool kCanStream = std::is_same_v<Left, LeftSide<Bf16>> && kRows <= kStreamedRows;
+  const bool one_behind_other = Shape::kPanels == 1 || (kCanStream && args.m <= kStreamedRows);
+  if (!one_behind_other) {
     typename V::F sums[kRows][2];
     MultiplyTile<V>(left, first, WithNext(gate_panel, 2 * panel_weights, follows, args.next),
                     args.w.k, sums);
@@ -40,7 +41,7 @@ void SwigluTile(const SwigluArgs& args, const Left& left, const Weight* weights,
       gates[r] = sums[r][0];
       ups[r] = sums[r][1];
     }
-  } else {  // one behind the other, or because both would not fit into the registers
+  } else {  // both at once would not fit into the registers, or are two streams
     typename V::F sums[kRows][1];
     const Weight* up_panel = gate_panel + panel_weights;
     MultiplyTile<V>(left, first, TilePanels<Weight>{gate_panel, up_panel}, args.w.k, sums);

@@ -11,8 +11,9 @@
 
 namespace r1::kernels {
 
-// So few rows take one panel at a time: they wait for memory, and it is fastest read in order.
-inline constexpr int kStreamedRows = 2;
+// So few rows take one panel at a time: they wait for memory, which is fastest read in order. Each
+// row's one chain keeps up with it.
+inline constexpr int kStreamedRows = 4;
 
 // tile_fp32.h's MultiplyTile, one chain over ascending pairs. It is done with a line of weights
 // sooner than memory has brought the next one, and the processor's own prefetching begins anew with
