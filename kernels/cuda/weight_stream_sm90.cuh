@@ -42,7 +42,7 @@ struct TileKind {
   static constexpr bool kFp8 = kFp8_;
   static constexpr int kGroups = kGroups_;
   static constexpr int kThreads = (1 + kGroups) * kWarpgroupThreads;
-  static constexpr int kTokensMax = kGroups == 2 ? kTileTokensMax : 32;
+  static constexpr int kTokensMax = kGroups == 2 ? kTileTokensMax : 64;
   static constexpr int kRows = 64 * kRowTiles * (kInTurn ? 1 : kGroups);
   static constexpr int kRowTileBytes = kFp8 ? kFp8TileBytes : 64 * kPackedRowBytes;
   static constexpr int kWarpgroupsOfTile = kInTurn ? 1 : kGroups;
@@ -272,10 +272,10 @@ __device__ __forceinline__ void StreamTokens(Ring<Kind>& ring, const void* rows,
   static_assert(kTileTokensMax == 8 * 16);
   if (tokens <= 8) {
     StreamTokensInPasses<1>(ring, rows, columns, tokens, thread, row_offset);
-  } else if (Kind::kTokensMax <= 32 || tokens <= 32) {
+  } else if (tokens <= 32) {
     StreamTokensInPasses<4>(ring, rows, columns, tokens, thread, row_offset);
-  } else if constexpr (Kind::kTokensMax > 32) {
-    StreamTokensInPasses<16>(ring, rows, columns, tokens, thread, row_offset);
+  } else {
+    StreamTokensInPasses<Kind::kTokensMax / 8>(ring, rows, columns, tokens, thread, row_offset);
   }
 }
 
