@@ -301,7 +301,7 @@ TEST_F(EngineGpuTest, Fp8ExpertsAreTheirBf16Ones) {
     EXPECT_EQ(Difference(RunAll(*engine, requests), expected), "") << spec.family;
 
     ASSERT_TRUE(engine->LoadWeights(weights).ok());
-    const GroupRequest request = RandomRequest(spec, 100, 40, 4, 30);
+    const GroupRequest request = RandomRequest(spec, 100, 20, 2, 20);
     Mismatch mismatch;
     Compare(NaiveModel(spec, weights), request, RunAll(*engine, {request}), &mismatch);
     std::printf("%s in FP8: |logprob difference| mean %.2e, k3 %.2e\n", spec.family.c_str(),
