@@ -26,12 +26,11 @@ inline constexpr int kStagesMax = 16;
 inline constexpr int kSharedBytesMax = 227 << 10;
 inline constexpr int kRingBarrierBytes = (3 * kStagesMax + 2) * 8;
 
-// A kind of tile. A thread's sums are kRowTiles * tokens / 2 registers, at most 128; 16 where there
-// are four warpgroups, whose threads have half the registers.
+// A kind of tile. A thread's sums are kRowTiles * tokens / 2 registers, at most 128; or 32 where
+// there are four warpgroups, whose threads have half the registers.
 //   kRowTilesOfGroup  64-row tiles that one warpgroup multiplies, at most 2
-//   kInTurn           the warpgroups take whole tiles in turn, so that one stores its results while
-//   the other multiplies.
-//                     Otherwise they share the rows of each tile.
+//   kInTurn           two warpgroups take whole tiles in turn, bf16 ones, so that one stores its
+//                     results while the other multiplies; otherwise they share the rows of each
 //   kBlocks           blocks of a cluster that share what they read: 1, 2 or, in two pairs, 4
 //   kFp8              weights are FP8 (fp8_layout.h), otherwise bf16
 //   kGroups           warpgroups that multiply: 2, or 4 where they share the rows
@@ -42,6 +41,7 @@ struct TileKind {
   static constexpr int kBlocks = kBlocks_;
   static constexpr bool kFp8 = kFp8_;
   static constexpr int kGroups = kGroups_;
+  static_assert(!kInTurn || (!kFp8 && kGroups == 2));
   static constexpr int kThreads = (1 + kGroups) * kWarpgroupThreads;
   static constexpr int kTokensMax = kGroups == 2 ? kTileTokensMax : 64;
   static constexpr int kRows = 64 * kRowTiles * (kInTurn ? 1 : kGroups);
@@ -369,8 +369,9 @@ __device__ __forceinline__ void MultiplyFp8ByWarps(Ring<Kind>& ring, int stages,
   }
 }
 
-// The same for many tokens. While those of 32 columns run, the next ones' weights
-// become bf16 in other registers; a stage is read while the products of the one before run.
+// The same for more tokens. While the products of 32 columns run, the next ones' weights become
+// bf16 in other registers; a stage is read while the products of the one before run. The last ones
+// still run at the end.
 template <typename Kind, int kN>
 __device__ __forceinline__ void MultiplyFp8(Ring<Kind>& ring, int stages, int warpgroup,
                                             uint32_t* previous_empty,
@@ -405,37 +406,37 @@ __device__ __forceinline__ void MultiplyFp8(Ring<Kind>& ring, int stages, int wa
 }
 
 // sums[r] = the 64 weight rows of row tile Kind::RowTile(r, warpgroup), times kN token rows, over
-// all columns. By the warpgroup that the tile belongs to, or by both; warpgroup = 0 or 1. Sums are
-// laid out as Wgmma says.
+// all columns. By the warpgroup that the tile belongs to, or by all; warpgroup counts from 0. Sums
+// are laid out as Wgmma says.
 template <typename Kind, int kN>
 __device__ __forceinline__ void Multiply(Ring<Kind>& ring, int columns, int warpgroup,
                                          float (&sums)[Kind::kRowTiles][kN / 2]) {
-  const bool signals = threadIdx.x % 32 == 0;
   const int stages = columns / kPackedBlockColumns;
 #pragma unroll
   for (int r = 0; r < Kind::kRowTiles; ++r) {
 #pragma unroll
     for (int i = 0; i < kN / 2; ++i) sums[r][i] = 0;
   }
-  if constexpr (Kind::kInTurn) ring.WaitTurn(warpgroup);
   if constexpr (Kind::kFp8 && kN <= kFp8TokensOfWarps) {
     MultiplyFp8ByWarps<Kind, kN>(ring, stages, warpgroup, sums);
-    return;
-  }
-  uint32_t previous_empty = 0;
-  if constexpr (Kind::kFp8) {
-    MultiplyFp8<Kind, kN>(ring, stages, warpgroup, &previous_empty, sums);
   } else {
-    for (int stage = 0; stage < stages; ++stage)
-      MultiplyStage<Kind, kN>(ring, warpgroup, &previous_empty, sums);
-  }
-  if (Kind::kInTurn && signals) ring.PassTurn(warpgroup);
-  WgmmaWait<0>();
-  if (signals) Ring<Kind>::Release(previous_empty);
+    const bool signals = threadIdx.x % 32 == 0;
+    uint32_t previous_empty = 0;
+    if constexpr (Kind::kInTurn) ring.WaitTurn(warpgroup);
+    if constexpr (Kind::kFp8) {
+      MultiplyFp8<Kind, kN>(ring, stages, warpgroup, &previous_empty, sums);
+    } else {
+      for (int stage = 0; stage < stages; ++stage)
+        MultiplyStage<Kind, kN>(ring, warpgroup, &previous_empty, sums);
+    }
+    if (Kind::kInTurn && signals) ring.PassTurn(warpgroup);
+    WgmmaWait<0>();
+    if (signals) Ring<Kind>::Release(previous_empty);
 #pragma unroll
-  for (int r = 0; r < Kind::kRowTiles; ++r) {
+    for (int r = 0; r < Kind::kRowTiles; ++r) {
 #pragma unroll
-    for (int i = 0; i < kN / 2; ++i) UseAfterWait(sums[r][i]);
+      for (int i = 0; i < kN / 2; ++i) UseAfterWait(sums[r][i]);
+    }
   }
 }
 
