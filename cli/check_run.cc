@@ -62,6 +62,7 @@ std::vector<std::optional<ModelSpec>> StageSpecs(const v1::Config& config,
 // Whether the workers that `r1 run` starts can generate with a stage's model.
 absl::Status CheckEngine(const v1::Config& config, const ModelSpec& spec) {
   return rollout::CheckEngine(spec, {.device = config.worker().device(),
+                                     .expert_weights = config.worker().expert_weights(),
                                      .running_samples_max = config.rollout().running_samples_max(),
                                      .kv_cache_mib = config.rollout().kv_cache_mib()});
 }

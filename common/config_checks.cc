@@ -26,6 +26,7 @@ class Checker {
     CheckDevice("worker.device", config_.worker().device());
     CheckDevice("learner.device", config_.learner().device());
     CheckOneRank();
+    CheckExpertWeights();
     CheckLoopback("learner", config_.learner().address());
     CheckLoopback("status", config_.status().address());
     CheckData("data", config_.data());
@@ -79,6 +80,14 @@ class Checker {
     Report("learner.ranks",
            absl::StrCat("expected 1 with learner.device = \"", config_.learner().device(),
                         "\", found ", config_.learner().ranks()));
+  }
+
+  void CheckExpertWeights() {
+    const v1::WorkerConfig& worker = config_.worker();
+    if (worker.expert_weights() == "bf16" || worker.device() != "cpu") return;
+    Report("worker.expert_weights",
+           absl::StrCat("expected bf16 with worker.device = \"cpu\", found ",
+                        worker.expert_weights()));
   }
 
   // HOST:PORT on this machine only: plaintext must not leave it.

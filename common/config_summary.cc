@@ -79,16 +79,20 @@ void AppendLearner(const v1::Config& config, int64_t parameters, std::string& su
   AppendLine("", text, summary);
 }
 
-void AppendRollout(const v1::RolloutConfig& rollout, const std::string& device,
+void AppendRollout(const v1::RolloutConfig& rollout, const v1::WorkerConfig& worker,
                    std::string& summary) {
   const int64_t mebibyte = int64_t{1} << 20;
-  AppendLine("rollout",
-             absl::StrCat(Plural(rollout.workers(), "worker"), " x (",
-                          Plural(rollout.threads(), "engine thread"), " + ",
-                          Plural(rollout.reward_threads(), "reward thread"), "), at most ",
-                          Count(rollout.running_samples_max()), " samples at a time each",
-                          device == "cpu" ? "" : absl::StrCat(", generated on ", device)),
-             summary);
+  AppendLine(
+      "rollout",
+      absl::StrCat(Plural(rollout.workers(), "worker"), " x (",
+                   Plural(rollout.threads(), "engine thread"), " + ",
+                   Plural(rollout.reward_threads(), "reward thread"), "), at most ",
+                   Count(rollout.running_samples_max()), " samples at a time each",
+                   worker.device() == "cpu" ? "" : absl::StrCat(", generated on ", worker.device()),
+                   worker.expert_weights() == "bf16"
+                       ? ""
+                       : absl::StrCat(" with experts in ", worker.expert_weights())),
+      summary);
   AppendLine("",
              absl::StrCat("KV cache ", Bytes(rollout.kv_cache_mib() * mebibyte), " a worker, ",
                           Bytes(Product(rollout.workers(), rollout.kv_cache_mib() * mebibyte)),
@@ -172,7 +176,7 @@ std::string ConfigSummary(const v1::Config& config, int64_t parameters) {
                           " parameters"),
              summary);
   AppendLearner(config, parameters, summary);
-  AppendRollout(config.rollout(), config.worker().device(), summary);
+  AppendRollout(config.rollout(), config.worker(), summary);
   for (int i = 0; i < config.stage_size(); ++i) {
     const v1::StageConfig& stage = config.stage(i);
     AppendLine(absl::StrCat("stage ", i + 1, "/", config.stage_size()),

@@ -215,6 +215,8 @@ absl::Status Learner::ChooseNumerics() {
   if (config_.worker().device() != "cpu") {
     numerics.set_worker_device(config_.worker().device() == "auto" ? "auto" : "cuda");
   }
+  if (config_.worker().expert_weights() != "bf16")
+    numerics.set_worker_expert_weights(config_.worker().expert_weights());
   if (checkpoint_) {
     const v1::Numerics& saved = state_.numerics();
     const bool can_run = std::any_of(runnable.begin(), runnable.end(), [&](kernels::IsaName isa) {
@@ -311,6 +313,7 @@ v1::StageSpec Learner::MakeStageSpec(const v1::StageConfig& stage, uint32_t inde
   engine.set_reward_threads(static_cast<uint32_t>(config_.rollout().reward_threads()));
   engine.set_running_samples_max(static_cast<uint32_t>(config_.rollout().running_samples_max()));
   engine.set_device(config_.worker().device());
+  engine.set_expert_weights(config_.worker().expert_weights());
   engine.set_kv_cache_mib(static_cast<uint32_t>(config_.rollout().kv_cache_mib()));
   engine.set_sequence_tokens_max(static_cast<uint32_t>(
       std::min<int64_t>(stage.data().prompt_tokens_max() + implementation.response_tokens_max(),

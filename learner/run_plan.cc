@@ -20,6 +20,7 @@ constexpr double kMasterBytes = 4;  // fp32: master weights, gradients, and each
 // An update reads weight, gradient and both moments, and writes weight and moments.
 constexpr double kUpdateBytes = 7 * kMasterBytes;
 constexpr double kMebibyte = 1 << 20;
+constexpr double kFp8ExpertBytes = 4224.0 / 4096;  // with scales: kernels/cuda/fp8_layout.h
 
 // Data sheets: memory and its speed, dense bf16. Of these, 93 % and 69 % were reached on an H200
 // (docs/performance.md); the others are taken to reach the same shares.
@@ -128,9 +129,15 @@ class Planner {
     return plan;
   }
 
+  WeightBytes WorkerWeightBytes() const {
+    const bool fp8 = config_.worker().expert_weights() == "fp8";
+    return {.of_expert = fp8 ? kFp8ExpertBytes : on_.value_bytes,
+            .of_other = static_cast<double>(on_.value_bytes)};
+  }
+
   MemoryPlan PlanRollout() const {
     MemoryPlan plan{.who = "rollout worker", .count = workers_};
-    const double weights = parameters_ * on_.value_bytes;
+    const double weights = HeldBytes(spec_, WorkerWeightBytes());
     plan.lines.push_back({"weights", weights, weights / workers_});
     plan.lines.push_back({"KV cache", CacheBytes(), CacheBytes()});
     return plan;
@@ -213,7 +220,7 @@ class Planner {
         prompts * prompt * (ProductFlops(spec_) + AttentionFlops(spec_, prompt / 2, false)) +
         sequences * response * (ProductFlops(spec_) + AttentionFlops(spec_, context, true));
     const double bytes =
-        workers_ * rounds * response * TouchedWeights(spec_, at_once) * on_.value_bytes +
+        workers_ * rounds * response * TouchedBytes(spec_, at_once, WorkerWeightBytes()) +
         sequences * response * context * cached;
     AddPhase("generate", workers_, flops, bytes, plan);
   }

@@ -41,6 +41,8 @@ absl::StatusOr<StageTools> MakeStage(const v1::StageSpec& spec, const WorkerOpti
   engine.device = !options.device.empty()           ? options.device
                   : !spec.engine().device().empty() ? spec.engine().device()
                                                     : "cpu";
+  if (!spec.engine().expert_weights().empty())
+    engine.expert_weights = spec.engine().expert_weights();
   engine.threads =
       options.threads > 0 ? options.threads : static_cast<int>(spec.engine().threads());
   engine.running_samples_max = static_cast<int>(spec.engine().running_samples_max());

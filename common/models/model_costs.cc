@@ -10,6 +10,10 @@ bool IsRoutedExpert(const WeightSpec& weight) { return weight.expert >= 0; }
 bool IsLookup(const ModelSpec& spec, const WeightSpec& weight) {
   return weight.role == WeightRole::kEmbedding && !spec.tie_embeddings;
 }
+double BytesOf(const WeightSpec& weight, const WeightBytes& bytes) {
+  return static_cast<double>(weight.elements()) *
+         (weight.is_expert() ? bytes.of_expert : bytes.of_other);
+}
 
 }  // namespace
 
@@ -51,8 +55,16 @@ int64_t CacheValues(const ModelSpec& spec) {
   return values;
 }
 
-double TouchedWeights(const ModelSpec& spec, double tokens) {
-  double weights = 0;
+double HeldBytes(const ModelSpec& spec, const WeightBytes& bytes) {
+  double held = 0;
+  for (const WeightSpec& weight : spec.weights) {
+    if (weight.trainable()) held += BytesOf(weight, bytes);
+  }
+  return held;
+}
+
+double TouchedBytes(const ModelSpec& spec, double tokens, const WeightBytes& bytes) {
+  double touched = 0;
   for (const WeightSpec& weight : spec.weights) {
     double share = 1;
     if (IsLookup(spec, weight)) {
@@ -62,9 +74,9 @@ double TouchedWeights(const ModelSpec& spec, double tokens) {
       const double active = static_cast<double>(moe.experts_per_token) / moe.experts;
       share = 1 - std::pow(1 - active, tokens);
     }
-    weights += share * static_cast<double>(weight.elements());
+    touched += share * BytesOf(weight, bytes);
   }
-  return weights;
+  return touched;
 }
 
 }  // namespace r1

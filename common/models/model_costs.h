@@ -19,8 +19,17 @@ double AttentionFlops(const ModelSpec& spec, double context, bool absorbed);
 // Values a token in the KV cache, all layers: latents and rotary keys, or keys and values.
 int64_t CacheValues(const ModelSpec& spec);
 
-// Weights that a step over `tokens` tokens reads at least: of the routed experts those that uniform
-// routing touches, everything else once.
-double TouchedWeights(const ModelSpec& spec, double tokens);
+// Bytes of a weight: of an expert, routed or shared, and of any other.
+struct WeightBytes {
+  double of_expert;
+  double of_other;
+};
+
+// Bytes of all weights that are trained.
+double HeldBytes(const ModelSpec& spec, const WeightBytes& bytes);
+
+// Bytes of weights that a step over `tokens` tokens reads at least: of the routed experts those
+// that uniform routing touches, everything else once.
+double TouchedBytes(const ModelSpec& spec, double tokens, const WeightBytes& bytes);
 
 }  // namespace r1

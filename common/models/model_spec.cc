@@ -45,6 +45,12 @@ bool WeightSpec::is_norm() const {
          role == WeightRole::kMlpNorm;
 }
 
+bool WeightSpec::is_expert() const {
+  return role == WeightRole::kExpertGate || role == WeightRole::kExpertUp ||
+         role == WeightRole::kExpertDown || role == WeightRole::kSharedGate ||
+         role == WeightRole::kSharedUp || role == WeightRole::kSharedDown;
+}
+
 int64_t WeightSpec::elements() const {
   int64_t count = 1;
   for (const int64_t size : shape) count *= size;

@@ -148,6 +148,7 @@ struct WeightSpec {
   double init_std = 0;  // of a normal distribution; norms start at 1, biases and buffers at 0
   bool trainable() const { return role != WeightRole::kRouterBias; }
   bool is_norm() const;
+  bool is_expert() const;  // routed or shared
   int64_t elements() const;
 };
 

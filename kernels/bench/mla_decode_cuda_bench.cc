@@ -20,7 +20,7 @@ struct Point {
   int sequences;
   int context;
   int group_size;
-  int prefix;
+  int prefix;  // tokens in the same blocks
   const char* peer;
   double peer_microseconds;
 };
@@ -32,18 +32,28 @@ constexpr Point kPoints[] = {{1, 8192, 1, 0, "", 0},
                              {256, 8192, 1, 0, "", 0},
                              {256, 768, 1, 0, "", 0},
                              {256, 768, 16, 256, "", 0},
+                             {256, 512, 1, 0, "", 0},
+                             {512, 512, 1, 0, "", 0},
                              {256, 4608, 1, 0, "", 0},
                              {256, 4608, 16, 4096, "", 0},
                              {256, 5120, 1, 0, "", 0},
                              {256, 5120, 16, 4096, "", 0}};
 
-void Bench(const BenchReport& report, const Point& point, bool strict) {
+// As the engine decodes short prompts: their blocks are common, but the kernel is not told.
+constexpr Point kCommonPoints[] = {
+    {256, 512, 16, 256, "", 0}, {512, 512, 16, 256, "", 0}, {256, 4608, 16, 4096, "", 0}};
+
+enum class Prefix { kShared, kCommon };
+
+void Bench(const BenchReport& report, const Point& point, Prefix prefix, bool strict) {
   std::string label = std::string(strict ? "strict " : "") + "B " +
                       std::to_string(point.sequences) + " context " + std::to_string(point.context);
   if (point.group_size > 1) {
-    label += " G " + std::to_string(point.group_size) + " prefix " + std::to_string(point.prefix);
+    label += " G " + std::to_string(point.group_size) +
+             (prefix == Prefix::kShared ? " prefix " : " common ") + std::to_string(point.prefix);
   }
   if (!report.Wants(label)) return;
+  const bool is_shared = prefix == Prefix::kShared && point.prefix > 0;
   const int table_stride = point.context / kLatentBlockTokens;
   const int prefix_blocks = point.prefix / kLatentBlockTokens;
   // Sets in turn, so that the cache is read from memory.
@@ -83,8 +93,8 @@ void Bench(const BenchReport& report, const Point& point, bool strict) {
                                      .contexts = contexts.data(),
                                      .contexts_max = point.context,
                                      .split_tokens = split_tokens,
-                                     .group_size = point.group_size,
-                                     .prefix_tokens = point.prefix > 0 ? prefixes.data() : nullptr,
+                                     .group_size = is_shared ? point.group_size : 1,
+                                     .prefix_tokens = is_shared ? prefixes.data() : nullptr,
                                      .scale = 0.0722f,
                                      .out = out.data(),
                                      .workspace = workspace.data()},
@@ -104,7 +114,8 @@ void Bench(const BenchReport& report, const Point& point, bool strict) {
 
 void BenchMlaDecodeCuda(const BenchReport& report) {
   for (const bool strict : {false, true}) {
-    for (const Point& point : kPoints) Bench(report, point, strict);
+    for (const Point& point : kPoints) Bench(report, point, Prefix::kShared, strict);
+    for (const Point& point : kCommonPoints) Bench(report, point, Prefix::kCommon, strict);
   }
 }
 

@@ -4,8 +4,11 @@
 // and a warp of a set takes a quarter of every block's tokens: 16 of 64, with a running maximum of
 // its own. So the warps never wait for each other before the split ends, and what is loaded from
 // shared memory as keys and values serves all rows of a set's warp. Then the quarters are merged,
-// and whichever block of a tile finishes last merges its splits. Shared prefixes are attended by a
-// launch before, next to which the rest begins: only the merge waits for it.
+// and whichever block of a tile finishes last merges its splits. Of many rows two make a tile, the
+// blocks with which both sequences begin, those of a common prompt, are read once for both, and
+// rows are masked where the other one goes on alone: half of a product's rows would be empty
+// anyway. Long shared prefixes are attended by a launch before, next to which the rest begins: only
+// the merge waits for it.
 #include "kernels/cuda/gqa_decode_bf16_sm90.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sm90.cuh"
@@ -41,9 +44,11 @@ struct KernelArgs {
   int splits_max;
 };
 
-// A kind of block: kSets sets of warps, each for kProducts times 16 rows.
-template <int kHeadDim_, int kSets_, int kProducts_>
+// A kind of block: kSets sets of warps, each for kProducts times 16 rows. kPairs: its tile are two
+// rows of any two sequences.
+template <int kHeadDim_, int kSets_, int kProducts_, bool kPairs_ = false>
 struct BlockKind {
+  static constexpr bool kPairs = kPairs_;
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr int kSets = kSets_;
   static constexpr int kProducts = kProducts_;
@@ -78,7 +83,7 @@ struct Shared {
 // -------------------------------------------------------------------------------------------------
 
 // What a block attends.
-template <GqaPart kPart>
+template <GqaPart kPart, bool kPairs>
 struct Item {
   RowTile tile;
   int kv_head;
@@ -86,15 +91,12 @@ struct Item {
   int split;
   int first_split;  // of those that this call attends
   int first_token;  // of the split, or of what is left of it
-  int tokens = 0;   // from there, of the tile's longest context; none: nothing to do
+  int tokens = 0;   // from there, of the tile's longest context; none or fewer: nothing to do
   bool continues;   // a split that a prefix has begun
   bool breaks_off;  // within a split, where the prefix ends
 
   __device__ explicit Item(const GqaDecodeBf16Args& call)
-      : tile(call.tiles == nullptr ? RowTile{static_cast<int>(blockIdx.x), 1}
-                                   : call.tiles[blockIdx.x]),
-        kv_head(blockIdx.y),
-        heads(call.heads / call.kv_heads) {
+      : tile(Tile(call)), kv_head(blockIdx.y), heads(call.heads / call.kv_heads) {
     if (tile.count == 0) return;
     const int prefix = kPart == GqaPart::kAll ? 0 : call.prefixes[last_row()];
     first_split = kPart == GqaPart::kRest ? prefix / call.split_tokens : 0;
@@ -102,13 +104,23 @@ struct Item {
     const int begin = split * call.split_tokens;
     continues = kPart == GqaPart::kRest && prefix > begin;
     first_token = continues ? prefix : begin;
-    const int all = kPart == GqaPart::kPrefixes ? prefix : call.contexts[last_row()];
+    const int all = kPart == GqaPart::kPrefixes ? prefix : LongestContext(call);
     const int end = begin + call.split_tokens < all ? begin + call.split_tokens : all;
     breaks_off = kPart == GqaPart::kPrefixes && end < begin + call.split_tokens;
     tokens = end - first_token;
   }
 
+  static __device__ RowTile Tile(const GqaDecodeBf16Args& call) {
+    const int block = static_cast<int>(blockIdx.x);
+    if (kPairs) return {2 * block, 2 * block + 1 < call.tile_count ? 2 : 1};
+    return call.tiles == nullptr ? RowTile{block, 1} : call.tiles[block];
+  }
+
   __device__ int last_row() const { return tile.first + tile.count - 1; }
+  __device__ int LongestContext(const GqaDecodeBf16Args& call) const {
+    const int last = call.contexts[last_row()];
+    return kPairs ? max(last, call.contexts[tile.first]) : last;
+  }
   __device__ int rows() const { return tile.count * heads; }
   // Of one of them: the query head among all rows' heads.
   __device__ int64_t Head(const GqaDecodeBf16Args& call, int row) const {
@@ -122,40 +134,102 @@ struct Item {
   }
   // Its place in the workspace, where parts that are attended apart must find each other.
   __device__ int64_t FirstSplit(const KernelArgs& args, int row) const {
-    if (kPart != GqaPart::kAll) return Head(args.call, row) * args.splits_max;
+    if (kPairs || kPart != GqaPart::kAll) return Head(args.call, row) * args.splits_max;
     const int64_t tile_row = int64_t{blockIdx.x} * args.call.tile_rows_max + row / heads;
     return (tile_row * args.call.heads + kv_head * heads + row % heads) * args.splits_max;
   }
 };
 
+// The blocks of a split, in the order in which they are attended: of a pair those that both
+// sequences have, then those of each. Made by whole warps.
+template <bool kPairs>
+struct BlockOrder {
+  struct Block {
+    int number;  // of the sequence's in the split
+    int tokens;  // in it and behind it
+    int row;     // of the pair whose block it is; kBothRows
+  };
+  static constexpr int kBothRows = -1;
+
+  int blocks;
+
+  template <GqaPart kPart>
+  __device__ BlockOrder(const GqaDecodeBf16Args& call, const Item<kPart, kPairs>& item) {
+    static_assert(kGqaSplitTokensMax / kGroupedBlockTokens <= 32);
+    if constexpr (!kPairs) {
+      tokens_[0] = item.tokens;
+      blocks = first_blocks_ = Load(call, item, item.last_row(), 0);
+    } else {
+      for (int row = 0; row < 2; ++row) {
+        const int left =
+            row < item.tile.count ? call.contexts[item.tile.first + row] - item.first_token : 0;
+        tokens_[row] = max(0, min(left, call.split_tokens));
+      }
+      first_blocks_ = Load(call, item, item.tile.first, 0);
+      const int second_blocks = Load(call, item, item.last_row(), 1);
+      const int whole = min(tokens_[0], tokens_[1]) / kGroupedBlockTokens;
+      const bool same = static_cast<int>(threadIdx.x % 32) < whole && indexes_[0] == indexes_[1];
+      const uint32_t differ = ~__ballot_sync(~0u, same);
+      common_ = differ == 0 ? 32 : __ffs(differ) - 1;
+      blocks = first_blocks_ + second_blocks - common_;
+    }
+  }
+
+  __device__ Block operator[](int i) const {
+    const int row = i >= first_blocks_ ? 1 : i >= common_ ? 0 : kBothRows;
+    const int number = i < first_blocks_ ? i : common_ + i - first_blocks_;
+    return {number, (row == 1 ? tokens_[1] : tokens_[0]) - number * kGroupedBlockTokens, row};
+  }
+  // In the cache.
+  __device__ int32_t Index(const Block& block) const {
+    return __shfl_sync(~0u, block.row == 1 ? indexes_[1] : indexes_[0], block.number);
+  }
+
+ private:
+  template <GqaPart kPart>
+  __device__ int Load(const GqaDecodeBf16Args& call, const Item<kPart, kPairs>& item, int row,
+                      int place) {
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const int count = DivideUp(tokens_[place], kGroupedBlockTokens);
+    const int32_t* const table = call.block_tables + int64_t{row} * call.table_stride +
+                                 item.first_token / kGroupedBlockTokens;
+    indexes_[place] = lane < count ? table[lane] : 0;
+    return count;
+  }
+
+  int tokens_[2] = {0, 0};
+  int32_t indexes_[2] = {0, 0};  // of each row's blocks, one a lane
+  int common_ = 0;
+  int first_blocks_;  // of the first row, or the only one
+};
+
 // Requests the split's blocks. By one warp.
 template <typename Kind, GqaPart kPart>
 __device__ __forceinline__ void RequestBlocks(const GqaDecodeBf16Args& call,
-                                              const Item<kPart>& item, Shared<Kind>& shared) {
-  static_assert(kGqaSplitTokensMax / kGroupedBlockTokens <= 32);
-  const int lane = threadIdx.x % 32;
-  const int blocks = DivideUp(item.tokens, kGroupedBlockTokens);
-  const int32_t* const table = call.block_tables + int64_t{item.last_row()} * call.table_stride +
-                               item.first_token / kGroupedBlockTokens;
-  const int32_t own = lane < blocks ? table[lane] : 0;
-  // Tiles of a prompt come back for the same blocks.
-  const uint64_t policy = Kind::kBlocks == 2 ? PolicyEvictFirst() : PolicyEvictNormal();
-  for (int number = 0; number < blocks; ++number) {
-    const int32_t block = __shfl_sync(~0u, own, number);
-    if (lane != 0) continue;
-    const int stage = number % Kind::kStages;
+                                              const Item<kPart, Kind::kPairs>& item,
+                                              Shared<Kind>& shared) {
+  using Order = BlockOrder<Kind::kPairs>;
+  const Order order(call, item);
+  for (int i = 0; i < order.blocks; ++i) {
+    const typename Order::Block block = order[i];
+    const int32_t index = order.Index(block);
+    if (threadIdx.x % 32 != 0) continue;
+    // Tiles of a prompt come back for the same blocks, and other pairs for common ones.
+    const bool once = Kind::kBlocks == 2 && !(Kind::kPairs && block.row == Order::kBothRows);
+    const int stage = i % Kind::kStages;
     const uint32_t full = SharedAddress(&shared.full[stage]);
-    BarrierWait(SharedAddress(&shared.empty[stage]), number / Kind::kStages % 2 ^ 1);
+    BarrierWait(SharedAddress(&shared.empty[stage]), i / Kind::kStages % 2 ^ 1);
     BarrierArriveExpectBytes(full, Kind::kStageBytes);
     BulkCopy(SharedAddress(shared.stages[stage]),
-             call.cache + (int64_t{block} * call.kv_heads + item.kv_head) * Kind::kStageBytes,
-             Kind::kStageBytes, full, policy);
+             call.cache + (int64_t{index} * call.kv_heads + item.kv_head) * Kind::kStageBytes,
+             Kind::kStageBytes, full, once ? PolicyEvictFirst() : PolicyEvictNormal());
   }
 }
 
 // Query rows to shared memory, zeros behind the last one. By the attending threads.
 template <typename Kind, GqaPart kPart>
-__device__ __forceinline__ void LoadQueries(const GqaDecodeBf16Args& call, const Item<kPart>& item,
+__device__ __forceinline__ void LoadQueries(const GqaDecodeBf16Args& call,
+                                            const Item<kPart, Kind::kPairs>& item,
                                             Shared<Kind>& shared) {
   constexpr int kPieces = Kind::kHeadDim / 8;
   for (int i = threadIdx.x; i < Kind::kRows * kPieces; i += Kind::kAttendThreads) {
@@ -179,12 +253,14 @@ __device__ __forceinline__ void LoadQueries(const GqaDecodeBf16Args& call, const
 template <typename Kind>
 struct Run {
   int limits[Kind::kProducts][2];  // tokens of the split that the row attends
+  int rows[Kind::kProducts][2];    // whose head it is, of a pair
   float highest[Kind::kProducts][2];
   float mass[Kind::kProducts][2];  // this thread's part
   float sums[Kind::kProducts][Kind::kHeadDim / 8][4] = {};
 
   template <GqaPart kPart>
-  __device__ Run(const GqaDecodeBf16Args& call, const Item<kPart>& item, int first_row) {
+  __device__ Run(const GqaDecodeBf16Args& call, const Item<kPart, Kind::kPairs>& item,
+                 int first_row) {
 #pragma unroll
     for (int p = 0; p < Kind::kProducts; ++p) {
 #pragma unroll
@@ -193,16 +269,28 @@ struct Run {
             first_row + p * kRowsOfProduct + half * 8 + static_cast<int>(threadIdx.x % 32) / 4;
         limits[p][half] =
             item.Context(call, row < item.rows() ? row : item.rows() - 1) - item.first_token;
+        rows[p][half] = min(row / item.heads, item.tile.count - 1);
         highest[p][half] = kLowest;
         mass[p][half] = 0;
       }
     }
   }
 
+  // The limits in a block of sequence `row` of a pair, or of both.
+  __device__ __forceinline__ void LimitsIn(int row, int (&own)[Kind::kProducts][2]) const {
+#pragma unroll
+    for (int p = 0; p < Kind::kProducts; ++p) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        own[p][half] = row < 0 || row == rows[p][half] ? limits[p][half] : 0;
+    }
+  }
+
   // To where another block continues, and from there.
   template <GqaPart kPart>
-  __device__ __forceinline__ void StoreChain(const KernelArgs& args, const Item<kPart>& item,
-                                             int first_row, int quarter) const {
+  __device__ __forceinline__ void StoreChain(const KernelArgs& args,
+                                             const Item<kPart, Kind::kPairs>& item, int first_row,
+                                             int quarter) const {
     ForEachRow(item, first_row, [&](int p, int half, int row) {
       const int64_t place = item.Head(args.call, row) * kQuarters + quarter;
       const int lane = static_cast<int>(threadIdx.x % 4);
@@ -214,8 +302,9 @@ struct Run {
     });
   }
   template <GqaPart kPart>
-  __device__ __forceinline__ void LoadChain(const KernelArgs& args, const Item<kPart>& item,
-                                            int first_row, int quarter) {
+  __device__ __forceinline__ void LoadChain(const KernelArgs& args,
+                                            const Item<kPart, Kind::kPairs>& item, int first_row,
+                                            int quarter) {
     ForEachRow(item, first_row, [&](int p, int half, int row) {
       const int64_t place = item.Head(args.call, row) * kQuarters + quarter;
       const int lane = static_cast<int>(threadIdx.x % 4);
@@ -235,8 +324,8 @@ struct Run {
  private:
   // visit(product, half, row) for the rows that there are.
   template <GqaPart kPart, typename Visit>
-  static __device__ __forceinline__ void ForEachRow(const Item<kPart>& item, int first_row,
-                                                    Visit visit) {
+  static __device__ __forceinline__ void ForEachRow(const Item<kPart, Kind::kPairs>& item,
+                                                    int first_row, Visit visit) {
 #pragma unroll
     for (int p = 0; p < Kind::kProducts; ++p) {
 #pragma unroll
@@ -266,10 +355,12 @@ struct FragmentOffsets {
   }
 };
 
-// Scores of 16 tokens: in `scores` the products with keys, as powers of two, masked.
+// Scores of 16 tokens: in `scores` the products with keys, as powers of two, masked from each row's
+// limit on.
 template <typename Kind>
-__device__ __forceinline__ void Score(const Run<Kind>& run, uint32_t keys, uint32_t queries,
-                                      const FragmentOffsets& offsets, int first_token, float scale,
+__device__ __forceinline__ void Score(const int (&limits)[Kind::kProducts][2], uint32_t keys,
+                                      uint32_t queries, const FragmentOffsets& offsets,
+                                      int first_token, float scale,
                                       float (&scores)[Kind::kProducts][2][4]) {
 #pragma unroll
   for (int p = 0; p < Kind::kProducts; ++p) {
@@ -297,7 +388,7 @@ __device__ __forceinline__ void Score(const Run<Kind>& run, uint32_t keys, uint3
     for (int i = 0; i < 8; ++i) {
       float& score = scores[p][i / 4][i % 4];
       const int token = own_token + i / 4 * 8 + i % 2;
-      score = token < run.limits[p][i % 4 / 2] ? score * scale : kMasked;
+      score = token < limits[p][i % 4 / 2] ? score * scale : kMasked;
     }
   }
 }
@@ -374,7 +465,8 @@ __device__ __forceinline__ void AddValues(uint32_t values, const FragmentOffsets
 // Leaves sums and states of every warp in shared memory, or in the workspace where a prefix breaks
 // off. By the attending threads.
 template <typename Kind, GqaPart kPart>
-__device__ __forceinline__ void AttendQuarters(const KernelArgs& args, const Item<kPart>& item,
+__device__ __forceinline__ void AttendQuarters(const KernelArgs& args,
+                                               const Item<kPart, Kind::kPairs>& item,
                                                Shared<Kind>& shared) {
   const GqaDecodeBf16Args& call = args.call;
   const int warp = threadIdx.x / 32;
@@ -391,18 +483,25 @@ __device__ __forceinline__ void AttendQuarters(const KernelArgs& args, const Ite
       run.LoadChain(args, item, first_row, quarter);
     }
   }
-  const int blocks = DivideUp(item.tokens, kGroupedBlockTokens);
-  for (int number = 0; number < blocks; ++number) {
-    const int stage = number % Kind::kStages;
-    const int first_token = number * kGroupedBlockTokens + quarter * kQuarterTokens;
-    BarrierWait(SharedAddress(&shared.full[stage]), number / Kind::kStages % 2);
+  const BlockOrder<Kind::kPairs> order(call, item);
+  for (int i = 0; i < order.blocks; ++i) {
+    const typename BlockOrder<Kind::kPairs>::Block block = order[i];
+    const int stage = i % Kind::kStages;
+    const int first_token = block.number * kGroupedBlockTokens + quarter * kQuarterTokens;
+    BarrierWait(SharedAddress(&shared.full[stage]), i / Kind::kStages % 2);
     const uint32_t keys = SharedAddress(shared.stages[stage]);
     float scores[Kind::kProducts][2][4];
     uint32_t weights[Kind::kProducts][4];
-    Score<Kind>(run, keys, queries, offsets, first_token, scale, scores);
+    if constexpr (Kind::kPairs) {
+      int limits[Kind::kProducts][2];
+      run.LimitsIn(block.row, limits);
+      Score<Kind>(limits, keys, queries, offsets, first_token, scale, scores);
+    } else {
+      Score<Kind>(run.limits, keys, queries, offsets, first_token, scale, scores);
+    }
     Weigh<Kind>(scores, run, weights);
-    AddValues<Kind>(keys + GroupedKeyBytes(Kind::kHeadDim), offsets, item.tokens - first_token,
-                    weights, run);
+    AddValues<Kind>(keys + GroupedKeyBytes(Kind::kHeadDim), offsets,
+                    block.tokens - quarter * kQuarterTokens, weights, run);
     BarrierArrive(SharedAddress(&shared.empty[stage]));
   }
   if constexpr (kPart == GqaPart::kPrefixes) {
@@ -467,7 +566,8 @@ struct Merged {
 // The quarters of this split to the result, or to the workspace when a row has more splits. A warp
 // a row.
 template <typename Kind, GqaPart kPart>
-__device__ __forceinline__ void MergeQuarters(const KernelArgs& args, const Item<kPart>& item,
+__device__ __forceinline__ void MergeQuarters(const KernelArgs& args,
+                                              const Item<kPart, Kind::kPairs>& item,
                                               const Shared<Kind>& shared) {
   constexpr int kPairs = Merged<Kind::kHeadDim>::kPairs;
   const GqaDecodeBf16Args& call = args.call;
@@ -520,7 +620,8 @@ __device__ __forceinline__ bool IsLastSplit(const GqaDecodeBf16Args& call, int s
 
 // The splits of every row that has several, in order. A warp a row.
 template <typename Kind, GqaPart kPart>
-__device__ __forceinline__ void MergeSplits(const KernelArgs& args, const Item<kPart>& item) {
+__device__ __forceinline__ void MergeSplits(const KernelArgs& args,
+                                            const Item<kPart, Kind::kPairs>& item) {
   constexpr int kPairs = Merged<Kind::kHeadDim>::kPairs;
   const GqaDecodeBf16Args& call = args.call;
   for (int row = threadIdx.x / 32; row < item.rows(); row += Kind::kWarps) {
@@ -561,7 +662,7 @@ __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
   // The rest begins when the prefixes do, and so when all before them is complete.
   if (kPart != GqaPart::kRest) WaitForPriorKernels();
   AllowDependentKernels();
-  const Item<kPart> item(args.call);
+  const Item<kPart, Kind::kPairs> item(args.call);
   if (item.tokens <= 0) return;
   if (threadIdx.x >= Kind::kAttendThreads) {
     RequestBlocks(args.call, item, shared);
@@ -573,7 +674,7 @@ __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
   if (item.breaks_off) return;
   MergeQuarters(args, item, shared);
   if (kPart == GqaPart::kPrefixes) return;
-  const int splits = item.Splits(args.call, item.rows() - 1);
+  const int splits = DivideUp(item.LongestContext(args.call), args.call.split_tokens);
   if (kPart == GqaPart::kRest && splits > 1) WaitForPriorKernels();
   if (splits > 1 && IsLastSplit(args.call, splits - item.first_split, shared))
     MergeSplits<Kind, kPart>(args, item);
@@ -585,7 +686,8 @@ cudaError_t LaunchPart(const KernelArgs& args, cudaStream_t stream) {
   const GqaDecodeBf16Args& call = args.call;
   const int splits = kPart == GqaPart::kPrefixes ? DivideUp(call.prefixes_max, call.split_tokens)
                                                  : args.splits_max;
-  const dim3 grid(static_cast<unsigned>(call.tile_count), static_cast<unsigned>(call.kv_heads),
+  const int tiles = Kind::kPairs ? DivideUp(call.tile_count, 2) : call.tile_count;
+  const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(call.kv_heads),
                   static_cast<unsigned>(splits));
   return LaunchDependent(GqaDecodeKernel<Kind, kPart>, grid, Kind::kThreads,
                          static_cast<int>(sizeof(Shared<Kind>)), stream, args);
@@ -659,6 +761,15 @@ cudaError_t GqaDecodeBf16Sm90(const GqaDecodeBf16Args& call, cudaStream_t stream
                            .chain_sums = chain_sums,
                            .chain_states = chain_sums + row_heads * kQuarters * (call.head_dim / 2),
                            .splits_max = splits_max};
+  // More rows than run at once anyway.
+  const bool pairs = call.part == GqaPart::kAll && call.tiles == nullptr &&
+                     2 * tile_heads <= kRowsOfProduct &&
+                     call.tile_count * call.kv_heads > 2 * MultiprocessorCount();
+  if (pairs) {
+    return call.head_dim == 64
+               ? LaunchPart<BlockKind<64, 1, 1, true>, GqaPart::kAll>(args, stream)
+               : LaunchPart<BlockKind<128, 1, 1, true>, GqaPart::kAll>(args, stream);
+  }
   if (tile_heads <= kRowsOfProduct) {
     return call.head_dim == 64 ? Launch<BlockKind<64, 1, 1>>(args, stream)
                                : Launch<BlockKind<128, 1, 1>>(args, stream);

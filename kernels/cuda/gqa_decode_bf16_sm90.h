@@ -14,6 +14,10 @@
 // whose tiles are rows of such sequences, right before one with GqaPart::kRest for every row, which
 // goes on where the prefixes end. The bits are those of one call with GqaPart::kAll.
 //
+// Without tiles, more rows than run at once are attended two by two, and blocks with which both
+// sequences begin are read once. A row then weighs what only the other one attends by zero, so
+// values that are no numbers spread to a neighbour.
+//
 // Shape letters: T rows, H heads, N key heads, K channels of a head.
 #pragma once
 

@@ -2,8 +2,9 @@
 // so that 16 query rows waste no work. A warpgroup takes one item after the other: a split of the
 // cache for 16 rows, the heads of one sequence. The two warpgroups of a block work on different
 // items whose cache blocks stream through shared memory in turn, so that one's softmax hides behind
-// the other's products. Over a shared prefix they work on the same split, each for 32 rows, of two
-// sequences. MergeSplits puts the splits of a sequence together.
+// the other's products; blocks with which both items begin, those of a common prompt, stream once
+// for both. Over a shared prefix they work on the same split, each for 32 rows, of two sequences.
+// MergeSplits puts the splits of a sequence together.
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/mla_decode_bf16_sm90.h"
 #include "kernels/cuda/sm90.cuh"
@@ -101,7 +102,15 @@ class ItemCursor {
       : call_(call),
         first_item_(first_item),
         warpgroup_(warpgroup),
-        next_(kSameSplits ? blockIdx.x : blockIdx.x + warpgroup * gridDim.x) {}
+        next_(First(first_item[Units(call)], warpgroup)) {}
+
+  // Neighbours go to one block, where there is more than an item for each.
+  static __device__ int First(int items, int warpgroup) {
+    const int block = static_cast<int>(blockIdx.x);
+    const int blocks = static_cast<int>(gridDim.x);
+    if (kSameSplits) return block;
+    return items > blocks ? 2 * block + warpgroup : block + warpgroup * blocks;
+  }
 
   static __device__ int Units(const MlaDecodeBf16Args& call) {
     return kSameSplits ? call.sequences / call.group_size : call.sequences;
@@ -185,72 +194,135 @@ __device__ void CountItems(const MlaDecodeBf16Args& call, Shared<kRows>& shared)
   __syncthreads();
 }
 
-// The order in which cache blocks stream through the slots, walked by every role: the warpgroups'
-// items in turn, block by block, and one warpgroup's alone when the other has no more.
+constexpr int kBothWarpgroups = 2;
+
+// The order in which cache blocks stream through the slots, walked by every role, each with whole
+// warps: the warpgroups' items by pairs, first the blocks that both have, then those of each in
+// turn, then what one has left.
 template <int kRows>
 class BlockOrder {
  public:
-  __device__ BlockOrder(const MlaDecodeBf16Args& call, const int* first_item)
-      : cursors_{{call, first_item, 0}, {call, first_item, 1}} {
-    Take<0>();
-    if (!Shared<kRows>::kSameSplits) Take<1>();
+  static constexpr bool kSameSplits = Shared<kRows>::kSameSplits;
+
+  // `own`: whose item Next gives where a block is for both.
+  __device__ BlockOrder(const MlaDecodeBf16Args& call, const int* first_item, int own)
+      : cursors_{{call, first_item, 0}, {call, first_item, 1}}, own_(own) {}
+
+  // Moves to the next block: it is number `block` of `item`, for `warpgroup` or kBothWarpgroups.
+  // False at the end.
+  __device__ bool Next(Item* item, int* block, int* warpgroup) {
+    if (left_[0] == 0 && left_[1] == 0 && !TakePair()) return false;
+    if (common_ > 0) {
+      *item = kSameSplits || own_ == 0 ? items_[0] : items_[1];
+      *block = block_[0];
+      *warpgroup = kBothWarpgroups;
+      --common_;
+      Pass<0>();
+      if (!kSameSplits) Pass<1>();
+      return true;
+    }
+    const bool second = left_[0] == 0 || (turn_ == 1 && left_[1] > 0);
+    *item = second ? items_[1] : items_[0];
+    *block = second ? block_[1] : block_[0];
+    *warpgroup = second ? 1 : 0;
+    turn_ = second ? 0 : 1;
+    if (second) {
+      Pass<1>();
+    } else {
+      Pass<0>();
+    }
+    return true;
   }
 
-  // Moves to the next block: it is number block() of `item`, for warpgroup(). False at the end.
-  __device__ bool Next(Item* item, int* block, int* warpgroup) {
-    if (Shared<kRows>::kSameSplits || left_[1] == 0 || (turn_ == 0 && left_[0] > 0)) {
-      return NextOf<0>(item, block, warpgroup);
-    }
-    return NextOf<1>(item, block, warpgroup);
+  // In the cache; of the block that Next gave, for any of its warpgroups.
+  __device__ int32_t Index(int block, int warpgroup) const {
+    return __shfl_sync(~0u, warpgroup == 1 ? indexes_[1] : indexes_[0], block);
   }
 
  private:
   // Registers need indexes that are known to the compiler.
   template <int kWarpgroup>
-  __device__ bool NextOf(Item* item, int* block, int* warpgroup) {
-    if (left_[kWarpgroup] == 0) return false;
-    *item = items_[kWarpgroup];
-    *block = DivideUp(item->tokens, kLatentBlockTokens) - left_[kWarpgroup];
-    *warpgroup = kWarpgroup;
-    turn_ = kWarpgroup ^ 1;
-    if (--left_[kWarpgroup] == 0) Take<kWarpgroup>();
-    return true;
+  __device__ void Pass() {
+    ++block_[kWarpgroup];
+    --left_[kWarpgroup];
   }
   template <int kWarpgroup>
-  __device__ void Take() {
-    const bool found = cursors_[kWarpgroup].Next(&items_[kWarpgroup]);
-    left_[kWarpgroup] = found ? DivideUp(items_[kWarpgroup].tokens, kLatentBlockTokens) : 0;
+  __device__ bool Take() {
+    static_assert(kMlaSplitTokensMax / kLatentBlockTokens <= 32);
+    Item& item = items_[kWarpgroup];
+    const int lane = threadIdx.x % 32;
+    block_[kWarpgroup] = 0;
+    left_[kWarpgroup] = 0;
+    if (!cursors_[kWarpgroup].Next(&item)) return false;
+    left_[kWarpgroup] = DivideUp(item.tokens, kLatentBlockTokens);
+    indexes_[kWarpgroup] = lane < left_[kWarpgroup] ? item.blocks[lane] : 0;
+    return true;
+  }
+  __device__ bool TakePair() {
+    turn_ = 0;
+    common_ = 0;
+    if (!Take<0>()) return false;
+    if (kSameSplits) {
+      common_ = left_[0];
+    } else if (Take<1>()) {
+      const int whole = min(items_[0].tokens, items_[1].tokens) / kLatentBlockTokens;
+      const bool same = static_cast<int>(threadIdx.x % 32) < whole && indexes_[0] == indexes_[1];
+      common_ = __ffs(~__ballot_sync(~0u, same)) - 1;
+      if (common_ < 0) common_ = 32;
+    }
+    return true;
   }
 
   ItemCursor<kRows> cursors_[2];
+  const int own_;
   Item items_[2];
+  int32_t indexes_[2] = {};  // of an item's blocks, one a lane
+  int block_[2] = {0, 0};    // the next one of each item
   int left_[2] = {0, 0};
+  int common_ = 0;  // blocks to come that are for both
   int turn_ = 0;
 };
 
-// A role's position among the slots. A block of tokens takes nine of them: rotary channels first,
-// then latent ones.
+// A role's position among the slots. A block of tokens takes kCacheTiles of them: rotary channels
+// first, then latent ones.
 template <int kRows>
 class SlotCursor {
  public:
   explicit __device__ SlotCursor(Shared<kRows>& shared) : shared_(&shared) {}
 
-  __device__ int slot() const { return slot_; }
-  __device__ uint32_t tile() const { return SharedAddress(shared_->slots[slot_]); }
-  __device__ uint32_t full() const { return SharedAddress(&shared_->full[slot_]); }
-  __device__ uint32_t empty() const { return SharedAddress(&shared_->empty[slot_]); }
-  __device__ void WaitFull() const { BarrierWait(full(), phase_); }
-  __device__ void WaitEmpty() const { BarrierWait(empty(), phase_ ^ 1); }
-  __device__ void Advance() {
-    if (++slot_ == Shared<kRows>::kSlots) {
-      slot_ = 0;
-      phase_ ^= 1;
-    }
+  // Of the block's slot i.
+  __device__ uint8_t* data(int i) const { return shared_->slots[Slot(i)]; }
+  __device__ uint32_t tile(int i) const { return SharedAddress(data(i)); }
+  __device__ uint32_t full(int i) const { return SharedAddress(&shared_->full[Slot(i)]); }
+  __device__ void WaitEmpty(int i) const {
+    BarrierWait(SharedAddress(&shared_->empty[Slot(i)]), Phase(i) ^ 1);
+  }
+  // By a whole warp, a slot a lane: one after the other they took as long as a tile's products.
+  __device__ void WaitFull() const {
+    const int lane = threadIdx.x % 32;
+    if (lane < kCacheTiles) BarrierWait(full(lane), Phase(lane));
+    __syncwarp();
+  }
+  __device__ void Release(int begin, int end) const {
+    const int lane = threadIdx.x % 32;
+    __syncwarp();
+    if (lane >= begin && lane < end) BarrierArrive(SharedAddress(&shared_->empty[Slot(lane)]));
+  }
+  __device__ void NextBlock() {
+    phase_ = Phase(kCacheTiles);
+    first_ = Slot(kCacheTiles);
   }
 
  private:
+  static constexpr int kSlots = Shared<kRows>::kSlots;
+  static_assert(kSlots >= kCacheTiles);
+  __device__ int Slot(int i) const {
+    return first_ + i < kSlots ? first_ + i : first_ + i - kSlots;
+  }
+  __device__ uint32_t Phase(int i) const { return first_ + i < kSlots ? phase_ : phase_ ^ 1; }
+
   Shared<kRows>* shared_;
-  int slot_ = 0;
+  int first_ = 0;
   uint32_t phase_ = 0;
 };
 
@@ -260,32 +332,27 @@ class SlotCursor {
 // Requests the tiles of all blocks. By the first warp.
 template <int kRows>
 __device__ __forceinline__ void RequestTiles(const MlaDecodeBf16Args& call, Shared<kRows>& shared) {
-  static_assert(kMlaSplitTokensMax / kLatentBlockTokens <= 32);
   const int lane = threadIdx.x;
-  const uint64_t policy = Shared<kRows>::kSameSplits ? PolicyEvictNormal() : PolicyEvictFirst();
-  BlockOrder<kRows> order(call, shared.first_item);
+  BlockOrder<kRows> order(call, shared.first_item, 0);
   SlotCursor<kRows> slots(shared);
   Item item;
   int number;
   int warpgroup;
-  int32_t blocks[2] = {};  // of each warpgroup's item, one a lane
   while (order.Next(&item, &number, &warpgroup)) {
-    if (number == 0) {
-      const int32_t own = lane * kLatentBlockTokens < item.tokens ? item.blocks[lane] : 0;
-      (warpgroup == 0 ? blocks[0] : blocks[1]) = own;
-    }
-    const int32_t index = __shfl_sync(~0u, warpgroup == 0 ? blocks[0] : blocks[1], number);
-    const uint8_t* const block = call.cache + int64_t{index} * kCacheBlockBytes;
+    const uint8_t* const block =
+        call.cache + int64_t{order.Index(number, warpgroup)} * kCacheBlockBytes;
+    // What two sequences share others may share too.
+    const uint64_t policy = warpgroup == kBothWarpgroups ? PolicyEvictNormal() : PolicyEvictFirst();
     if (lane == 0) {
       for (int i = 0; i < kCacheTiles; ++i) {
         const int tile = i == 0 ? kLatentTiles : i - 1;
-        slots.WaitEmpty();
-        BarrierArriveExpectBytes(slots.full(), kCacheTileBytes);
-        BulkCopy(slots.tile(), block + tile * kCacheTileBytes, kCacheTileBytes, slots.full(),
+        slots.WaitEmpty(i);
+        BarrierArriveExpectBytes(slots.full(i), kCacheTileBytes);
+        BulkCopy(slots.tile(i), block + tile * kCacheTileBytes, kCacheTileBytes, slots.full(i),
                  policy);
-        slots.Advance();
       }
     }
+    slots.NextBlock();
     __syncwarp();
   }
 }
@@ -364,11 +431,9 @@ __device__ __forceinline__ void CombineRows(float (&values)[kRows / 4],
 // Zeroes the values of tokens that do not exist, which may be anything: a probability of 0 would
 // not silence them all.
 template <int kRows>
-__device__ __forceinline__ void ClearMissingTokens(Shared<kRows>& shared, SlotCursor<kRows> slots,
-                                                   int tokens) {
+__device__ __forceinline__ void ClearMissingTokens(const SlotCursor<kRows>& slots, int tokens) {
   for (int tile = 0; tile < kLatentTiles; ++tile) {
-    slots.Advance();
-    auto* const pieces = reinterpret_cast<uint4*>(shared.slots[slots.slot()]);
+    auto* const pieces = reinterpret_cast<uint4*>(slots.data(1 + tile));
     for (int i = tokens * 8 + threadIdx.x % kGroupThreads; i < kLatentBlockTokens * 8;
          i += kGroupThreads) {
       pieces[i] = make_uint4(0, 0, 0, 0);
@@ -382,26 +447,28 @@ __device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor
                                          int tokens, int warpgroup, float scale, Run<kRows>& run) {
   const int warp = threadIdx.x / 32 % 4;
   const int lane = threadIdx.x % 32;
-  const bool signals = lane == 0;
   const int barrier = 1 + warpgroup;
 
   // Scores: tokens by query rows, in two sums that the tensor cores can work on at the same time.
   float scores[kRows / 2] = {};
   float more_scores[kRows / 2] = {};
-  SlotCursor<kRows> position = slots;
-#pragma unroll 1
+#pragma unroll
+  for (int i = 0; i < kRows / 2; ++i) {  // zeroed here, not by the compiler between the products
+    UseAfterWait(scores[i]);
+    UseAfterWait(more_scores[i]);
+  }
+  slots.WaitFull();
+  WgmmaFence();
+#pragma unroll
   for (int i = 0; i < kCacheTiles; ++i) {
     const int tile = i == 0 ? kLatentTiles : i - 1;
-    position.WaitFull();
-    const uint32_t keys = TileDescriptor(position.tile());
+    const uint32_t keys = TileDescriptor(slots.tile(i));
     const uint32_t queries = TileDescriptor(SharedAddress(shared.queries[warpgroup][tile]));
-    WgmmaFence();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
       Wgmma<kRows>(k % 2 == 0 ? scores : more_scores, keys + k * 2, queries + k * 2);
-    WgmmaCommit();
-    position.Advance();
   }
+  WgmmaCommit();
   WgmmaWait<0>();
 #pragma unroll
   for (int i = 0; i < kRows / 2; ++i) {
@@ -409,7 +476,7 @@ __device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor
     UseAfterWait(more_scores[i]);
     scores[i] += more_scores[i];
   }
-  if (signals) BarrierArrive(slots.empty());
+  slots.Release(0, 1);
 
   // Probabilities, relative to the highest score so far.
   const int token = warp * 16 + lane / 4;
@@ -429,13 +496,13 @@ __device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor
 #pragma unroll
   for (int i = 0; i < kRows / 4; ++i) {
     highest[i] = fmaxf(highest[i], run.highest[i]);
-    shrink[i] = exp2f(run.highest[i] - highest[i]);
+    shrink[i] = Exp2(run.highest[i] - highest[i]);
     shrinks |= shrink[i] != 1;
     run.highest[i] = highest[i];
     float& first = scores[i / 2 * 4 + i % 2];
     float& second = scores[i / 2 * 4 + 2 + i % 2];
-    first = exp2f(first - highest[i]);
-    second = exp2f(second - highest[i]);
+    first = Exp2(first - highest[i]);
+    second = Exp2(second - highest[i]);
     run.mass[i] = run.mass[i] * shrink[i] + (first + second);
   }
   if (__any_sync(~0u, shrinks)) {
@@ -458,39 +525,29 @@ __device__ __forceinline__ void AddBlock(Shared<kRows>& shared, const SlotCursor
                                    SwizzledPiece(row, warp * 2 + half) * 16 + lane % 4 * 4) = pair;
     }
   }
-  if (tokens < kLatentBlockTokens) ClearMissingTokens(shared, slots, tokens);
+  if (tokens < kLatentBlockTokens) ClearMissingTokens(slots, tokens);
   FenceAsyncProxy();
   NamedBarrierSync(barrier, kGroupThreads);
 
   // Sums: latent channels by query rows.
   const uint32_t weights = TileDescriptor(SharedAddress(rows));
-  position = slots;
   WgmmaFence();
 #pragma unroll
   for (int half = 0; half < kLatentTiles; half += kLatentTiles / 2) {
-    uint32_t values[kLatentTiles / 2];
-#pragma unroll
-    for (int d = 0; d < kLatentTiles / 2; ++d) {
-      position.Advance();
-      values[d] = TileDescriptor(position.tile());
-    }
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
 #pragma unroll
-      for (int d = 0; d < kLatentTiles / 2; ++d) {
-        WgmmaTransposedA<kRows>(run.sums[half + d], values[d] + k * 128, weights + k * 2);
+      for (int d = half; d < half + kLatentTiles / 2; ++d) {
+        WgmmaTransposedA<kRows>(run.sums[d], TileDescriptor(slots.tile(1 + d)) + k * 128,
+                                weights + k * 2);
       }
     }
     WgmmaCommit();
   }
-  position = slots;
   WgmmaWait<1>();
-#pragma unroll
-  for (int d = 0; d < kLatentTiles; ++d) {
-    if (d == kLatentTiles / 2) WgmmaWait<0>();
-    position.Advance();
-    if (signals) BarrierArrive(position.empty());
-  }
+  slots.Release(1, 1 + kLatentTiles / 2);
+  WgmmaWait<0>();
+  slots.Release(1 + kLatentTiles / 2, kCacheTiles);
 #pragma unroll
   for (int d = 0; d < kLatentTiles; ++d) {
 #pragma unroll
@@ -557,7 +614,7 @@ template <int kRows>
 __device__ __forceinline__ void Attend(const KernelArgs& args, Shared<kRows>& shared) {
   const int own_warpgroup = threadIdx.x / kGroupThreads - 1;
   const float scale = args.call.scale * kLog2E;
-  BlockOrder<kRows> order(args.call, shared.first_item);
+  BlockOrder<kRows> order(args.call, shared.first_item, own_warpgroup);
   SlotCursor<kRows> slots(shared);
   Run<kRows> run;
   Item item;
@@ -566,7 +623,7 @@ __device__ __forceinline__ void Attend(const KernelArgs& args, Shared<kRows>& sh
   uint32_t queries_parity = 0;
   while (order.Next(&item, &number, &warpgroup)) {
     const int left = item.tokens - number * kLatentBlockTokens;
-    if (Shared<kRows>::kSameSplits || warpgroup == own_warpgroup) {
+    if (warpgroup == kBothWarpgroups || warpgroup == own_warpgroup) {
       if (number == 0) {
         run.Clear();
         BarrierWait(SharedAddress(&shared.queries_full[own_warpgroup]), queries_parity);
@@ -583,20 +640,14 @@ __device__ __forceinline__ void Attend(const KernelArgs& args, Shared<kRows>& sh
         if (Shared<kRows>::kSameSplits) item.row_block += own_warpgroup * (kRows / kRowsOfBlock);
         StoreItem(args, item, run);
       }
-      for (int i = 0; i < kCacheTiles; ++i) slots.Advance();
     } else {
       // Not this warpgroup's, but no slot is filled anew before it has seen this use: barriers tell
       // even from odd uses only, and a warpgroup that stores its results while the other one goes
       // on would miss two of them and wait for ever.
-      for (int i = 0; i < kCacheTiles; ++i) {
-        if (threadIdx.x % 32 == 0) {
-          slots.WaitFull();
-          BarrierArrive(slots.empty());
-        }
-        slots.Advance();
-      }
-      __syncwarp();
+      slots.WaitFull();
+      slots.Release(0, kCacheTiles);
     }
+    slots.NextBlock();
   }
 }
 

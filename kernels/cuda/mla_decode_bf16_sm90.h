@@ -4,7 +4,8 @@
 //
 // Sequences may come in groups whose members share the blocks of a common prefix: then the prefix
 // is read once for 64 query rows at a time (through the L2 cache, once from memory for the group),
-// and each one's own tokens follow.
+// and each one's own tokens follow. That pays for long prefixes. Blocks with which two neighbours
+// begin are read once for both in any case.
 //
 // Rounding: bf16 in and out; fp32 scores and sums; probabilities are rounded to bf16 before they
 // weigh the values. The context is cut into splits, a prefix and the rest separately; a split is

@@ -622,7 +622,7 @@ cudaError_t LaunchFp8(const MoeExpertsBf16Args& call, cudaStream_t stream) {
   if (!FitsRows(shape, HighFp8::kRows) || tiles < 2 * MultiprocessorCount())
     return Launch<LowFp8, 8, 16, 32, 64, 128>(args, stream);
   if (places > 32 * shape.experts) return Launch<HighFp8, 64, 96>(args, stream);
-  return Launch<FourFp8, 8, 16, 32>(args, stream);
+  return Launch<FourFp8, 8, 16, 32, 64>(args, stream);
 }
 
 }  // namespace

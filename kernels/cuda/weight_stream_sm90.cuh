@@ -21,16 +21,16 @@ inline constexpr int kWarpgroupThreads = 128;
 inline constexpr int kStreamThreads = 3 * kWarpgroupThreads;
 inline constexpr int kGatherThreads = 64;
 inline constexpr int kTileTokensMax = 128;
+inline constexpr int kFp8TokensOfWarps = 16;  // up to here FP8 weights are multiplied warp by warp
 inline constexpr int kStagesMax = 16;
 inline constexpr int kSharedBytesMax = 227 << 10;
 inline constexpr int kRingBarrierBytes = (3 * kStagesMax + 2) * 8;
 
-// A kind of tile. A thread's sums are kRowTiles * tokens / 2 registers, at most 128; 16 where there
-// are four warpgroups, whose threads have half the registers.
+// A kind of tile. A thread's sums are kRowTiles * tokens / 2 registers, at most 128; or 32 where
+// there are four warpgroups, whose threads have half the registers.
 //   kRowTilesOfGroup  64-row tiles that one warpgroup multiplies, at most 2
-//   kInTurn           the warpgroups take whole tiles in turn, so that one stores its results while
-//   the other multiplies.
-//                     Otherwise they share the rows of each tile.
+//   kInTurn           two warpgroups take whole tiles in turn, bf16 ones, so that one stores its
+//                     results while the other multiplies; otherwise they share the rows of each
 //   kBlocks           blocks of a cluster that share what they read: 1, 2 or, in two pairs, 4
 //   kFp8              weights are FP8 (fp8_layout.h), otherwise bf16
 //   kGroups           warpgroups that multiply: 2, or 4 where they share the rows
@@ -41,8 +41,9 @@ struct TileKind {
   static constexpr int kBlocks = kBlocks_;
   static constexpr bool kFp8 = kFp8_;
   static constexpr int kGroups = kGroups_;
+  static_assert(!kInTurn || (!kFp8 && kGroups == 2));
   static constexpr int kThreads = (1 + kGroups) * kWarpgroupThreads;
-  static constexpr int kTokensMax = kGroups == 2 ? kTileTokensMax : 32;
+  static constexpr int kTokensMax = kGroups == 2 ? kTileTokensMax : 64;
   static constexpr int kRows = 64 * kRowTiles * (kInTurn ? 1 : kGroups);
   static constexpr int kRowTileBytes = kFp8 ? kFp8TileBytes : 64 * kPackedRowBytes;
   static constexpr int kWarpgroupsOfTile = kInTurn ? 1 : kGroups;
@@ -272,10 +273,10 @@ __device__ __forceinline__ void StreamTokens(Ring<Kind>& ring, const void* rows,
   static_assert(kTileTokensMax == 8 * 16);
   if (tokens <= 8) {
     StreamTokensInPasses<1>(ring, rows, columns, tokens, thread, row_offset);
-  } else if (Kind::kTokensMax <= 32 || tokens <= 32) {
+  } else if (tokens <= 32) {
     StreamTokensInPasses<4>(ring, rows, columns, tokens, thread, row_offset);
-  } else if constexpr (Kind::kTokensMax > 32) {
-    StreamTokensInPasses<16>(ring, rows, columns, tokens, thread, row_offset);
+  } else {
+    StreamTokensInPasses<Kind::kTokensMax / 8>(ring, rows, columns, tokens, thread, row_offset);
   }
 }
 
@@ -329,8 +330,48 @@ __device__ __forceinline__ void LoadFp8Stage(const Ring<Kind>& ring, int warpgro
   }
 }
 
-// The products of all stages, FP8 weights. While those of 32 columns run, the next ones' weights
-// become bf16 in other registers; a stage is read while the products of the one before run.
+// The products of all stages, FP8 weights, for few tokens: each warp by itself, for as an operation
+// of the whole warpgroup a product of 8 tokens takes as long as one of 64. The bits are the same.
+template <typename Kind, int kN>
+__device__ __forceinline__ void MultiplyFp8ByWarps(Ring<Kind>& ring, int stages, int warpgroup,
+                                                   float (&sums)[Kind::kRowTiles][kN / 2]) {
+  const int lane = threadIdx.x % 32;
+  Fp8Part parts[Kind::kRowTiles];
+  for (int stage = 0; stage < stages; ++stage) {
+    LoadFp8Stage(ring, warpgroup, parts);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      uint32_t tokens[kN / 8][4];
+#pragma unroll
+      for (int j = 0; j < kN / 8; ++j) {
+        const int row = 8 * j + lane % 8;
+        LoadMatrices(
+            ring.tokens() + row * kPackedRowBytes + SwizzledPiece(row, half * 4 + lane / 8) * 16,
+            tokens[j]);
+      }
+#pragma unroll
+      for (int r = 0; r < Kind::kRowTiles; ++r) {
+        uint32_t weights[2][4];
+        ConvertFp8(parts[r], half, weights);
+#pragma unroll
+        for (int k = 0; k < 2; ++k) {
+#pragma unroll
+          for (int j = 0; j < kN / 8; ++j) {
+            float(&own)[4] = *reinterpret_cast<float(*)[4]>(&sums[r][4 * j]);
+            MultiplyFragments(own, weights[k], tokens[j][2 * k], tokens[j][2 * k + 1]);
+          }
+        }
+      }
+    }
+    __syncwarp();
+    if (lane == 0) Ring<Kind>::Release(ring.empty());
+    ring.Advance();
+  }
+}
+
+// The same for more tokens. While the products of 32 columns run, the next ones' weights become
+// bf16 in other registers; a stage is read while the products of the one before run. The last ones
+// still run at the end.
 template <typename Kind, int kN>
 __device__ __forceinline__ void MultiplyFp8(Ring<Kind>& ring, int stages, int warpgroup,
                                             uint32_t* previous_empty,
@@ -365,33 +406,37 @@ __device__ __forceinline__ void MultiplyFp8(Ring<Kind>& ring, int stages, int wa
 }
 
 // sums[r] = the 64 weight rows of row tile Kind::RowTile(r, warpgroup), times kN token rows, over
-// all columns. By the warpgroup that the tile belongs to, or by both; warpgroup = 0 or 1. Sums are
-// laid out as Wgmma says.
+// all columns. By the warpgroup that the tile belongs to, or by all; warpgroup counts from 0. Sums
+// are laid out as Wgmma says.
 template <typename Kind, int kN>
 __device__ __forceinline__ void Multiply(Ring<Kind>& ring, int columns, int warpgroup,
                                          float (&sums)[Kind::kRowTiles][kN / 2]) {
-  const bool signals = threadIdx.x % 32 == 0;
   const int stages = columns / kPackedBlockColumns;
 #pragma unroll
   for (int r = 0; r < Kind::kRowTiles; ++r) {
 #pragma unroll
     for (int i = 0; i < kN / 2; ++i) sums[r][i] = 0;
   }
-  if constexpr (Kind::kInTurn) ring.WaitTurn(warpgroup);
-  uint32_t previous_empty = 0;
-  if constexpr (Kind::kFp8) {
-    MultiplyFp8<Kind, kN>(ring, stages, warpgroup, &previous_empty, sums);
+  if constexpr (Kind::kFp8 && kN <= kFp8TokensOfWarps) {
+    MultiplyFp8ByWarps<Kind, kN>(ring, stages, warpgroup, sums);
   } else {
-    for (int stage = 0; stage < stages; ++stage)
-      MultiplyStage<Kind, kN>(ring, warpgroup, &previous_empty, sums);
-  }
-  if (Kind::kInTurn && signals) ring.PassTurn(warpgroup);
-  WgmmaWait<0>();
-  if (signals) Ring<Kind>::Release(previous_empty);
+    const bool signals = threadIdx.x % 32 == 0;
+    uint32_t previous_empty = 0;
+    if constexpr (Kind::kInTurn) ring.WaitTurn(warpgroup);
+    if constexpr (Kind::kFp8) {
+      MultiplyFp8<Kind, kN>(ring, stages, warpgroup, &previous_empty, sums);
+    } else {
+      for (int stage = 0; stage < stages; ++stage)
+        MultiplyStage<Kind, kN>(ring, warpgroup, &previous_empty, sums);
+    }
+    if (Kind::kInTurn && signals) ring.PassTurn(warpgroup);
+    WgmmaWait<0>();
+    if (signals) Ring<Kind>::Release(previous_empty);
 #pragma unroll
-  for (int r = 0; r < Kind::kRowTiles; ++r) {
+    for (int r = 0; r < Kind::kRowTiles; ++r) {
 #pragma unroll
-    for (int i = 0; i < kN / 2; ++i) UseAfterWait(sums[r][i]);
+      for (int i = 0; i < kN / 2; ++i) UseAfterWait(sums[r][i]);
+    }
   }
 }
 

@@ -164,20 +164,6 @@ WeightsSnapshot RandomWeights(const ModelSpec& spec) {
   return weights;
 }
 
-bool IsExpert(WeightRole role) {
-  switch (role) {
-    case WeightRole::kExpertGate:
-    case WeightRole::kExpertUp:
-    case WeightRole::kExpertDown:
-    case WeightRole::kSharedGate:
-    case WeightRole::kSharedUp:
-    case WeightRole::kSharedDown:
-      return true;
-    default:
-      return false;
-  }
-}
-
 // Bytes that a step must read, with `experts_read` experts of all layers together, or those of
 // uniform routing if that is 0. A GPU's weights, experts in FP8 aside, and cache are bf16, a CPU's
 // cache is fp32.
@@ -197,7 +183,7 @@ double StepBytes(const ModelSpec& spec, const Settings& settings, const Point& p
       const double chosen = static_cast<double>(moe.experts_per_token) / moe.experts;
       share = experts_read > 0 ? experts_read / experts : 1 - std::pow(1 - chosen, point.batch());
     }
-    const bool fp8 = settings.engine.expert_weights == "fp8" && IsExpert(weight.role);
+    const bool fp8 = settings.engine.expert_weights == "fp8" && weight.is_expert();
     const double element_bytes = is_cpu && settings.engine.weights == "fp32" ? 4 : fp8 ? 1 : 2;
     bytes += share * element_bytes * static_cast<double>(weight.elements());
   }

@@ -466,6 +466,10 @@ TEST(ConfigProblemTest, DevicesAreNamed) {
   }
   EXPECT_THAT(Problems(absl::StrCat(kShort, "[learner]\ndevice = \"cuda\"\nranks = 2\n")),
               ElementsAre(HasSubstr("learner.ranks: expected 1 with learner.device = \"cuda\"")));
+  const std::string fp8 = absl::StrCat(kShort, "[worker]\nexpert_weights = \"fp8\"\n");
+  EXPECT_THAT(Problems(fp8), ElementsAre("c.toml:5:1: worker.expert_weights: expected bf16 with "
+                                         "worker.device = \"cpu\", found fp8"));
+  EXPECT_THAT(Problems(absl::StrCat(fp8, "device = \"auto\"\n")), IsEmpty());
 }
 
 TEST(ConfigProblemTest, OnlyLoopbackAddresses) {

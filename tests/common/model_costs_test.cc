@@ -20,7 +20,7 @@ TEST(ModelCostsTest, DenseModelByHand) {
   EXPECT_DOUBLE_EQ(ProductFlops(spec), 2 * (2 * (attention + mlp) + 32 * 64));
   EXPECT_DOUBLE_EQ(AttentionFlops(spec, 100, false), 2 * 2 * (2 * 4 * 16) * 100.0);
   EXPECT_EQ(CacheValues(spec), 2 * 2 * 2 * 16);
-  EXPECT_DOUBLE_EQ(TouchedWeights(spec, 1), static_cast<double>(spec.parameters()));
+  EXPECT_DOUBLE_EQ(TouchedBytes(spec, 1, {1, 1}), static_cast<double>(spec.parameters()));
 }
 
 // moe_tiny: D 32, one dense layer and one with 4 experts of 16, two a token, a shared one; two
@@ -35,7 +35,7 @@ TEST(ModelCostsTest, LatentAttentionAndExpertsByHand) {
   EXPECT_DOUBLE_EQ(AttentionFlops(spec, 10, true), 2 * 2 * 2 * (16 + 8 + 16) * 10.0);
   EXPECT_EQ(CacheValues(spec), 2 * (16 + 8));
   // One token reads two of four experts; two tokens 1 - 1/4 of them.
-  EXPECT_NEAR(TouchedWeights(spec, 2) - TouchedWeights(spec, 1), expert + 32, 1e-6);
+  EXPECT_NEAR(TouchedBytes(spec, 2, {1, 1}) - TouchedBytes(spec, 1, {1, 1}), expert + 32, 1e-6);
 }
 
 }  // namespace

@@ -111,6 +111,37 @@ WeightsSnapshot Bf16Weights(const ModelSpec& spec, uint64_t seed, uint64_t polic
   return weights;
 }
 
+// The weights of `weights` with those of experts rounded to what FP8 holds exactly: E4M3 numbers
+// times 2^-12, and in each 64 × 64 the largest of them, so that this is every block's scale.
+WeightsSnapshot Fp8Experts(const ModelSpec& spec, const WeightsSnapshot& weights) {
+  constexpr float kScale = 0x1p-12f;
+  auto values = std::make_shared<std::vector<float>>();
+  values->reserve(weights.bytes_total() / sizeof(float));
+  WeightsSnapshot rounded = weights;
+  for (size_t i = 0; i < spec.weights.size(); ++i) {
+    const WeightSpec& weight = spec.weights[i];
+    TensorView& tensor = rounded.tensors[i];
+    const size_t begin = values->size();
+    for (const float value : tensor.f32()) {
+      const int64_t index = static_cast<int64_t>(values->size() - begin);
+      if (!weight.is_expert()) {
+        values->push_back(value);
+      } else if (index / weight.shape[1] % 64 == 0 && index % weight.shape[1] % 64 == 0) {
+        values->push_back(std::copysign(448 * kScale, value));
+      } else {
+        const float limited = std::clamp(value / kScale, -448.f, 448.f);
+        // Four bits; below 2^-6 steps of 2^-9.
+        const float step = std::ldexp(1.f, std::max(std::ilogb(limited), -6) - 3);
+        values->push_back(limited == 0 ? 0 : std::nearbyint(limited / step) * step * kScale);
+      }
+    }
+    tensor.bytes = absl::string_view(reinterpret_cast<const char*>(values->data() + begin),
+                                     tensor.elements() * sizeof(float));
+  }
+  rounded.storage = values;
+  return rounded;
+}
+
 EngineOptions Gpu() { return {.device = "cuda", .running_samples_max = 64, .kv_cache_mib = 64}; }
 
 // How far the engine's logprobs are from the exact ones.
@@ -253,6 +284,37 @@ TEST_F(EngineGpuTest, TiedEmbeddingsAgreeWithANaiveFloat64Forward) {
   Compare(NaiveModel(spec, weights), requests[0],
           RunAll(*MakeEngine(spec, weights, Gpu()), requests), &mismatch);
   ExpectClose(mismatch, "tied embeddings");
+}
+
+// Where FP8 loses nothing, it changes no bit; elsewhere it costs what rounding to four bits costs.
+TEST_F(EngineGpuTest, Fp8ExpertsAreTheirBf16Ones) {
+  for (const ModelSpec& spec : {MakeSpec(kWideHeads), GroupedSpecs().back()}) {
+    const WeightsSnapshot weights = Bf16Weights(spec, 5);
+    const WeightsSnapshot exact = Fp8Experts(spec, weights);
+    EngineOptions fp8 = Gpu();
+    fp8.expert_weights = "fp8";
+    std::vector<GroupRequest> requests;
+    for (uint64_t group = 0; group < 10; ++group)
+      requests.push_back(RandomRequest(spec, group, 1 + static_cast<int>(group) * 23, 4, 30));
+    const std::unique_ptr<Engine> engine = MakeEngine(spec, exact, fp8);
+    const Results expected = RunAll(*MakeEngine(spec, exact, Gpu()), requests);
+    EXPECT_EQ(Difference(RunAll(*engine, requests), expected), "") << spec.family;
+
+    ASSERT_TRUE(engine->LoadWeights(weights).ok());
+    const GroupRequest request = RandomRequest(spec, 100, 20, 2, 20);
+    Mismatch mismatch;
+    Compare(NaiveModel(spec, weights), request, RunAll(*engine, {request}), &mismatch);
+    std::printf("%s in FP8: |logprob difference| mean %.2e, k3 %.2e\n", spec.family.c_str(),
+                mismatch.mean(), mismatch.k3 / mismatch.tokens);
+    EXPECT_LE(mismatch.mean(), 0.05);
+  }
+}
+
+TEST_F(EngineGpuTest, Fp8IsForExpertsOfTheGpu) {
+  EngineOptions options = Gpu();
+  options.expert_weights = "fp8";
+  EXPECT_THAT(std::string(Engine::Create(MakeGroupedSpec("qwen2"), options).status().message()),
+              HasSubstr("the model has none"));
 }
 
 // Groups of different lengths; what each sample must be, whatever happens around it.

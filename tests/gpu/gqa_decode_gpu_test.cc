@@ -85,6 +85,14 @@ class Batch {
       R1_CHECK_CUDA(cudaDeviceSynchronize());
     });
   }
+  // One row a sequence, without tiles: many are attended in pairs.
+  std::vector<__nv_bfloat16> RunRows() {
+    return Attend([&](GqaDecodeBf16Args args) {
+      args.tile_count = rows();
+      R1_CHECK_CUDA(GqaDecodeBf16Sm90(args, nullptr));
+      R1_CHECK_CUDA(cudaDeviceSynchronize());
+    });
+  }
   // One row a sequence: shared prefixes in tiles of at most tile_rows, then the rest.
   std::vector<__nv_bfloat16> RunInParts(int tile_rows) {
     std::vector<RowTile> tiles(1);  // an empty one, too
@@ -321,6 +329,32 @@ TEST_F(GqaDecodeGpuTest, PromptsAcrossSplitsMatchInTilesAndChangeNoBit) {
       ExpectCloseToOracle(batch, tile_rows,
                           Name(shape) + ", tiles of " + std::to_string(tile_rows));
       EXPECT_TRUE(SameBits(batch.RunAll(tile_rows), batch.RunAll(1))) << Name(shape);
+    }
+  }
+}
+
+// Neighbours that begin with the same blocks, few, many or none, and differ in length.
+TEST_F(GqaDecodeGpuTest, PairsChangeNoBit) {
+  for (const Shape& shape : kShapes) {
+    Rng rng = TestRng(15);
+    std::vector<Sequence> sequences;
+    int prefix = 0;
+    for (int s = 0; s < 301; ++s) {
+      const bool shares = s > 0 && rng.NextBelow(3) > 0;
+      if (!shares) prefix = static_cast<int>(rng.NextBelow(8)) * kGroupedBlockTokens;
+      const uint64_t more =
+          rng.NextBelow(3) == 0 ? 0 : rng.NextBelow(rng.NextBelow(9) ? 200 : 1500);
+      sequences.push_back({.context = std::max(1, prefix + static_cast<int>(more)),
+                           .prefix = prefix,
+                           .shares_prefix = shares});
+    }
+    Batch batch(shape, sequences, 16);
+    for (const int split_tokens : {kGqaStrictSplitTokens, 192, kGqaSplitTokensMax}) {
+      batch.set_split_tokens(split_tokens);
+      const std::vector<__nv_bfloat16> pairs = batch.RunRows();
+      EXPECT_TRUE(SameBits(pairs, batch.RunAll(1)))
+          << Name(shape) << ", splits of " << split_tokens;
+      EXPECT_TRUE(SameBits(pairs, batch.RunRows())) << "a second run differs";
     }
   }
 }

@@ -53,6 +53,8 @@ class Batch {
 
   int sequences() const { return static_cast<int>(contexts_.size()); }
   void set_split_tokens(int split_tokens) { split_tokens_ = split_tokens; }
+  // The kernel is not told of the prefixes: it finds common blocks by itself.
+  void HidePrefixes() { prefixes_.clear(); }
 
   // Sequences [first, first + count), sharing their groups' prefixes if `shares`.
   std::vector<__nv_bfloat16> Run(int first, int count, bool shares) {
@@ -140,7 +142,7 @@ class Batch {
   const int heads_;
   const int group_size_;
   const std::vector<int32_t> contexts_;
-  const std::vector<int32_t> prefixes_;
+  std::vector<int32_t> prefixes_;
   int contexts_max_;
   int split_tokens_ = kMlaStrictSplitTokens;
   int table_stride_;
@@ -213,6 +215,32 @@ TEST_F(MlaDecodeGpuTest, SharedPrefixesMatchAndChangeNoBit) {
   }
   Batch batch(16, std::vector<int32_t>(64, 4096 + 77), 16, {4096, 1024, 2048, 64}, 10);
   ExpectCloseToNaive(batch, true, "B 64 G 16");
+}
+
+// Neighbours of a block of threads whose items begin with the same blocks, of any number, the last
+// one of which may be the last one of all.
+TEST_F(MlaDecodeGpuTest, CommonBlocksChangeNoBit) {
+  constexpr int kGroup = 5;
+  Rng rng = TestRng(14);
+  std::vector<int32_t> contexts;
+  std::vector<int32_t> prefixes;
+  for (int group = 0; group < 60; ++group) {
+    prefixes.push_back(static_cast<int32_t>(rng.NextBelow(10)) * kLatentBlockTokens);
+    for (int s = 0; s < kGroup; ++s) {
+      const uint64_t more = rng.NextBelow(3) == 0 ? 0 : rng.NextBelow(900);
+      contexts.push_back(std::max(1, prefixes.back() + static_cast<int32_t>(more)));
+    }
+  }
+  Batch batch(16, contexts, kGroup, prefixes, 13);
+  batch.HidePrefixes();
+  ExpectCloseToNaive(batch, false, "common blocks");
+  const std::vector<__nv_bfloat16> together = batch.Run(0, batch.sequences(), false);
+  for (int s = 0; s < batch.sequences(); s += 7) {
+    const auto begin = together.begin() + int64_t{s} * 16 * kLatentChannels;
+    const std::vector<__nv_bfloat16> own(begin, begin + 16 * kLatentChannels);
+    EXPECT_TRUE(SameBits(batch.Run(s, 1, false), own))
+        << "sequence " << s << " of context " << contexts[s];
+  }
 }
 
 TEST_F(MlaDecodeGpuTest, SequenceHasTheSameBitsInEveryBatch) {

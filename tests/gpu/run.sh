@@ -85,6 +85,7 @@ generate() {
     local bench=("$here/r1_bench_generate" --config "$here/$model.json" --points "$points")
     "${bench[@]}" --json "$rows"
     "${bench[@]}" --json "$rows" --fast
+    if [[ $model == m16 ]]; then "${bench[@]}" --json "$rows" --expert-weights fp8; fi
     "${bench[@]}" --response-tokens 40 --profile
   done
   if [[ -n $json ]]; then

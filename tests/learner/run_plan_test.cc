@@ -74,11 +74,10 @@ TEST(RunPlanTest, AStepByHand) {
   const ModelSpec spec = *ParseModelSpec(*PresetConfigJson("qwen_tiny", 32, 0, 1));
   const v1::Config config =
       Mini({"stage.rl.grpo.prompts_per_step=4", "stage.rl.grpo.samples_per_prompt=8",
-            "stage.rl.grpo.sequences_per_update=32", "stage.rl.grpo.kl_coef=0",
-            "rollout.workers=2", "rollout.running_samples_max=16"});
+            "stage.rl.grpo.sequences_per_update=32", "stage.rl.grpo.kl_coef=0", "rollout.workers=2",
+            "rollout.running_samples_max=16"});
   const Accelerator device = *FindAccelerator("h200");
-  const RunPlan plan =
-      PlanRun(config, spec, device, {.prompt_tokens = 10, .response_tokens = 30});
+  const RunPlan plan = PlanRun(config, spec, device, {.prompt_tokens = 10, .response_tokens = 30});
   const StagePlan& rl = plan.stages.back();
   EXPECT_EQ(rl.tokens, 32 * 40);
   const double product = ProductFlops(spec);
@@ -93,6 +92,22 @@ TEST(RunPlanTest, AStepByHand) {
   EXPECT_EQ(FindPhase(rl, "push weights (network)").seconds, 0);
   const Phase& update = FindPhase(rl, "update weights");
   EXPECT_DOUBLE_EQ(update.seconds, 28 * weights / device.bytes_per_second);
+}
+
+// DeepSeek-V3: of attention (61 layers of 187.1M), embeddings and head (1.853B), three dense layers
+// (1.189B) and routers (0.106B) are 14.56B, all others of experts.
+TEST(RunPlanTest, Fp8ExpertsTakeHalf) {
+  const ModelSpec spec = Published("deepseek_v3");
+  const Accelerator device = *FindAccelerator("h200");
+  const RunPlan bf16 = PlanRun(Mini({"worker.device=cuda"}), spec, device, {});
+  const RunPlan fp8 =
+      PlanRun(Mini({"worker.device=cuda", "worker.expert_weights=fp8"}), spec, device, {});
+  const auto weights = static_cast<double>(spec.parameters());
+  EXPECT_EQ(Bytes(bf16.rollout, "weights"), 2 * weights);
+  const double saved = Bytes(bf16.rollout, "weights") - Bytes(fp8.rollout, "weights");
+  EXPECT_NEAR(saved, (2 - 4224.0 / 4096) * (weights - 14.56e9), 0.02e9);
+  EXPECT_LT(FindPhase(fp8.stages.back(), "generate").bytes,
+            0.6 * FindPhase(bf16.stages.back(), "generate").bytes);
 }
 
 TEST(RunPlanTest, DevicesAreSharedInProportion) {
