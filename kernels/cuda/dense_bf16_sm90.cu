@@ -164,7 +164,7 @@ cudaError_t DenseBf16Sm90(const DenseBf16Args& call, cudaStream_t stream) {
                                                         .columns = call.columns,
                                                         .column_parts = call.column_parts,
                                                         .row_step = row_step,
-                                                        .can_be_wide = DenseWideCanRead(call),
+                                                        .can_be_wide = DenseWideFits(call),
                                                         .multiprocessors = MultiprocessorCount()}),
                            .stream = {}};
   if (args.tiling.is_wide()) return DenseWideBf16Sm90(call, args.tiling, stream);

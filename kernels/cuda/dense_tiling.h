@@ -112,7 +112,9 @@ inline DenseTiling ChooseDenseTiling(const DenseTilingArgs& args) {
   }
   if (!args.can_be_wide || args.tokens <= kDenseWideTokensAbove) return best;
   for (const int blocks : {2, 4}) {
-    for (const int tokens_max : {128, 192, kDenseWideTileTokensMax}) {
+    for (const int tokens_max : {64, 128, 192, kDenseWideTileTokensMax}) {
+      // Pairs would read the weights too often.
+      if (blocks == 2 && tokens_max == 64) continue;
       const int token_blocks = blocks / 2;
       const int token_tiles = DivideUp(args.tokens, tokens_max * token_blocks);
       const int tokens = DivideUp(args.tokens, token_tiles * token_blocks);

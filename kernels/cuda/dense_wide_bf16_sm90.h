@@ -12,10 +12,14 @@ namespace r1::kernels {
 [[nodiscard]] cudaError_t DenseWideBf16Sm90(const DenseBf16Args& args, const DenseTiling& tiling,
                                             cudaStream_t stream);
 
-// The copy engine sees x as one matrix, so that those of the heads must lie side by side.
-constexpr bool DenseWideCanRead(const DenseBf16Args& args) {
+// The copy engine sees x and y as one matrix each, so that those of the heads must lie side by side,
+// and a head's rows in y end where a warpgroup's do.
+constexpr bool DenseWideFits(const DenseBf16Args& args) {
+  const int y_columns = args.swiglu ? args.rows / 2 : args.rows;
   return args.matrices == 1 ||
-         (args.matrices - 1) * args.x_matrix_stride + args.columns <= args.x_stride;
+         ((args.matrices - 1) * args.x_matrix_stride + args.columns <= args.x_stride &&
+          (args.matrices - 1) * args.y_matrix_stride + y_columns <= args.y_stride &&
+          args.rows % 64 == 0);
 }
 
 }  // namespace r1::kernels

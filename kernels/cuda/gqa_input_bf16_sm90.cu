@@ -71,13 +71,14 @@ __global__ void __launch_bounds__(kWarps * 32)
   constexpr int kLanes = kHeadDim / kPiece;
   constexpr int kHeadsOfWarp = 32 / kLanes;
   AllowDependentKernels();
+  const int all_heads = args.heads + 2 * args.kv_heads;
+  if (blockIdx.x == 0 && args.bias != nullptr) PrefetchWeights(args.bias, all_heads * kHeadDim * 4);
   WaitForPriorKernels();
   const int row = blockIdx.x;
   const int lane = threadIdx.x % 32;
   const int piece = lane % kLanes;
   const int slot = args.slots[row];
   const float* const table_row = args.rope_table + int64_t{args.positions[row]} * 2 * kHeadDim;
-  const int all_heads = args.heads + 2 * args.kv_heads;
   for (int first = static_cast<int>(threadIdx.x / 32) * kHeadsOfWarp; first < all_heads;
        first += kWarps * kHeadsOfWarp) {
     // Lanes without a head do as the last one's: everybody takes part in the shuffles.

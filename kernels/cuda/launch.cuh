@@ -7,6 +7,8 @@
 
 #include <atomic>
 
+#include "kernels/cuda/sm90.cuh"
+
 namespace r1::kernels {
 
 // Of the current device.
@@ -76,6 +78,15 @@ cudaError_t LaunchDependent(void (*kernel)(Args), dim3 grid, int threads, int sh
   config.attrs = attributes;
   config.numAttrs = cluster > 1 ? 2 : 1;
   return cudaLaunchKernelEx(&config, kernel, args);
+}
+
+// Brings weights into L2. By all threads of a block, before it waits for its predecessors: as a step
+// reads far more than L2 holds, they come from memory.
+__device__ __forceinline__ void PrefetchWeights(const void* weights, int bytes) {
+  constexpr int kLineBytes = 128;
+  for (int offset = static_cast<int>(threadIdx.x) * kLineBytes; offset < bytes;
+       offset += static_cast<int>(blockDim.x) * kLineBytes)
+    sm90::PrefetchToL2(static_cast<const char*>(weights) + offset);
 }
 
 }  // namespace r1::kernels

@@ -123,6 +123,10 @@ __device__ void RotateHeads(const MlaInputBf16Args& args, int row, int first,
 __global__ void __launch_bounds__(kWarps * 32)
     MlaInputKernel(const __grid_constant__ MlaInputBf16Args args) {
   AllowDependentKernels();
+  if (blockIdx.x == 0) {
+    if (args.latent != nullptr) PrefetchWeights(args.latent_norm, kLatentChannels * 4);
+    if (args.query_latent != nullptr) PrefetchWeights(args.query_norm, args.query_rank * 4);
+  }
   if (!args.beside) WaitForPriorKernels();
   const int row = blockIdx.x;
   const float* const table_row =

@@ -201,9 +201,14 @@ __global__ void __launch_bounds__(kThreads, 4)
   const int rank = static_cast<int>(cluster.block_rank());
   const int blocks = static_cast<int>(cluster.num_blocks());
   sm90::AllowDependentKernels();
-  sm90::WaitForPriorKernels();
   const MoeRouterBf16Args& call = args.call;
   const int first = static_cast<int>(blockIdx.x) / blocks * kTokens;
+  if (first == 0) {
+    const int experts = call.shape.experts / blocks;
+    PrefetchWeights(call.router + int64_t{rank} * experts * call.shape.hidden,
+                    experts * call.shape.hidden * 2);
+  }
+  sm90::WaitForPriorKernels();
   const int count = call.tokens - first < kTokens ? call.tokens - first : kTokens;
   const int shares = args.shares / blocks;
   SumShares(args, first, count, rank * shares, shares, scratch);

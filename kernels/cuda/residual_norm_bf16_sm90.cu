@@ -44,12 +44,21 @@ __device__ __forceinline__ void AddExperts(const ResidualNormBf16Args& args, int
 // Adds the sum of the parts.
 __device__ __forceinline__ void AddParts(const ResidualNormBf16Args& args, int64_t offset,
                                          float (&values)[kChannels]) {
+  constexpr int kAtOnce = 4;  // under way
   float sums[kChannels] = {};
-  for (int part = 0; part < args.part_count; ++part) {
-    float own[kChannels];
-    LoadFp32(args.delta_parts + part * args.part_stride + offset, own);
+  for (int first = 0; first < args.part_count; first += kAtOnce) {
+    float parts[kAtOnce][kChannels];
 #pragma unroll
-    for (int i = 0; i < kChannels; ++i) sums[i] += own[i];
+    for (int part = 0; part < kAtOnce; ++part) {
+      if (first + part < args.part_count)
+        LoadFp32(args.delta_parts + (first + part) * args.part_stride + offset, parts[part]);
+    }
+#pragma unroll
+    for (int part = 0; part < kAtOnce; ++part) {
+      if (first + part >= args.part_count) continue;
+#pragma unroll
+      for (int i = 0; i < kChannels; ++i) sums[i] += parts[part][i];
+    }
   }
 #pragma unroll
   for (int i = 0; i < kChannels; ++i) values[i] += sums[i];
@@ -65,6 +74,13 @@ __global__ void __launch_bounds__(kThreads)
     ResidualNormKernel(const __grid_constant__ ResidualNormBf16Args args) {
   __shared__ float warp_sums[kThreads / 32];
   AllowDependentKernels();
+  // Weights come from memory and need not wait.
+  float weights[kPieces][kChannels] = {};
+#pragma unroll
+  for (int p = 0; p < kPieces; ++p) {
+    const int channel = (p * kThreads + static_cast<int>(threadIdx.x)) * kChannels;
+    if (channel < args.hidden) LoadFp32(args.weight + channel, weights[p]);
+  }
   WaitForPriorKernels();
   const int row = args.row_ids == nullptr ? blockIdx.x : args.row_ids[blockIdx.x];
   float* const residual = args.residual + int64_t{row} * args.hidden;
@@ -98,14 +114,12 @@ __global__ void __launch_bounds__(kThreads)
   for (int p = 0; p < kPieces; ++p) {
     const int channel = (p * kThreads + static_cast<int>(threadIdx.x)) * kChannels;
     if (channel >= args.hidden) continue;
-    float weights[kChannels];
-    LoadFp32(args.weight + channel, weights);
     uint4 packed;
     auto* const pairs = reinterpret_cast<uint32_t*>(&packed);
 #pragma unroll
     for (int i = 0; i < kChannels / 2; ++i) {
-      pairs[i] = PackBf16(values[p][2 * i] * scale * weights[2 * i],
-                          values[p][2 * i + 1] * scale * weights[2 * i + 1]);
+      pairs[i] = PackBf16(values[p][2 * i] * scale * weights[p][2 * i],
+                          values[p][2 * i + 1] * scale * weights[p][2 * i + 1]);
     }
     *reinterpret_cast<uint4*>(args.y + int64_t{blockIdx.x} * args.hidden + channel) = packed;
   }

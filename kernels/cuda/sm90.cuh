@@ -174,6 +174,26 @@ __device__ __forceinline__ uint32_t LoadShared4(uint32_t address) {
   return value;
 }
 
+// A box of a tensor map's matrix from shared memory to (`column`, `row`) on; what lies outside the
+// matrix is left out. Belongs to the thread's open group of stores.
+__device__ __forceinline__ void TensorStore(const CUtensorMap* map, uint32_t source, int column,
+                                            int row) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(map),
+      "r"(source), "r"(column), "r"(row)
+      : "memory");
+}
+__device__ __forceinline__ void StoreCommit() {
+  asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+// Waits until all committed stores of this thread have read shared memory, or are complete.
+__device__ __forceinline__ void StoreWaitRead() {
+  asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory");
+}
+__device__ __forceinline__ void StoreWait() {
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+
 // --- clusters
 // -------------------------------------------------------------------------------------------------
 
@@ -222,6 +242,11 @@ __device__ __forceinline__ unsigned LoadAcquire(const unsigned* pointer) {
   unsigned value;
   asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(pointer) : "memory");
   return value;
+}
+
+// Brings the line of 128 bytes into L2, some time.
+__device__ __forceinline__ void PrefetchToL2(const void* pointer) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(pointer));
 }
 
 // --- registers
@@ -273,6 +298,15 @@ __device__ __forceinline__ void LoadMatricesTransposed(uint32_t row, uint32_t (&
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(fragments[0]), "=r"(fragments[1]), "=r"(fragments[2]), "=r"(fragments[3])
                : "r"(row)
+               : "memory");
+}
+
+// Four 8x8 matrices of 16-bit values, as fragments, to shared memory, each the other way round:
+// lanes 8 i … 8 i + 7 give where the columns of matrix i become rows, 16 bytes each.
+__device__ __forceinline__ void StoreMatricesTransposed(uint32_t row,
+                                                        const uint32_t (&fragments)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row),
+               "r"(fragments[0]), "r"(fragments[1]), "r"(fragments[2]), "r"(fragments[3])
                : "memory");
 }
 

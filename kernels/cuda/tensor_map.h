@@ -16,4 +16,9 @@ namespace r1::kernels {
 [[nodiscard]] cudaError_t MakeTensorMap(const __nv_bfloat16* matrix, int rows, int columns,
                                         int64_t stride, int box_rows, CUtensorMap* map);
 
+// The same matrix written in boxes of 8 rows and `box_columns` columns, 64 or 32, whose rows of 128
+// or 64 bytes lie in shared memory with their 16-byte pieces permuted by the row, or by half of it.
+[[nodiscard]] cudaError_t MakeStoreMap(__nv_bfloat16* matrix, int rows, int columns, int64_t stride,
+                                       int box_columns, CUtensorMap* map);
+
 }  // namespace r1::kernels

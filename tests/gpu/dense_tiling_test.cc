@@ -58,7 +58,9 @@ TEST(DenseTilingTest, ManyTokensAndRowsTakeWideTiles) {
   EXPECT_EQ(choose(512, 17920, 1536).blocks, 4);
   EXPECT_TRUE(choose(256, 37888, 3584).is_wide());
   EXPECT_TRUE(choose(8192, 2048, 1536).is_wide());
-  EXPECT_FALSE(choose(512, 1536, 1536).is_wide()) << "6 row tiles for 66 pairs of multiprocessors";
+  EXPECT_EQ(choose(512, 1536, 1536).wide_width(), 64) << "24 tiles for 30 fours";
+  EXPECT_EQ(choose(256, 3648, 2048).wide_width(), 64);
+  EXPECT_FALSE(choose(512, 2048, 2048).is_wide()) << "32 tiles for 30 fours";
   EXPECT_FALSE(choose(64, 37888, 3584).is_wide());
 }
 
