@@ -180,6 +180,13 @@ struct BlockOrder {
     const int number = i < first_blocks_ ? i : common_ + i - first_blocks_;
     return {number, (row == 1 ? tokens_[1] : tokens_[0]) - number * kGroupedBlockTokens, row};
   }
+  // Whether it is the last one of a sequence.
+  __device__ bool IsLast(const Block& block) const {
+    const int of_row = block.row == 1 ? tokens_[1] : tokens_[0];
+    const int least =
+        kPairs && block.row == kBothRows ? min(tokens_[0], tokens_[1]) : of_row;
+    return least - block.number * kGroupedBlockTokens <= kGroupedBlockTokens;
+  }
   // In the cache.
   __device__ int32_t Index(const Block& block) const {
     return __shfl_sync(~0u, block.row == 1 ? indexes_[1] : indexes_[0], block.number);
@@ -203,6 +210,11 @@ struct BlockOrder {
   int first_blocks_;  // of the first row, or the only one
 };
 
+template <GqaPart kPart>
+__device__ __forceinline__ bool BeginsEarly(const GqaDecodeBf16Args& call) {
+  return kPart == GqaPart::kAll && call.begins_early;
+}
+
 // Requests the split's blocks. By one warp.
 template <typename Kind, GqaPart kPart>
 __device__ __forceinline__ void RequestBlocks(const GqaDecodeBf16Args& call,
@@ -210,10 +222,15 @@ __device__ __forceinline__ void RequestBlocks(const GqaDecodeBf16Args& call,
                                               Shared<Kind>& shared) {
   using Order = BlockOrder<Kind::kPairs>;
   const Order order(call, item);
+  bool waits = BeginsEarly<kPart>(call);
   for (int i = 0; i < order.blocks; ++i) {
     const typename Order::Block block = order[i];
     const int32_t index = order.Index(block);
     if (threadIdx.x % 32 != 0) continue;
+    if (waits && order.IsLast(block)) {
+      WaitForPriorKernels();
+      waits = false;
+    }
     // Tiles of a prompt come back for the same blocks, and other pairs for common ones.
     const bool once = Kind::kBlocks == 2 && !(Kind::kPairs && block.row == Order::kBothRows);
     const int stage = i % Kind::kStages;
@@ -660,7 +677,8 @@ __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
   }
   __syncthreads();
   // The rest begins when the prefixes do, and so when all before them is complete.
-  if (kPart != GqaPart::kRest) WaitForPriorKernels();
+  const bool early = BeginsEarly<kPart>(args.call);
+  if (kPart != GqaPart::kRest && !early) WaitForPriorKernels();
   AllowDependentKernels();
   const Item<kPart, Kind::kPairs> item(args.call);
   if (item.tokens <= 0) return;
@@ -668,6 +686,7 @@ __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
     RequestBlocks(args.call, item, shared);
     return;
   }
+  if (early) WaitForPriorKernels();
   LoadQueries(args.call, item, shared);
   NamedBarrierSync(1, Kind::kAttendThreads);
   AttendQuarters(args, item, shared);

@@ -65,6 +65,9 @@ struct GqaDecodeBf16Args {
   int tile_count = 0;
   const RowTile* tiles = nullptr;  // [tile_count], on the GPU; null: tile i is row i
   int tile_rows_max = 1;           // no tile has more rows; times H / N at most kGqaTileHeadsMax
+  // The kernel before (GqaInputBf16Sm90) writes of each row's blocks the last one at most: the
+  // others are requested before it ends. Only where part is kAll.
+  bool begins_early = false;
   int split_tokens = kGqaStrictSplitTokens;  // a multiple of 64, at most kGqaSplitTokensMax
   float scale = 0;                           // of the scores, before softmax
   __nv_bfloat16* out = nullptr;              // [T, H, K]

@@ -70,10 +70,12 @@ __global__ void __launch_bounds__(kWarps * 32)
     GqaInputKernel(const __grid_constant__ GqaInputBf16Args args) {
   constexpr int kLanes = kHeadDim / kPiece;
   constexpr int kHeadsOfWarp = 32 / kLanes;
-  AllowDependentKernels();
   const int all_heads = args.heads + 2 * args.kv_heads;
   if (blockIdx.x == 0 && args.bias != nullptr) PrefetchWeights(args.bias, all_heads * kHeadDim * 4);
   WaitForPriorKernels();
+  // Not before: what comes next begins with what is complete when this kernel begins
+  // (GqaDecodeBf16Args::begins_early).
+  AllowDependentKernels();
   const int row = blockIdx.x;
   const int lane = threadIdx.x % 32;
   const int piece = lane % kLanes;

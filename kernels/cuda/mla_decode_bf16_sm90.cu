@@ -329,16 +329,26 @@ class SlotCursor {
 // --- producers
 // -------------------------------------------------------------------------------------------------
 
+// A launch for a shared prefix comes before the rest's, and waits.
+__device__ __forceinline__ bool BeginsEarly(const MlaDecodeBf16Args& call) {
+  return call.begins_early && call.group_size == 1;
+}
+
 // Requests the tiles of all blocks. By the first warp.
 template <int kRows>
 __device__ __forceinline__ void RequestTiles(const MlaDecodeBf16Args& call, Shared<kRows>& shared) {
   const int lane = threadIdx.x;
   BlockOrder<kRows> order(call, shared.first_item, 0);
   SlotCursor<kRows> slots(shared);
+  bool waits = BeginsEarly(call);
   Item item;
   int number;
   int warpgroup;
   while (order.Next(&item, &number, &warpgroup)) {
+    if (waits && (number + 1) * kLatentBlockTokens >= item.tokens) {
+      WaitForPriorKernels();
+      waits = false;
+    }
     const uint8_t* const block =
         call.cache + int64_t{order.Index(number, warpgroup)} * kCacheBlockBytes;
     // What two sequences share others may share too.
@@ -362,6 +372,7 @@ template <int kRows>
 __device__ __forceinline__ void RequestQueries(const MlaDecodeBf16Args& call, Shared<kRows>& shared,
                                                int warpgroup) {
   constexpr int kPieces = kCacheChannels / 8;
+  if (BeginsEarly(call)) WaitForPriorKernels();
   ItemCursor<kRows> cursor(call, shared.first_item, warpgroup);
   Item item;
   for (uint32_t phase = 1; cursor.Next(&item); phase ^= 1) {
@@ -667,7 +678,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     }
     BarrierInitFence();
   }
-  WaitForPriorKernels();
+  if (!BeginsEarly(args.call)) WaitForPriorKernels();
   AllowDependentKernels();
   CountItems(args.call, shared);
   if (threadIdx.x < kGroupThreads) {

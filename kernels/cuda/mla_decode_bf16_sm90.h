@@ -49,6 +49,10 @@ struct MlaDecodeBf16Args {
   // [B / G], each a multiple of 64 and less than the contexts; null = none. A sequence that is
   // attended alone gets the bits that it gets in its group if it is given the group's prefix.
   const int32_t* prefix_tokens = nullptr;
+  // The kernels that still run when this one may begin (MlaInputBf16Sm90 and what it runs beside)
+  // write of each sequence's blocks the last one at most: the others are requested before they end.
+  // Only without groups.
+  bool begins_early = false;
   float scale = 0;               // of the scores, before softmax
   __nv_bfloat16* out = nullptr;  // [B, H, L]
   void* workspace = nullptr;     // of MlaDecodeBf16Sm90WorkspaceBytes

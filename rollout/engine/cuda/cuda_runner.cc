@@ -148,6 +148,7 @@ absl::Status CudaRunner::Run(StepBatch* batch) {
                 .prefix_tiles = GraphPrefixTiles(static_cast<int>(prefixes.size()), rows),
                 .prompt_tiles = static_cast<int>(prompts.tiles.size()),
                 .prompt_pieces = static_cast<int>(prompts.pieces.size())},
+      .is_decode = is_decode,
       .contexts_max = contexts_max,
       .prefixes_max = prefixes_max,
       .prompts = std::move(prompts),

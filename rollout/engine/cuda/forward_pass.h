@@ -29,6 +29,7 @@ class ForwardPass {
   // A step as it is enqueued.
   struct Step {
     StepShape shape;
+    bool is_decode;       // IsDecodeStep
     int contexts_max;     // no row attends more tokens
     int prefixes_max;     // and no prefix has more; 0 without tiles of prefixes
     PromptRows prompts;   // of Cut; empty in a decode step

@@ -182,6 +182,7 @@ absl::Status ForwardPass::GqaAttendRows(const Step& step, const GqaSpec& a, cons
   const int end = range.first + range.count;
   for (int first = range.first; first < end; first += at_once) {
     kernels::GqaDecodeBf16Args args = GqaDecodeArgs(step, a, cache, first);
+    args.begins_early = step.is_decode && first == 0;
     args.split_tokens = split_tokens;
     args.tile_count = std::min(end - first, at_once);
     R1_RETURN_IF_CUDA_ERROR(kernels::GqaDecodeBf16Sm90(args, stream));
