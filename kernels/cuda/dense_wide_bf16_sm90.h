@@ -12,8 +12,8 @@ namespace r1::kernels {
 [[nodiscard]] cudaError_t DenseWideBf16Sm90(const DenseBf16Args& args, const DenseTiling& tiling,
                                             cudaStream_t stream);
 
-// The copy engine sees x and y as one matrix each, so that those of the heads must lie side by side,
-// and a head's rows in y end where a warpgroup's do.
+// The copy engine sees x and y as one matrix each, so that those of the heads must lie side by
+// side, and a head's rows in y end where a warpgroup's do.
 constexpr bool DenseWideFits(const DenseBf16Args& args) {
   const int y_columns = args.swiglu ? args.rows / 2 : args.rows;
   return args.matrices == 1 ||

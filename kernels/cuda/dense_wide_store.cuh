@@ -91,8 +91,7 @@ class WideStore {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const float* const sum = &sums[(j + i) * 4];
-        fragments[i] =
-            sm90::PackBf16(sm90::Silu(sum[0]) * sum[2], sm90::Silu(sum[1]) * sum[3]);
+        fragments[i] = sm90::PackBf16(sm90::Silu(sum[0]) * sum[2], sm90::Silu(sum[1]) * sum[3]);
       }
       sm90::StoreMatricesTransposed(target + j * 512, fragments);
     }

@@ -183,8 +183,7 @@ struct BlockOrder {
   // Whether it is the last one of a sequence.
   __device__ bool IsLast(const Block& block) const {
     const int of_row = block.row == 1 ? tokens_[1] : tokens_[0];
-    const int least =
-        kPairs && block.row == kBothRows ? min(tokens_[0], tokens_[1]) : of_row;
+    const int least = kPairs && block.row == kBothRows ? min(tokens_[0], tokens_[1]) : of_row;
     return least - block.number * kGroupedBlockTokens <= kGroupedBlockTokens;
   }
   // In the cache.

@@ -80,8 +80,8 @@ cudaError_t LaunchDependent(void (*kernel)(Args), dim3 grid, int threads, int sh
   return cudaLaunchKernelEx(&config, kernel, args);
 }
 
-// Brings weights into L2. By all threads of a block, before it waits for its predecessors: as a step
-// reads far more than L2 holds, they come from memory.
+// Brings weights into L2. By all threads of a block, before it waits for its predecessors: as a
+// step reads far more than L2 holds, they come from memory.
 __device__ __forceinline__ void PrefetchWeights(const void* weights, int bytes) {
   constexpr int kLineBytes = 128;
   for (int offset = static_cast<int>(threadIdx.x) * kLineBytes; offset < bytes;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/cuda/gqa_decode_bf16_sm90.h"
+#include "kernels/cuda/gqa_input_bf16_sm90.h"
 #include "tests/gpu/gpu_testing.h"
 #include "tests/gpu/oracles.h"
 
@@ -118,6 +119,39 @@ class Batch {
       args.tile_count = rows();
       args.tiles = nullptr;
       args.tile_rows_max = 1;
+      R1_CHECK_CUDA(GqaDecodeBf16Sm90(args, nullptr));
+      R1_CHECK_CUDA(cudaDeviceSynchronize());
+    });
+  }
+  // One row a sequence, right behind the kernel that writes its queries, its last key and its last
+  // value; those come from `seed`.
+  std::vector<__nv_bfloat16> RunBehindInput(uint64_t seed, bool begins_early) {
+    const int width = row_width() + 2 * shape_.kv_heads * shape_.head_dim;
+    const auto input = NormalBf16(int64_t{rows()} * width, 1, seed);
+    const DeviceBuffer<float> rope(std::vector<float>(2 * shape_.head_dim, 0.5f));
+    const DeviceBuffer<int32_t> positions(std::vector<int32_t>(rows(), 0));
+    std::vector<int32_t> last;
+    for (int row = 0; row < rows(); ++row)
+      last.push_back(static_cast<int32_t>(Place(row, contexts_[row] - 1)));
+    const DeviceBuffer<int32_t> slots(last);
+    return Attend([&](GqaDecodeBf16Args args) {
+      DeviceBuffer<__nv_bfloat16> query(int64_t{rows()} * row_width());
+      R1_CHECK_CUDA(cudaDeviceSynchronize());
+      R1_CHECK_CUDA(GqaInputBf16Sm90({.rows = rows(),
+                                      .heads = shape_.heads,
+                                      .kv_heads = shape_.kv_heads,
+                                      .head_dim = shape_.head_dim,
+                                      .input = input.data(),
+                                      .input_stride = width,
+                                      .positions = positions.data(),
+                                      .rope_table = rope.data(),
+                                      .query = query.data(),
+                                      .cache = cache_.data(),
+                                      .slots = slots.data()},
+                                     nullptr));
+      args.tile_count = rows();
+      args.q = query.data();
+      args.begins_early = begins_early;
       R1_CHECK_CUDA(GqaDecodeBf16Sm90(args, nullptr));
       R1_CHECK_CUDA(cudaDeviceSynchronize());
     });
@@ -355,6 +389,22 @@ TEST_F(GqaDecodeGpuTest, PairsChangeNoBit) {
       EXPECT_TRUE(SameBits(pairs, batch.RunAll(1)))
           << Name(shape) << ", splits of " << split_tokens;
       EXPECT_TRUE(SameBits(pairs, batch.RunRows())) << "a second run differs";
+    }
+  }
+}
+
+// Few rows and pairs, last blocks of every size, a new last token in each run.
+TEST_F(GqaDecodeGpuTest, BeginningEarlyChangesNoBit) {
+  for (const Shape& shape : kShapes) {
+    for (const int rows : {1, 7, 290}) {
+      std::vector<int> contexts;
+      for (int s = 0; s < rows; ++s) contexts.push_back(1 + (s * 37 + 63) % 1200);
+      Batch batch(shape, SingleRows(contexts), 17);
+      for (uint64_t seed = 0; seed < 8; ++seed) {
+        const std::vector<__nv_bfloat16> early = batch.RunBehindInput(seed, true);
+        EXPECT_TRUE(SameBits(early, batch.RunBehindInput(seed, false)))
+            << Name(shape) << ", " << rows << " rows";
+      }
     }
   }
 }
