@@ -69,16 +69,19 @@ inline int64_t DenseCycles(const DenseTilingArgs& args, const DenseTiling& tilin
 }
 
 // The same in wide tiles, fitted to 42 products of M16, Qwen2.5-1.5B and -7B on an H200: with these
-// numbers the choice is at most 5 % slower than the best one, but for three of them.
+// numbers the choice is at most 5 % slower than the best one, but for three of them. What 64 tokens
+// and 128 rows take in sets their pace.
 inline int64_t DenseWideCycles(const DenseTilingArgs& args, const DenseTiling& tiling) {
   constexpr double kScale = 8.0 / 9;  // to the cycles of the other kernel's model
   constexpr double kBytesOfMemory = 2300;
+  constexpr double kLeastOfBlock = 505;
   const double column_blocks = DivideUp(args.columns / 64, args.column_parts);
   // Multiprocessors come in groups that fours do not always fill.
   const int at_once =
       tiling.blocks == 4 ? args.multiprocessors * 10 / 44 : args.multiprocessors / 2;
   const int rounds = DivideUp(tiling.tiles(args.matrices), at_once);
-  const double of_round = 400 + tiling.wide_width() * (12 + 6.5 * column_blocks);
+  const int width = tiling.wide_width();
+  const double of_round = 400 + 12 * width + std::max(6.5 * width, kLeastOfBlock) * column_blocks;
   const double weight_bytes = 1.0 * args.matrices * PackedBytes(args.rows, args.columns);
   // Of two equal choices, fours read less.
   const double bonus = tiling.blocks == 4 ? 0.98 : 1;

@@ -60,6 +60,7 @@ TEST(DenseTilingTest, ManyTokensAndRowsTakeWideTiles) {
   EXPECT_TRUE(choose(8192, 2048, 1536).is_wide());
   EXPECT_EQ(choose(512, 1536, 1536).wide_width(), 64) << "24 tiles for 30 fours";
   EXPECT_EQ(choose(256, 3648, 2048).wide_width(), 64);
+  EXPECT_EQ(choose(256, 17920, 1536).wide_width(), 128) << "5 rounds of 64 tokens, 3 of 128";
   EXPECT_FALSE(choose(512, 2048, 2048).is_wide()) << "32 tiles for 30 fours";
   EXPECT_FALSE(choose(64, 37888, 3584).is_wide());
 }
