@@ -8,11 +8,10 @@
 #include <cmath>
 
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/moe_experts_bf16_sm90.h"
-#include "kernels/cuda/moe_plan.h"
+#include "kernels/cuda/moe_experts.cuh"
+#include "kernels/cuda/moe_experts_wide_bf16_sm90.h"
 #include "kernels/cuda/moe_results.cuh"
 #include "kernels/cuda/warp.cuh"
-#include "kernels/cuda/weight_stream_sm90.cuh"
 
 namespace r1::kernels {
 namespace {
@@ -27,33 +26,18 @@ constexpr int kOwnPlanPlaces = 2048;
 
 // Where memory sets the pace, the warpgroups take tiles in turn, which hides what follows a tile's
 // product; low tiles where they share out the work better. With many tokens an expert, arithmetic
-// sets the pace, and tiles are as large as registers allow.
+// sets the pace: moe_experts_wide_bf16_sm90.h.
 using Low = TileKind<1, true, 1>;
 using InTurn = TileKind<2, true, 1>;
-using Wide = TileKind<2, false, 2>;
 // FP8 weights become bf16 on their way, which takes all warpgroups at once: four, while their
 // registers hold the sums; tiles are low where high ones would be too few.
 using LowFp8 = TileKind<1, false, 1, true>;
 using FourFp8 = TileKind<1, false, 1, true, 4>;
 using HighFp8 = TileKind<2, false, 1, true>;
-constexpr int kWideTokens = 1536;
 constexpr int kTileTokensMin = 8;
 
-// Where things lie in the workspace. The counters must be zero before the first use; each call
-// leaves them so.
-struct Workspace {
-  // [token tiles]: shares of the tile that are done, first of gate-up, then of down
-  unsigned* progress;
-  MoePlan plan;
-  int* place_token;        // [places]: token of each place
-  int* token_places;       // [T, A + S]: places of each token, routed first
-  __nv_bfloat16* hidden;   // [places, I]
-  __nv_bfloat16* results;  // [places, D]
-  int64_t bytes;
-};
-
-Workspace PlaceWorkspace(const MoeExpertsBf16Shape& shape, int tokens, void* memory) {
-  Workspace space = {};
+MoeWorkspace PlaceWorkspace(const MoeExpertsBf16Shape& shape, int tokens, void* memory) {
+  MoeWorkspace space = {};
   auto take = [&]<typename T>(T** pointer, int64_t count) {
     *pointer = reinterpret_cast<T*>(static_cast<uint8_t*>(memory) + space.bytes);
     space.bytes += (count * static_cast<int64_t>(sizeof(T)) + 255) / 256 * 256;
@@ -72,17 +56,7 @@ Workspace PlaceWorkspace(const MoeExpertsBf16Shape& shape, int tokens, void* mem
   return space;
 }
 
-struct KernelArgs {
-  MoeExpertsBf16Args call;
-  Workspace space;
-  MoeTiling tiling;
-  StreamShape stream;
-  unsigned gate_up_shares;  // shares of a token tile that complete its SwiGLU results
-  unsigned all_shares;      // and those of down with them
-  int own_places;           // places of the work list if every block builds it, otherwise 0
-};
-
-__host__ __device__ MoeResults Results(const KernelArgs& args) {
+__host__ __device__ MoeResults Results(const MoeKernelArgs& args) {
   return {.results = args.space.results,
           .places = args.space.token_places,
           .weights = args.call.weights,
@@ -111,7 +85,7 @@ struct PlanScratch {
 // Writes the plan's entries from the number of tokens of each routed expert, and the routed
 // experts' first places. By the first warp.
 template <int kWarps>
-__device__ void WriteEntries(const KernelArgs& args, const MoePlan& plan,
+__device__ void WriteEntries(const MoeKernelArgs& args, const MoePlan& plan,
                              PlanScratch<kWarps>& scratch) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int lane = threadIdx.x;
@@ -198,7 +172,7 @@ __device__ __forceinline__ void VisitPairs(const MoeExpertsBf16Args& call, int w
 // places follow the order of tokens whatever the timing, and all blocks that build a list build the
 // same.
 template <int kThreads, int kBlocks = 1>
-__device__ void BuildWorkList(const KernelArgs& args, const WorkList& list,
+__device__ void BuildWorkList(const MoeKernelArgs& args, const WorkList& list,
                               PlanScratch<kThreads / 32>& scratch) {
   constexpr int kWarps = kThreads / 32;
   const MoeExpertsBf16Shape& shape = args.call.shape;
@@ -270,7 +244,7 @@ __device__ void BuildWorkList(const KernelArgs& args, const WorkList& list,
 }
 
 __global__ void __launch_bounds__(kPlanThreads)
-    BuildWorkListKernel(const __grid_constant__ KernelArgs args) {
+    BuildWorkListKernel(const __grid_constant__ MoeKernelArgs args) {
   __shared__ PlanScratch<kPlanThreads / 32> scratch;
   AllowDependentKernels();
   WaitForPriorKernels();
@@ -283,7 +257,7 @@ __global__ void __launch_bounds__(kPlanThreads)
 
 // silu(gate) * up of 32 columns a row tile, rounded, to hidden[place, column].
 template <typename Kind, int kN>
-__device__ __forceinline__ void StoreHidden(const KernelArgs& args, const MoeTile& tile,
+__device__ __forceinline__ void StoreHidden(const MoeKernelArgs& args, const MoeTile& tile,
                                             int warpgroup,
                                             const float (&sums)[Kind::kRowTiles][kN / 2]) {
   const int warp = threadIdx.x / 32 % 4;
@@ -308,7 +282,7 @@ __device__ __forceinline__ void StoreHidden(const KernelArgs& args, const MoeTil
 
 // Results of 64 columns a row tile, rounded, to results[place, column].
 template <typename Kind, int kN>
-__device__ __forceinline__ void StoreResults(const KernelArgs& args, const MoeTile& tile,
+__device__ __forceinline__ void StoreResults(const MoeKernelArgs& args, const MoeTile& tile,
                                              int warpgroup,
                                              const float (&sums)[Kind::kRowTiles][kN / 2]) {
   const int warp = threadIdx.x / 32 % 4;
@@ -334,7 +308,7 @@ __device__ __forceinline__ void StoreResults(const KernelArgs& args, const MoeTi
 }
 
 __global__ void __launch_bounds__(kSumThreads)
-    SumTokensKernel(const __grid_constant__ KernelArgs args) {
+    SumTokensKernel(const __grid_constant__ MoeKernelArgs args) {
   AllowDependentKernels();
   WaitForPriorKernels();
   const MoeExpertsBf16Args& call = args.call;
@@ -351,23 +325,8 @@ __global__ void __launch_bounds__(kSumThreads)
 // --- roles
 // -------------------------------------------------------------------------------------------------
 
-// This block's part of the tile's tokens. A cluster's second block may get none; it still helps
-// with the weights.
-template <typename Kind>
-__device__ __forceinline__ void KeepOwnTokens(MoeTile* tile) {
-  if constexpr (Kind::kBlocks == 2) {
-    const int share = EqualShare(tile->tokens, 2);
-    if (ClusterRank() == 0) {
-      tile->tokens = tile->tokens < share ? tile->tokens : share;
-    } else {
-      tile->place += share;
-      tile->tokens = tile->tokens > share ? tile->tokens - share : 0;
-    }
-  }
-}
-
 template <typename Kind, int kN>
-__device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const MoeTile& tile,
+__device__ __forceinline__ void MultiplyTile(const MoeKernelArgs& args, const MoeTile& tile,
                                              int warpgroup, Ring<Kind>& ring) {
   float sums[Kind::kRowTiles][kN / 2];
   const MoeExpertsBf16Shape& shape = args.call.shape;
@@ -378,15 +337,11 @@ __device__ __forceinline__ void MultiplyTile(const KernelArgs& args, const MoeTi
     StoreHidden<Kind, kN>(args, tile, warpgroup, sums);
   }
   NamedBarrierSync(1 + warpgroup, kWarpgroupThreads);
-  if (threadIdx.x % kWarpgroupThreads == 0) {
-    __threadfence();
-    // Wraps to zero when the tile is done in both halves.
-    atomicInc(&args.space.progress[tile.token_tile], args.all_shares - 1);
-  }
+  if (threadIdx.x % kWarpgroupThreads == 0) CountMoeShare(args, tile.token_tile);
 }
 
 template <typename Kind, int kN, int... kLarger>
-__device__ __forceinline__ void MultiplyTileOfWidth(const KernelArgs& args, const MoeTile& tile,
+__device__ __forceinline__ void MultiplyTileOfWidth(const MoeKernelArgs& args, const MoeTile& tile,
                                                     int warpgroup, Ring<Kind>& ring) {
   if constexpr (sizeof...(kLarger) > 0) {
     if (tile.tokens > kN) {
@@ -398,7 +353,7 @@ __device__ __forceinline__ void MultiplyTileOfWidth(const KernelArgs& args, cons
 }
 
 template <typename Kind, int... kWidths>
-__device__ __forceinline__ void MultiplyTiles(const KernelArgs& args, MoePlanCursor cursor,
+__device__ __forceinline__ void MultiplyTiles(const MoeKernelArgs& args, MoePlanCursor cursor,
                                               Ring<Kind> ring) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int warpgroup = threadIdx.x / kWarpgroupThreads - 1;
@@ -408,20 +363,18 @@ __device__ __forceinline__ void MultiplyTiles(const KernelArgs& args, MoePlanCur
       ring.Skip((tile.down ? shape.intermediate : shape.hidden) / kPackedBlockColumns);
       continue;
     }
-    KeepOwnTokens<Kind>(&tile);
     MultiplyTileOfWidth<Kind, kWidths...>(args, tile, warpgroup, ring);
   }
 }
 
 template <typename Kind>
-__device__ __forceinline__ void RequestWeights(const KernelArgs& args, MoePlanCursor cursor,
+__device__ __forceinline__ void RequestWeights(const MoeKernelArgs& args, MoePlanCursor cursor,
                                                Ring<Kind> ring) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   MoeTile tile;
   while (cursor.Next(&tile)) {
     // Other tiles come back for the same weights of a shared expert.
-    const bool once = Kind::kBlocks == 1 &&
-                      (tile.expert < shape.experts || args.call.tokens <= args.tiling.tile_tokens);
+    const bool once = tile.alone || tile.expert < shape.experts;
     const uint64_t policy = once ? PolicyEvictFirst() : PolicyEvictNormal();
     const int rows = tile.down ? shape.hidden : 2 * shape.intermediate;
     const int columns = tile.down ? shape.intermediate : shape.hidden;
@@ -438,17 +391,16 @@ __device__ __forceinline__ void RequestWeights(const KernelArgs& args, MoePlanCu
 }
 
 template <typename Kind>
-__device__ __forceinline__ void GatherTokens(const KernelArgs& args, const int* place_token,
+__device__ __forceinline__ void GatherTokens(const MoeKernelArgs& args, const int* place_token,
                                              MoePlanCursor cursor, Ring<Kind> ring) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int thread = threadIdx.x - 32;
   MoeTile tile;
   while (cursor.Next(&tile)) {
-    KeepOwnTokens<Kind>(&tile);
     if (tile.down) {
       const unsigned* const progress = &args.space.progress[tile.token_tile];
       if (thread % 32 == 0) {
-        while (LoadAcquire(progress) < args.gate_up_shares) __nanosleep(20);
+        while (LoadAcquire(progress) < args.down_begin) __nanosleep(20);
       }
       __syncwarp();
       const uint32_t row_pieces = shape.intermediate / 8;
@@ -465,7 +417,7 @@ __device__ __forceinline__ void GatherTokens(const KernelArgs& args, const int* 
 }
 
 template <typename Kind>
-__device__ __forceinline__ void HandTokensOver(const KernelArgs& args, MoePlanCursor cursor,
+__device__ __forceinline__ void HandTokensOver(const MoeKernelArgs& args, MoePlanCursor cursor,
                                                Ring<Kind> ring) {
   MoeTile tile;
   while (cursor.Next(&tile)) {
@@ -483,7 +435,7 @@ struct ListMemory {
 
 template <typename Kind, int... kWidths>
 __global__ void __launch_bounds__(Kind::kThreads, 1)
-    MoeExpertsKernel(const __grid_constant__ KernelArgs args) {
+    MoeExpertsKernel(const __grid_constant__ MoeKernelArgs args) {
   extern __shared__ __align__(1024) uint8_t shared[];
   uint8_t* const barriers = shared + args.stream.bytes();
   const Ring<Kind> ring(args.stream, SharedAddress(shared), SharedAddress(barriers));
@@ -513,14 +465,13 @@ __global__ void __launch_bounds__(Kind::kThreads, 1)
     list.place_token = args.space.place_token;
   }
   __syncthreads();
-  if constexpr (Kind::kBlocks == 2) ClusterSync();
 
   const MoeShared shared_experts = {.first_expert = shape.experts,
                                     .experts = shape.shared_experts,
                                     .tokens = args.call.tokens,
                                     .first_place = args.call.tokens * shape.active};
   const MoePlanCursor cursor(list.plan, list.plan.tile_begin[entries], shared_experts, args.tiling,
-                             blockIdx.x / Kind::kBlocks, gridDim.x / Kind::kBlocks);
+                             blockIdx.x, gridDim.x);
   if (threadIdx.x < kWarpgroupThreads) {
     DecreaseRegisters<Kind::kGroups == 2 ? 88 : 64>();
     if (threadIdx.x == 0) {
@@ -535,8 +486,6 @@ __global__ void __launch_bounds__(Kind::kThreads, 1)
     IncreaseRegisters<Kind::kGroups == 2 ? 208 : 104>();
     MultiplyTiles<Kind, kWidths...>(args, cursor, ring);
   }
-  // A block's shared memory must outlive what the other one sends there.
-  if constexpr (Kind::kBlocks == 2) ClusterSync();
 }
 
 // Room for the tokens of an expert in a tile: for most experts' under even routing, so that more of
@@ -550,60 +499,60 @@ int TileTokens(const MoeExpertsBf16Shape& shape, int tokens) {
   return tile_tokens;
 }
 
-template <typename Kind, int... kWidths>
-cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
-  const MoeExpertsBf16Shape& shape = args.call.shape;
-  const int places = args.call.tokens * (shape.active + shape.shared_experts);
-  args.own_places = places <= kOwnPlanPlaces ? places : 0;
-  const int reserved =
-      kRingBarrierBytes + static_cast<int>(sizeof(ListMemory) + args.own_places * sizeof(int));
-  constexpr int kWidest = std::max({kWidths...});
-  const int tile_tokens =
-      Kind::kBlocks == 1 ? std::min(kWidest, TileTokens(shape, args.call.tokens)) : kWidest;
-  args.stream = FitStream<Kind>(tile_tokens, reserved);
-  args.tiling = {.tile_rows = Kind::kRows,
-                 .tile_tokens = tile_tokens * Kind::kBlocks,
-                 .gate_up_row_tiles = 2 * shape.intermediate / Kind::kRows,
-                 .down_row_tiles = shape.hidden / Kind::kRows};
-  constexpr int kSharesOfTile = Kind::kWarpgroupsOfTile * Kind::kBlocks;
-  args.gate_up_shares = args.tiling.gate_up_row_tiles * kSharesOfTile;
-  args.all_shares = args.gate_up_shares + args.tiling.down_row_tiles * kSharesOfTile;
+// Everything but the experts themselves, which launch_experts does. The plan is built by a kernel
+// of its own unless args.own_places.
+template <typename LaunchExperts>
+cudaError_t LaunchAround(const MoeKernelArgs& args, cudaStream_t stream,
+                         LaunchExperts launch_experts) {
   if (args.own_places == 0) {
     const cudaError_t error = LaunchDependent(BuildWorkListKernel, kPlanBlocks, kPlanThreads, 0,
                                               stream, args, kPlanBlocks);
     if (error != cudaSuccess) return error;
   }
-  // No more blocks than run at once: they wait for each other's results.
-  static std::atomic<int> known_blocks = 0;
-  const int shared_bytes = args.stream.bytes() + reserved;
-  const auto kernel = MoeExpertsKernel<Kind, kWidths...>;
-  const int blocks =
-      BlocksAtOnce(kernel, Kind::kThreads, shared_bytes, Kind::kBlocks, &known_blocks);
-  const cudaError_t error =
-      LaunchDependent(kernel, blocks, Kind::kThreads, shared_bytes, stream, args, Kind::kBlocks);
+  const cudaError_t error = launch_experts();
   if (error != cudaSuccess || args.call.out == nullptr) return error;
   return LaunchDependent(SumTokensKernel, args.call.tokens, kSumThreads, 0, stream, args);
 }
 
-KernelArgs MakeArgs(const MoeExpertsBf16Args& call) {
-  return {.call = call,
-          .space = PlaceWorkspace(call.shape, call.workspace_tokens, call.workspace),
-          .tiling = {},
-          .stream = {},
-          .gate_up_shares = 0,
-          .all_shares = 0,
-          .own_places = 0};
+template <typename Kind, int... kWidths>
+cudaError_t Launch(MoeKernelArgs args, cudaStream_t stream) {
+  static_assert(Kind::kBlocks == 1);
+  const MoeExpertsBf16Shape& shape = args.call.shape;
+  const int places = args.call.tokens * (shape.active + shape.shared_experts);
+  args.own_places = places <= kOwnPlanPlaces ? places : 0;
+  const int reserved =
+      kRingBarrierBytes + static_cast<int>(sizeof(ListMemory) + args.own_places * sizeof(int));
+  const int tile_tokens = std::min(std::max({kWidths...}), TileTokens(shape, args.call.tokens));
+  args.stream = FitStream<Kind>(tile_tokens, reserved);
+  args.tiling = {.tile_rows = Kind::kRows,
+                 .tile_tokens = tile_tokens,
+                 .gate_up_row_tiles = 2 * shape.intermediate / Kind::kRows,
+                 .down_row_tiles = shape.hidden / Kind::kRows};
+  args.down_begin = args.tiling.gate_up_row_tiles * Kind::kWarpgroupsOfTile;
+  args.end = args.down_begin + args.tiling.down_row_tiles * Kind::kWarpgroupsOfTile;
+  return LaunchAround(args, stream, [&] {
+    // No more blocks than run at once: they wait for each other's results.
+    return LaunchDependent(MoeExpertsKernel<Kind, kWidths...>, MultiprocessorCount(),
+                           Kind::kThreads, args.stream.bytes() + reserved, stream, args);
+  });
 }
 
-bool FitsRows(const MoeExpertsBf16Shape& shape, int tile_rows) {
-  return shape.hidden % tile_rows == 0 && 2 * shape.intermediate % tile_rows == 0;
+cudaError_t LaunchWide(MoeKernelArgs args, cudaStream_t stream) {
+  SetMoeWideTiling(&args);
+  return LaunchAround(args, stream, [&] { return MoeExpertsWideBf16Sm90(args, stream); });
+}
+
+MoeKernelArgs MakeArgs(const MoeExpertsBf16Args& call) {
+  MoeKernelArgs args = {};
+  args.call = call;
+  args.space = PlaceWorkspace(call.shape, call.workspace_tokens, call.workspace);
+  return args;
 }
 
 cudaError_t LaunchBf16(const MoeExpertsBf16Args& call, cudaStream_t stream) {
   const MoeExpertsBf16Shape& shape = call.shape;
-  const KernelArgs args = MakeArgs(call);
-  if (call.tokens >= kWideTokens && FitsRows(shape, Wide::kRows))
-    return Launch<Wide, 64, 80, 96, 104, 112, 128>(args, stream);
+  const MoeKernelArgs args = MakeArgs(call);
+  if (MoeWidePays(call)) return LaunchWide(args, stream);
   // Between one and two rounds of tiles, some blocks would have twice the work of others.
   const int tiles_max = (call.tokens * shape.active + shape.shared_experts) *
                         (2 * shape.intermediate / InTurn::kRows);
@@ -616,10 +565,12 @@ cudaError_t LaunchBf16(const MoeExpertsBf16Args& call, cudaStream_t stream) {
 cudaError_t LaunchFp8(const MoeExpertsBf16Args& call, cudaStream_t stream) {
   static_assert(HighFp8::kRows == FourFp8::kRows);
   const MoeExpertsBf16Shape& shape = call.shape;
-  const KernelArgs args = MakeArgs(call);
+  const MoeKernelArgs args = MakeArgs(call);
   const int places = call.tokens * shape.active;
   const int tiles = places * (2 * shape.intermediate / HighFp8::kRows);
-  if (!FitsRows(shape, HighFp8::kRows) || tiles < 2 * MultiprocessorCount())
+  const bool fits =
+      shape.hidden % HighFp8::kRows == 0 && 2 * shape.intermediate % HighFp8::kRows == 0;
+  if (!fits || tiles < 2 * MultiprocessorCount())
     return Launch<LowFp8, 8, 16, 32, 64, 128>(args, stream);
   if (places > 32 * shape.experts) return Launch<HighFp8, 64, 96>(args, stream);
   return Launch<FourFp8, 8, 16, 32, 64>(args, stream);

@@ -44,7 +44,19 @@ struct MoeTile {
   int place;       // first place
   int tokens;      // 1 … tile_tokens
   int token_tile;  // number of the token tile among all, the same in both halves
+  bool alone;      // the expert has no other token tile
 };
+
+// Sets the tile's tokens: of an expert's, whose places begin at first_place, the part `part` of
+// `parts`.
+R1_HOST_DEVICE constexpr void SetMoeTileTokens(int tokens, int parts, int part, int first_place,
+                                               MoeTile* tile) {
+  const int share = EqualShare(tokens, parts);
+  const int left = tokens - part * share;
+  tile->alone = parts == 1;
+  tile->place = first_place + part * share;
+  tile->tokens = left < share ? left : share;
+}
 
 // Experts that all tokens have. Their places follow the routed experts'.
 struct MoeShared {
@@ -148,15 +160,6 @@ class MoePlanCursor {
     routed_before_ = spacing_ * (step_ - 1 - first_) / step_;
   }
 
-  // Tokens [token_tile * share, …) of an expert's.
-  R1_HOST_DEVICE static void FillTokens(int tokens, int tiles, int token_tile, int first_place,
-                                        MoeTile* tile) {
-    const int share = EqualShare(tokens, tiles);
-    const int left = tokens - token_tile * share;
-    tile->place = first_place + token_tile * share;
-    tile->tokens = left < share ? left : share;
-  }
-
   R1_HOST_DEVICE void FillRouted(MoeTile* tile) {
     while (next_routed_ >= row_tiles() * plan_.tile_begin[entry_ + 1]) ++entry_;
     const int first_tile = plan_.tile_begin[entry_];
@@ -166,8 +169,8 @@ class MoePlanCursor {
     tile->expert = plan_.expert[entry_];
     tile->row_begin = in_expert / tiles * tiling_.tile_rows;
     tile->token_tile = first_tile + in_expert % tiles;
-    FillTokens(plan_.place_begin[entry_ + 1] - place_begin, tiles, in_expert % tiles, place_begin,
-               tile);
+    SetMoeTileTokens(plan_.place_begin[entry_ + 1] - place_begin, tiles, in_expert % tiles,
+                     place_begin, tile);
   }
 
   R1_HOST_DEVICE void FillShared(MoeTile* tile) const {
@@ -178,8 +181,8 @@ class MoePlanCursor {
     tile->expert = shared_.first_expert + expert;
     tile->row_begin = in_expert / shared_tiles_ * tiling_.tile_rows;
     tile->token_tile = routed_tiles_ + expert * shared_tiles_ + token_tile;
-    FillTokens(shared_.tokens, shared_tiles_, token_tile,
-               shared_.first_place + expert * shared_.tokens, tile);
+    SetMoeTileTokens(shared_.tokens, shared_tiles_, token_tile,
+                     shared_.first_place + expert * shared_.tokens, tile);
   }
 
   const MoePlan plan_;

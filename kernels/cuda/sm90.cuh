@@ -160,6 +160,11 @@ __device__ __forceinline__ void FenceAsyncProxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+// Orders ordinary accesses, global memory's too, and those of the copy engine.
+__device__ __forceinline__ void FenceAsyncProxyAll() {
+  asm volatile("fence.proxy.async;" ::: "memory");
+}
+
 __device__ __forceinline__ uint4 LoadShared16(uint32_t address) {
   uint4 value;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
@@ -192,6 +197,20 @@ __device__ __forceinline__ void StoreWaitRead() {
 }
 __device__ __forceinline__ void StoreWait() {
   asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+
+// Count and read a number in shared memory, between threads of the block: who reads a count sees
+// what went before it. Reading is atomic, too, so that racecheck takes it for no race.
+__device__ __forceinline__ void CountReleaseShared(uint32_t address) {
+  asm volatile("red.release.cta.shared.add.u32 [%0], 1;" ::"r"(address) : "memory");
+}
+__device__ __forceinline__ uint32_t ReadAcquireShared(uint32_t address) {
+  uint32_t value;
+  asm volatile("atom.acquire.cta.shared.or.b32 %0, [%1], 0;"
+               : "=r"(value)
+               : "r"(address)
+               : "memory");
+  return value;
 }
 
 // --- clusters
@@ -401,6 +420,10 @@ __device__ __forceinline__ uint32_t TransposedTileDescriptor(uint32_t shared_add
 #define R1_P80 ", %80, %81, %82, %83, %84, %85, %86, %87"
 #define R1_P88 ", %88, %89, %90, %91, %92, %93, %94, %95"
 #define R1_P96 ", %96, %97, %98, %99, %100, %101, %102, %103"
+#define R1_P80_HALF ", %80, %81, %82, %83"
+#define R1_P88_HALF ", %88, %89, %90, %91"
+#define R1_P96_HALF ", %96, %97, %98, %99"
+#define R1_P104_HALF ", %104, %105, %106, %107"
 #define R1_P104 ", %104, %105, %106, %107, %108, %109, %110, %111"
 #define R1_P112 ", %112, %113, %114, %115, %116, %117, %118, %119"
 #define R1_P120 ", %120, %121, %122, %123, %124, %125, %126, %127"
@@ -440,8 +463,20 @@ R1_WGMMA_AS(WgmmaFirst, 128, 0, 0, 64, 65, 66,
             R1_D16(32), R1_D16(48))
 #define R1_D64(i) R1_D16(i), R1_D16(i + 16), R1_D16(i + 32), R1_D16(i + 48)
 #define R1_P0_TO_63 R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48 R1_P56
-R1_WGMMA(192, 96, 97, 98, R1_P0_TO_63 R1_P64 R1_P72 R1_P80 R1_P88, R1_D64(0), R1_D16(64),
-         R1_D16(80))
+R1_WGMMA(144, 72, 73, 74, R1_P0_TO_63 R1_P64, R1_D64(0), R1_D8(64))
+R1_WGMMA(160, 80, 81, 82, R1_P0_TO_63 R1_P64 R1_P72, R1_D64(0), R1_D16(64))
+R1_WGMMA(168, 84, 85, 86, R1_P0_TO_63 R1_P64 R1_P72 R1_P80_HALF, R1_D64(0), R1_D16(64), R1_D4(80))
+R1_WGMMA(176, 88, 89, 90, R1_P0_TO_63 R1_P64 R1_P72 R1_P80, R1_D64(0), R1_D16(64), R1_D8(80))
+R1_WGMMA(184, 92, 93, 94, R1_P0_TO_63 R1_P64 R1_P72 R1_P80 R1_P88_HALF, R1_D64(0), R1_D16(64),
+         R1_D8(80), R1_D4(88))
+#define R1_D96(i) R1_D64(i), R1_D16(i + 64), R1_D16(i + 80)
+#define R1_P0_TO_95 R1_P0_TO_63 R1_P64 R1_P72 R1_P80 R1_P88
+R1_WGMMA(192, 96, 97, 98, R1_P0_TO_95, R1_D96(0))
+R1_WGMMA(200, 100, 101, 102, R1_P0_TO_95 R1_P96_HALF, R1_D96(0), R1_D4(96))
+R1_WGMMA(208, 104, 105, 106, R1_P0_TO_95 R1_P96, R1_D96(0), R1_D8(96))
+R1_WGMMA(216, 108, 109, 110, R1_P0_TO_95 R1_P96 R1_P104_HALF, R1_D96(0), R1_D8(96), R1_D4(104))
+R1_WGMMA(224, 112, 113, 114, R1_P0_TO_95 R1_P96 R1_P104, R1_D96(0), R1_D16(96))
+R1_WGMMA(240, 120, 121, 122, R1_P0_TO_95 R1_P96 R1_P104 R1_P112, R1_D96(0), R1_D16(96), R1_D8(112))
 R1_WGMMA(256, 128, 129, 130, R1_P0_TO_63 R1_P64 R1_P72 R1_P80 R1_P88 R1_P96 R1_P104 R1_P112 R1_P120,
          R1_D64(0), R1_D64(64))
 #define R1_WGMMA_OF_REGISTERS(name, n, transposed_b, a0, a1, a2, a3, b_index, high, places, ...)  \
@@ -489,10 +524,16 @@ R1_WGMMA_OF_REGISTERS(WgmmaOfRegistersTransposedB, 64, 1, 32, 33, 34, 35, 36, 37
 #undef R1_P80
 #undef R1_P88
 #undef R1_P96
+#undef R1_P80_HALF
+#undef R1_P88_HALF
+#undef R1_P96_HALF
+#undef R1_P104_HALF
 #undef R1_P104
 #undef R1_P112
 #undef R1_P120
 #undef R1_P0_TO_63
+#undef R1_P0_TO_95
+#undef R1_D96
 #undef R1_D64
 #undef R1_D16
 #undef R1_D8

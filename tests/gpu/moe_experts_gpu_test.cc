@@ -21,6 +21,8 @@ constexpr MoeExpertsBf16Shape kM16Shared = {
     .hidden = 2048, .intermediate = 1408, .experts = 64, .active = 6, .shared_experts = 2};
 constexpr MoeExpertsBf16Shape kSmall = {
     .hidden = 128, .intermediate = 64, .experts = 8, .active = 2, .shared_experts = 1};
+constexpr MoeExpertsBf16Shape kSmallWide = {
+    .hidden = 256, .intermediate = 128, .experts = 8, .active = 2, .shared_experts = 1};
 // 8 bits of mantissa: three roundings to bf16 of relative size 2^-9 each, and a little for e^x.
 constexpr double kTolerance = 4e-3;
 
@@ -219,6 +221,19 @@ TEST_F(MoeExpertsGpuTest, SmallLayerMatchesForRaggedTokenCounts) {
   }
 }
 
+// From 256 tokens on in tiles of two blocks, of every width.
+TEST_F(MoeExpertsGpuTest, SmallLayerInWideTilesMatches) {
+  ExpectCloseToNaive(kSmallWide, {257, 30, 519}, Routing::kUniform);
+  ExpectCloseToNaive(kSmallWide, {301}, Routing::kOneForAll);
+  ExpectCloseToNaive(kSmallWide, {301}, Routing::kFewExperts);
+}
+
+TEST_F(MoeExpertsGpuTest, WideTilesMatchForRaggedTokenCounts) {
+  for (const Routing routing : {Routing::kUniform, Routing::kOneForAll, Routing::kFewExperts}) {
+    ExpectCloseToNaive(kSmallWide, {255, 256, 257, 300, 512, 513, 519, 30, 707, 1031}, routing);
+  }
+}
+
 TEST_F(MoeExpertsGpuTest, HighAndWideTilesMatchForRaggedTokenCounts) {
   const MoeExpertsBf16Shape shape = {
       .hidden = 256, .intermediate = 128, .experts = 16, .active = 4, .shared_experts = 1};
@@ -253,7 +268,8 @@ TEST_F(MoeExpertsGpuTest, M16Matches) {
 }
 
 TEST_F(MoeExpertsGpuTest, M16MatchesForLargeBatches) {
-  ExpectCloseToNaive(kM16, {1024, 4096}, Routing::kUniform);
+  ExpectCloseToNaive(kM16, {1024, 1537, 4096, 8191}, Routing::kUniform);
+  ExpectCloseToNaive(kM16, {1541}, Routing::kFewExperts);
   ExpectCloseToNaive(kM16Shared, {2000}, Routing::kOneForAll);
 }
 
@@ -282,8 +298,14 @@ TEST_F(MoeExpertsGpuTest, SmallTokenHasTheSameBitsInEveryBatch) {
   ExpectBatchInvariant(kSmall, {5, 33, 200});
 }
 
+TEST_F(MoeExpertsGpuTest, WideTokenHasTheSameBitsInEveryBatch) {
+  std::vector<int> batches;
+  for (int batch = 230; batch < 1200; batch += 31) batches.push_back(batch);
+  ExpectBatchInvariant(kSmallWide, batches);
+}
+
 TEST_F(MoeExpertsGpuTest, M16TokenHasTheSameBitsInEveryBatch) {
-  ExpectBatchInvariant(kM16Shared, {3, 16, 64, 512, 2048});
+  ExpectBatchInvariant(kM16Shared, {3, 16, 64, 512, 777, 1536, 2048, 4096, 8192});
 }
 
 void ExpectFp8AsItsBf16(const MoeExpertsBf16Shape& shape, const std::vector<int>& token_counts) {

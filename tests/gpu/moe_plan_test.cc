@@ -75,6 +75,7 @@ TEST(MoePlanCursorTest, EveryTileIsVisitedOnce) {
         ASSERT_GE(tile.tokens, 1);
         ASSERT_LE(tile.tokens, tiling.tile_tokens);
         ASSERT_LT(tile.token_tile, plan.tile_begin.back());
+        EXPECT_EQ(tile.alone, tokens[tile.expert] <= tiling.tile_tokens);
         for (int i = 0; i < tile.tokens; ++i) {
           const auto key = std::make_tuple(tile.down, tile.row_begin, tile.place + i);
           EXPECT_TRUE(visits.emplace(key, tile.expert).second) << "visited twice";
