@@ -396,7 +396,12 @@ template <int kN>
 __device__ __forceinline__ void WgmmaOfRegistersTransposedB(float (&d)[kN / 2],
                                                             const uint32_t (&a)[4], uint32_t b);
 
-// Low word of the descriptor of such tiles, each `tile_bytes` behind the one before.
+// The same, A coming from shared memory.
+template <int kN>
+__device__ __forceinline__ void WgmmaTransposedB(float (&d)[kN / 2], uint32_t a, uint32_t b);
+
+// Low word of the descriptor of such tiles, each `tile_bytes` behind the one before. Not in a
+// cluster: there addresses have higher bits, which would change the distance.
 __device__ __forceinline__ uint32_t TransposedTileDescriptor(uint32_t shared_address,
                                                              uint32_t tile_bytes) {
   return tile_bytes >> 4 << 16 | shared_address >> 4;
@@ -428,7 +433,8 @@ __device__ __forceinline__ uint32_t TransposedTileDescriptor(uint32_t shared_add
 #define R1_P112 ", %112, %113, %114, %115, %116, %117, %118, %119"
 #define R1_P120 ", %120, %121, %122, %123, %124, %125, %126, %127"
 // The operands after the sums are numbered a, b and high.
-#define R1_WGMMA_AS(name, n, adds, transposed_a, a_index, b_index, high, places, ...)          \
+#define R1_WGMMA_AS(name, n, adds, transposed_a, transposed_b, a_index, b_index, high, places, \
+                    ...)                                                                       \
   template <>                                                                                  \
   __device__ __forceinline__ void name<n>(float(&d)[n / 2], uint32_t a, uint32_t b) {          \
     asm volatile("{\n.reg .pred add;\n.reg .b64 a, b;\nsetp.ne.b32 add, " #adds                \
@@ -437,13 +443,13 @@ __device__ __forceinline__ uint32_t TransposedTileDescriptor(uint32_t shared_add
                  "};\n"                                                                        \
                  "wgmma.mma_async.sync.aligned.m64n" #n "k16.f32.bf16.bf16 {" places           \
                  "}, a, b, "                                                                   \
-                 "add, 1, 1, " #transposed_a ", 0;\n}"                                         \
+                 "add, 1, 1, " #transposed_a ", " #transposed_b ";\n}"                         \
                  : __VA_ARGS__                                                                 \
                  : "r"(a), "r"(b), "n"(kTileDescriptorHigh));                                  \
   }
-#define R1_WGMMA(n, ...) R1_WGMMA_AS(Wgmma, n, 1, 0, __VA_ARGS__)
-R1_WGMMA_AS(WgmmaTransposedA, 16, 1, 1, 8, 9, 10, R1_P0 R1_P4, R1_D8(0))
-R1_WGMMA_AS(WgmmaTransposedA, 32, 1, 1, 16, 17, 18, R1_P0 R1_P4 R1_P8, R1_D16(0))
+#define R1_WGMMA(n, ...) R1_WGMMA_AS(Wgmma, n, 1, 0, 0, __VA_ARGS__)
+R1_WGMMA_AS(WgmmaTransposedA, 16, 1, 1, 0, 8, 9, 10, R1_P0 R1_P4, R1_D8(0))
+R1_WGMMA_AS(WgmmaTransposedA, 32, 1, 1, 0, 16, 17, 18, R1_P0 R1_P4 R1_P8, R1_D16(0))
 R1_WGMMA(8, 4, 5, 6, R1_P0, R1_D4(0))
 R1_WGMMA(16, 8, 9, 10, R1_P0 R1_P4, R1_D8(0))
 R1_WGMMA(32, 16, 17, 18, R1_P0 R1_P4 R1_P8, R1_D16(0))
@@ -458,7 +464,7 @@ R1_WGMMA(112, 56, 57, 58, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48, 
          R1_D16(16), R1_D16(32), R1_D8(48))
 R1_WGMMA(128, 64, 65, 66, R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48 R1_P56, R1_D16(0),
          R1_D16(16), R1_D16(32), R1_D16(48))
-R1_WGMMA_AS(WgmmaFirst, 128, 0, 0, 64, 65, 66,
+R1_WGMMA_AS(WgmmaFirst, 128, 0, 0, 0, 64, 65, 66,
             R1_P0 R1_P4 R1_P8 R1_P16 R1_P24 R1_P32 R1_P40 R1_P48 R1_P56, R1_D16(0), R1_D16(16),
             R1_D16(32), R1_D16(48))
 #define R1_D64(i) R1_D16(i), R1_D16(i + 16), R1_D16(i + 32), R1_D16(i + 48)
@@ -479,6 +485,7 @@ R1_WGMMA(224, 112, 113, 114, R1_P0_TO_95 R1_P96 R1_P104, R1_D96(0), R1_D16(96))
 R1_WGMMA(240, 120, 121, 122, R1_P0_TO_95 R1_P96 R1_P104 R1_P112, R1_D96(0), R1_D16(96), R1_D8(112))
 R1_WGMMA(256, 128, 129, 130, R1_P0_TO_63 R1_P64 R1_P72 R1_P80 R1_P88 R1_P96 R1_P104 R1_P112 R1_P120,
          R1_D64(0), R1_D64(64))
+R1_WGMMA_AS(WgmmaTransposedB, 128, 1, 0, 1, 64, 65, 66, R1_P0_TO_63, R1_D64(0))
 #define R1_WGMMA_OF_REGISTERS(name, n, transposed_b, a0, a1, a2, a3, b_index, high, places, ...)  \
   template <>                                                                                     \
   __device__ __forceinline__ void name<n>(float(&d)[n / 2], const uint32_t(&a)[4], uint32_t b) {  \

@@ -182,6 +182,19 @@ TEST_F(MlaDecodeGpuTest, SmallContextsMatchTheOracle) {
 TEST_F(MlaDecodeGpuTest, SmallSharedPrefixMatches) {
   Batch batch(16, {70, 65, 129, 100}, 4, {64}, 4);
   ExpectCloseToNaive(batch, true, "B 4 G 4 P 64");
+  Batch longer(16, {330, 321, 400, 384}, 4, {320}, 15);
+  ExpectCloseToNaive(longer, true, "B 4 G 4 P 320");
+}
+
+// A block of threads has several splits, of one block of tokens and of more, in turn.
+TEST_F(MlaDecodeGpuTest, SmallSplitsOfSharedPrefixesMatchAndChangeNoBit) {
+  Batch batch(128, {70 * 64 + 1, 70 * 64 + 65}, 2, {70 * 64}, 16);
+  for (const int split_tokens : {64, 192}) {
+    batch.set_split_tokens(split_tokens);
+    ExpectCloseToNaive(batch, true,
+                       ("H 128 G 2, splits of " + std::to_string(split_tokens)).c_str());
+    EXPECT_TRUE(SameBits(batch.Run(0, 2, true), batch.Run(0, 2, false)));
+  }
 }
 
 TEST_F(MlaDecodeGpuTest, RaggedContextsMatch) {
