@@ -117,11 +117,18 @@ absl::StatusOr<v1::AcquireLeasesReply> RolloutPoolOwner::AcquireLeases(
   const uint64_t serial = ++acquire_serials_[worker];
   ledger_.Reconcile(worker, held);
   v1::AcquireLeasesReply reply;
+  absl::Time ask_again = absl::InfinitePast();
   for (;;) {
     // A caller that is gone, or has called again, must not be given anything.
     const bool current = acquire_serials_[worker] == serial && ledger_.IsConnected(worker);
     reply.set_run_finished(finished_);
-    if (finished_ || !current || gone()) return reply;
+    if (finished_ || !current) return reply;
+    // The question takes as long as a grant: it is asked where there is something to give, and now
+    // and then.
+    if (ledger_.unleased() > 0 || absl::Now() >= ask_again) {
+      if (gone()) return reply;
+      ask_again = absl::Now() + absl::Seconds(kPollSeconds);
+    }
     if (closed_) return absl::UnavailableError("the learner is closing");
     for (v1::Lease& lease : Grant(request)) *reply.add_leases() = std::move(lease);
     if (!reply.leases().empty() || absl::Now() >= until) return reply;
