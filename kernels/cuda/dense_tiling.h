@@ -69,11 +69,11 @@ inline int64_t DenseCycles(const DenseTilingArgs& args, const DenseTiling& tilin
 }
 
 // The same in wide tiles, fitted to 42 products of M16, Qwen2.5-1.5B and -7B on an H200: with these
-// numbers the choice is at most 5 % slower than the best one, but for three of them. What 64 tokens
-// and 128 rows take in sets their pace.
+// numbers the choice is at most 5 % slower than the best one, but for three of them.
 inline int64_t DenseWideCycles(const DenseTilingArgs& args, const DenseTiling& tiling) {
   constexpr double kScale = 8.0 / 9;  // to the cycles of the other kernel's model
   constexpr double kBytesOfMemory = 2300;
+  // A block of columns of 128 rows and 64 tokens takes longer to come in than to be multiplied.
   constexpr double kLeastOfBlock = 505;
   const double column_blocks = DivideUp(args.columns / 64, args.column_parts);
   // Multiprocessors come in groups that fours do not always fill.

@@ -180,7 +180,7 @@ struct BlockOrder {
     const int number = i < first_blocks_ ? i : common_ + i - first_blocks_;
     return {number, (row == 1 ? tokens_[1] : tokens_[0]) - number * kGroupedBlockTokens, row};
   }
-  // Whether it is the last one of a sequence.
+  // Whether it is the last one of a sequence's in the split.
   __device__ bool IsLast(const Block& block) const {
     const int of_row = block.row == 1 ? tokens_[1] : tokens_[0];
     const int least = kPairs && block.row == kBothRows ? min(tokens_[0], tokens_[1]) : of_row;

@@ -516,7 +516,6 @@ cudaError_t LaunchAround(const MoeKernelArgs& args, cudaStream_t stream,
 
 template <typename Kind, int... kWidths>
 cudaError_t Launch(MoeKernelArgs args, cudaStream_t stream) {
-  static_assert(Kind::kBlocks == 1);
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int places = args.call.tokens * (shape.active + shape.shared_experts);
   args.own_places = places <= kOwnPlanPlaces ? places : 0;

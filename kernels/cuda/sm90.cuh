@@ -200,7 +200,7 @@ __device__ __forceinline__ void StoreWait() {
 }
 
 // Count and read a number in shared memory, between threads of the block: who reads a count sees
-// what went before it. Reading is atomic, too, so that racecheck takes it for no race.
+// what went before it. Reading is atomic, too: a plain read racecheck takes for a race.
 __device__ __forceinline__ void CountReleaseShared(uint32_t address) {
   asm volatile("red.release.cta.shared.add.u32 [%0], 1;" ::"r"(address) : "memory");
 }

@@ -158,50 +158,29 @@ class Ring {
   uint32_t turn_phase_ = 0;
 };
 
-// For this block of the cluster, or for both.
-template <typename Kind>
-__device__ __forceinline__ void RequestPiece(uint32_t target, const uint8_t* source, uint32_t bytes,
-                                             uint32_t barrier, uint64_t policy) {
-  if constexpr (Kind::kBlocks == 1) {
-    BulkCopy(target, source, bytes, barrier, policy);
-  } else {
-    BulkCopyToCluster(target, source, bytes, barrier, 3, policy);
-  }
-}
-
 // Requests `blocks` blocks of columns of the rows [row_begin, row_end) of a packed matrix, from
-// `packed` on, which is the matrix or one of its first row's blocks. Both rows are multiples of 8,
-// row_begin of the tile's height in a cluster, where each block requests one half for both. By one
-// thread.
+// `packed` on, which is the matrix or one of its first row's blocks. Both rows are multiples of 8.
+// By one thread.
 template <typename Kind>
 __device__ __forceinline__ void StreamWeights(Ring<Kind>& ring, const uint8_t* packed, int columns,
                                               int blocks, int row_begin, int row_end,
                                               uint64_t policy) {
-  constexpr int kOwnRows = Kind::kRows / Kind::kBlocks;
-  static_assert(kOwnRows <= kPackedBlockRows);
-  const int own_begin =
-      Kind::kBlocks == 1 ? row_begin : row_begin + static_cast<int>(ClusterRank()) * kOwnRows;
-  const int own_end = row_end < own_begin + kOwnRows ? row_end : own_begin + kOwnRows;
+  static_assert(Kind::kBlocks == 1 && Kind::kRows <= kPackedBlockRows);
   // Rows are in one piece up to the end of their packed block. This one thread sets the pace of
   // narrow tiles, so the loop has nothing else to work out.
-  const int piece_end = own_begin / kPackedBlockRows * kPackedBlockRows + kPackedBlockRows;
-  const int first_end = own_end < piece_end ? own_end : piece_end;
-  const int first_bytes = (first_end - own_begin) * kPackedRowBytes;
-  const int second_bytes = (own_end - piece_end) * kPackedRowBytes;
-  const uint8_t* first = packed + PackedRowOffset(own_begin, 0, columns);
+  const int piece_end = row_begin / kPackedBlockRows * kPackedBlockRows + kPackedBlockRows;
+  const int first_end = row_end < piece_end ? row_end : piece_end;
+  const int first_bytes = (first_end - row_begin) * kPackedRowBytes;
+  const int second_bytes = (row_end - piece_end) * kPackedRowBytes;
+  const uint8_t* first = packed + PackedRowOffset(row_begin, 0, columns);
   const uint8_t* second = packed + PackedRowOffset(piece_end, 0, columns);
-  const uint32_t target = (own_begin - row_begin) * kPackedRowBytes;
   const uint32_t all_bytes = (row_end - row_begin) * kPackedRowBytes;
   for (int block = 0; block < blocks; ++block) {
     ring.WaitEmpty();
     BarrierArriveExpectBytes(ring.full(), all_bytes);
-    if (first_bytes > 0) {
-      RequestPiece<Kind>(ring.weights() + target, first, first_bytes, ring.full(), policy);
-    }
-    if (second_bytes > 0) {
-      RequestPiece<Kind>(ring.weights() + target + first_bytes, second, second_bytes, ring.full(),
-                         policy);
-    }
+    if (first_bytes > 0) BulkCopy(ring.weights(), first, first_bytes, ring.full(), policy);
+    if (second_bytes > 0)
+      BulkCopy(ring.weights() + first_bytes, second, second_bytes, ring.full(), policy);
     first += kPackedBlockBytes;
     second += kPackedBlockBytes;
     ring.Advance();
@@ -212,20 +191,19 @@ __device__ __forceinline__ void StreamWeights(Ring<Kind>& ring, const uint8_t* p
 template <typename Kind>
 __device__ __forceinline__ void StreamFp8Weights(Ring<Kind>& ring, const uint8_t* packed,
                                                  int columns, int row_begin, uint64_t policy) {
-  constexpr int kOwnRows = Kind::kRows / Kind::kBlocks;
-  constexpr int kPieceRows = kOwnRows < kPackedBlockRows ? kOwnRows : kPackedBlockRows;
+  static_assert(Kind::kBlocks == 1);
+  constexpr int kPieceRows = Kind::kRows < kPackedBlockRows ? Kind::kRows : kPackedBlockRows;
   constexpr int kPieceBytes = kPieceRows / kFp8TileRows * kFp8TileBytes;
-  constexpr int kPieces = kOwnRows / kPieceRows;
-  const int rank = Kind::kBlocks == 1 ? 0 : static_cast<int>(ClusterRank());
-  const uint8_t* source = packed + Fp8TileOffset(row_begin + rank * kOwnRows, 0, columns);
+  constexpr int kPieces = Kind::kRows / kPieceRows;
+  const uint8_t* source = packed + Fp8TileOffset(row_begin, 0, columns);
   const int64_t row_block_bytes = Fp8PackedBytes(kPackedBlockRows, columns);
   for (int block = 0; block < columns / kFp8TileColumns; ++block) {
     ring.WaitEmpty();
-    BarrierArriveExpectBytes(ring.full(), Kind::kBlocks * kPieces * kPieceBytes);
+    BarrierArriveExpectBytes(ring.full(), kPieces * kPieceBytes);
 #pragma unroll
     for (int piece = 0; piece < kPieces; ++piece) {
-      RequestPiece<Kind>(ring.weights() + (rank * kPieces + piece) * kPieceBytes,
-                         source + piece * row_block_bytes, kPieceBytes, ring.full(), policy);
+      BulkCopy(ring.weights() + piece * kPieceBytes, source + piece * row_block_bytes, kPieceBytes,
+               ring.full(), policy);
     }
     source += 2 * kFp8TileBytes;
     ring.Advance();
