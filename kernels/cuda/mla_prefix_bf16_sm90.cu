@@ -26,6 +26,12 @@ constexpr int kGroupsMax = kMlaSequencesMax / 2;
 constexpr int kOwnChannels = kLatentChannels / 2;  // of a warpgroup that weighs values
 constexpr int kRotaryTile = kMlaLatentTiles;
 
+// Named barriers of the three warpgroups that compute: probabilities and shrink are there, and have
+// been used.
+constexpr int kProbabilitiesMade = 1;
+constexpr int kProbabilitiesUsed = 2;
+constexpr int kComputeThreads = 3 * kGroupThreads;
+
 // Parts of a block's channels that are read, and given back, at different times: rotary ones, and
 // the first and the second half of what each warpgroup weighs.
 constexpr int kParts = 3;
@@ -45,8 +51,6 @@ struct Shared {
   float shrink[kRows];  // of the sums so far, before the block's are added
   uint64_t full[kBuffers][kCacheTiles];
   uint64_t empty[kBuffers][kParts];
-  uint64_t probabilities_full;  // and shrink
-  uint64_t probabilities_empty;
   uint64_t queries_full;
   uint64_t queries_empty;
   int first_item[kGroupsMax + 1];  // of each group
@@ -238,7 +242,7 @@ __device__ __forceinline__ void MakeProbabilities(const MlaSplitArgs& args, Shar
   const float scale = args.call.scale * kMlaLog2E;
   ItemCursor items(args.call, shared.first_item);
   BufferCursor at;
-  uint32_t probabilities_phase = 0;
+  bool is_first = true;
   Item item;
   for (uint32_t queries_phase = 0; items.Next(&item); queries_phase ^= 1) {
     Run run;
@@ -257,8 +261,8 @@ __device__ __forceinline__ void MakeProbabilities(const MlaSplitArgs& args, Shar
       if (block + 1 == item.block_count && lane == 0)
         BarrierArrive(SharedAddress(&shared.queries_empty));
       Softmax(scale, scores, run, shrink);
-      BarrierWait(SharedAddress(&shared.probabilities_empty), probabilities_phase ^ 1);
-      probabilities_phase ^= 1;
+      if (!is_first) NamedBarrierSync(kProbabilitiesUsed, kComputeThreads);
+      is_first = false;
       uint8_t* const rows = shared.probabilities;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -272,8 +276,7 @@ __device__ __forceinline__ void MakeProbabilities(const MlaSplitArgs& args, Shar
         }
       }
       FenceAsyncProxy();
-      __syncwarp();
-      if (lane == 0) BarrierArrive(SharedAddress(&shared.probabilities_full));
+      NamedBarrierArrive(kProbabilitiesMade, kComputeThreads);
       at.Advance();
     }
 #pragma unroll
@@ -286,6 +289,8 @@ __device__ __forceinline__ void MakeProbabilities(const MlaSplitArgs& args, Shar
                                                                               mass};
     }
   }
+  if (!is_first)
+    NamedBarrierSync(kProbabilitiesUsed, kComputeThreads);  // the last arrival's other half
 }
 
 // --- values
@@ -325,10 +330,8 @@ __device__ __forceinline__ void AddBlock(Shared& shared, const BufferCursor& at,
 #pragma unroll
     for (float& sum : sums[n]) UseAfterWait(sum);
   }
-  if (lane == 0) {
-    BarrierArrive(SharedAddress(&shared.empty[at.buffer][2]));
-    BarrierArrive(SharedAddress(&shared.probabilities_empty));
-  }
+  if (lane == 0) BarrierArrive(SharedAddress(&shared.empty[at.buffer][2]));
+  NamedBarrierArrive(kProbabilitiesUsed, kComputeThreads);
 }
 
 // Writes a row's sums. The four lanes that share the row take part; neighbours trade pairs, so that
@@ -356,7 +359,6 @@ __device__ __forceinline__ void WeighValues(const MlaSplitArgs& args, Shared& sh
   BufferCursor at;
   Item item;
   Sums sums;
-  uint32_t phase = 0;
   while (items.Next(&item)) {
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
@@ -364,8 +366,7 @@ __device__ __forceinline__ void WeighValues(const MlaSplitArgs& args, Shared& sh
       for (float& sum : sums[n]) sum = 0;
     }
     for (int block = 0; block < item.block_count; ++block) {
-      BarrierWait(SharedAddress(&shared.probabilities_full), phase);
-      phase ^= 1;
+      NamedBarrierSync(kProbabilitiesMade, kComputeThreads);
       AddBlock(shared, at, half * (kMlaLatentTiles / 2), own_row, sums);
       at.Advance();
     }
@@ -389,8 +390,6 @@ __global__ void __launch_bounds__(kThreads, 1)
       for (int part = 1; part < kParts; ++part)
         BarrierInit(SharedAddress(&shared.empty[buffer][part]), 2 * kGroupWarps);
     }
-    BarrierInit(SharedAddress(&shared.probabilities_full), kGroupWarps);
-    BarrierInit(SharedAddress(&shared.probabilities_empty), 2 * kGroupWarps);
     BarrierInit(SharedAddress(&shared.queries_full), 1);
     BarrierInit(SharedAddress(&shared.queries_empty), kGroupWarps);
     BarrierInitFence();

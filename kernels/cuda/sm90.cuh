@@ -74,6 +74,10 @@ __device__ __forceinline__ void BarrierWait(uint32_t barrier, uint32_t parity) {
 __device__ __forceinline__ void NamedBarrierSync(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
+// Without waiting for the others.
+__device__ __forceinline__ void NamedBarrierArrive(int id, int threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
 
 // --- copies into shared memory
 // ---------------------------------------------------------------------------------------
