@@ -1,8 +1,9 @@
 // One block a multiprocessor walks the tiles. Only the threads that gather rows of x wait for the
-// kernel before: the weights stream in while that one still computes x. So that both fit on a
-// multiprocessor, blocks for few tokens take half of the registers, and for very few of the shared
-// memory, too; with more tokens, speed is what is under way to the ring. Many have a kernel of
-// their own (dense_wide_bf16_sm90.h).
+// kernel before: the weights stream in while that one still computes x. So that small kernels fit
+// beside, blocks for few tokens take half of the registers and leave some shared memory. No two of
+// these blocks fit on one multiprocessor: as blocks go wherever there is room while the kernel
+// before still runs, half of the multiprocessors would get two and the others none. Many tokens
+// have a kernel of their own (dense_wide_bf16_sm90.h).
 #include "kernels/cuda/dense_bf16_sm90.h"
 #include "kernels/cuda/dense_tile.cuh"
 #include "kernels/cuda/dense_tiling.h"
@@ -15,10 +16,8 @@ namespace {
 
 using namespace sm90;  // NOLINT: one file's worth of instructions
 
-constexpr int kHalfSharedBytes = 110 << 10;  // with what the system keeps
-constexpr int kHalfSharedTokens = 16;        // of a tile
-constexpr int kHalfRegistersTokens = 64;     // of a tile
-// Leaves some shared memory to small kernels.
+constexpr int kHalfRegistersTokens = 64;  // of a tile
+// Leaves some to small kernels.
 constexpr int kMostSharedBytes = 200 << 10;
 
 struct KernelArgs {
@@ -115,9 +114,7 @@ __global__ void __launch_bounds__(kStreamThreads, kHalfRegisters ? 2 : 1)
 
 template <typename Kind, bool kHalfRegisters, int... kWidths>
 cudaError_t Launch(KernelArgs args, cudaStream_t stream) {
-  const int memory = !kHalfRegisters                                ? kSharedBytesMax
-                     : args.tiling.tile_tokens <= kHalfSharedTokens ? kHalfSharedBytes
-                                                                    : kMostSharedBytes;
+  const int memory = kHalfRegisters ? kMostSharedBytes : kSharedBytesMax;
   // A matrix instruction reads 64 rows of weights, so the last stage's may run on into what follows
   // it; those sums are not stored.
   constexpr int kOverrun = Kind::kRowTileBytes;

@@ -22,7 +22,7 @@ inline constexpr int kStreamThreads = 3 * kWarpgroupThreads;
 inline constexpr int kGatherThreads = 64;
 inline constexpr int kTileTokensMax = 128;
 inline constexpr int kFp8TokensOfWarps = 16;  // up to here FP8 weights are multiplied warp by warp
-inline constexpr int kStagesMax = 16;
+inline constexpr int kStagesMax = 32;
 inline constexpr int kSharedBytesMax = 227 << 10;
 inline constexpr int kRingBarrierBytes = (3 * kStagesMax + 2) * 8;
 
