@@ -3,7 +3,8 @@
 // rows wait until the expert's tile of SwiGLU results is complete in all columns. Another kernel
 // adds each token's results up, or what takes them in does: counting them here until the last one
 // is there took longer. The list is built by every block for itself when it is short, otherwise by
-// a kernel of one cluster before.
+// a kernel of one cluster before. With few tokens, shared experts come first: their weights are
+// under way while the router still chooses.
 #include <algorithm>
 #include <cmath>
 
@@ -23,6 +24,8 @@ constexpr int kPlanBlocks = 8;
 constexpr int kSumThreads = 256;
 // Up to this many places every block builds the work list itself, which saves a launch.
 constexpr int kOwnPlanPlaces = 2048;
+// Up to this many tokens the router leaves most multiprocessors to blocks of this kernel.
+constexpr int kSharedFirstTokens = 64;
 
 // Where memory sets the pace, the warpgroups take tiles in turn, which hides what follows a tile's
 // product; low tiles where they share out the work better. With many tokens an expert, arithmetic
@@ -367,27 +370,39 @@ __device__ __forceinline__ void MultiplyTiles(const MoeKernelArgs& args, MoePlan
   }
 }
 
+// Blocks of columns of a tile.
+__device__ __forceinline__ int ColumnBlocks(const MoeExpertsBf16Shape& shape, const MoeTile& tile) {
+  return (tile.down ? shape.intermediate : shape.hidden) / kPackedBlockColumns;
+}
+
+// Requests the tile's weights from block of columns `begin` up to `end`.
+template <typename Kind>
+__device__ __forceinline__ void RequestTile(const MoeKernelArgs& args, const MoeTile& tile,
+                                            int begin, int end, Ring<Kind>& ring) {
+  const MoeExpertsBf16Shape& shape = args.call.shape;
+  // Other tiles come back for the same weights of a shared expert.
+  const bool once = tile.alone || tile.expert < shape.experts;
+  const uint64_t policy = once ? PolicyEvictFirst() : PolicyEvictNormal();
+  const int rows = tile.down ? shape.hidden : 2 * shape.intermediate;
+  const int columns = tile.down ? shape.intermediate : shape.hidden;
+  const uint8_t* const matrices = tile.down ? args.call.down : args.call.gate_up;
+  if constexpr (Kind::kFp8) {
+    StreamFp8Weights(ring, matrices + tile.expert * Fp8PackedBytes(rows, columns), columns, begin,
+                     end, tile.row_begin, policy);
+  } else {
+    StreamWeights(ring,
+                  matrices + tile.expert * PackedBytes(rows, columns) + begin * kPackedBlockBytes,
+                  columns, end - begin, tile.row_begin, tile.row_begin + Kind::kRows, policy);
+  }
+}
+
+// Of the first tile `requested` blocks of columns are under way.
 template <typename Kind>
 __device__ __forceinline__ void RequestWeights(const MoeKernelArgs& args, MoePlanCursor cursor,
-                                               Ring<Kind> ring) {
-  const MoeExpertsBf16Shape& shape = args.call.shape;
+                                               int requested, Ring<Kind> ring) {
   MoeTile tile;
-  while (cursor.Next(&tile)) {
-    // Other tiles come back for the same weights of a shared expert.
-    const bool once = tile.alone || tile.expert < shape.experts;
-    const uint64_t policy = once ? PolicyEvictFirst() : PolicyEvictNormal();
-    const int rows = tile.down ? shape.hidden : 2 * shape.intermediate;
-    const int columns = tile.down ? shape.intermediate : shape.hidden;
-    const uint8_t* const matrices = tile.down ? args.call.down : args.call.gate_up;
-    if constexpr (Kind::kFp8) {
-      StreamFp8Weights(ring, matrices + tile.expert * Fp8PackedBytes(rows, columns), columns,
-                       tile.row_begin, policy);
-    } else {
-      StreamWeights(ring, matrices + tile.expert * PackedBytes(rows, columns), columns,
-                    columns / kPackedBlockColumns, tile.row_begin, tile.row_begin + Kind::kRows,
-                    policy);
-    }
-  }
+  for (; cursor.Next(&tile); requested = 0)
+    RequestTile(args, tile, requested, ColumnBlocks(args.call.shape, tile), ring);
 }
 
 template <typename Kind>
@@ -448,13 +463,29 @@ __global__ void __launch_bounds__(Kind::kThreads, 1)
                    .token_places = blockIdx.x == 0 ? args.space.token_places : nullptr};
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int entries = shape.experts + shape.shared_experts;
-  if (threadIdx.x == 0) ring.InitBarriers();
+  const MoeShared shared_experts = {.first_expert = shape.experts,
+                                    .experts = shape.shared_experts,
+                                    .tokens = args.call.tokens,
+                                    .first_place = args.call.tokens * shape.active};
+  // A list is built in the last stages' place.
+  using Scratch = PlanScratch<Kind::kThreads / 32>;
+  const int scratch_stages = DivideUp(sizeof(Scratch), args.stream.weight_bytes);
+  const int free_stages = args.stream.stages - scratch_stages;
+  Ring<Kind> weights_ring = ring;
+  int requested = 0;
+  if (threadIdx.x == 0) {
+    ring.InitBarriers();
+    MoeTile tile;
+    if (MoePlanCursor::FirstOfShared(shared_experts, args.tiling, blockIdx.x, gridDim.x, &tile)) {
+      requested = min(free_stages, ColumnBlocks(shape, tile));
+      RequestTile(args, tile, 0, requested, weights_ring);
+    }
+  }
   WaitForPriorKernels();
   AllowDependentKernels();
   if (args.own_places > 0) {
-    // The stages are not in use yet.
-    BuildWorkList<Kind::kThreads>(args, list,
-                                  *reinterpret_cast<PlanScratch<Kind::kThreads / 32>*>(shared));
+    auto& scratch = *reinterpret_cast<Scratch*>(shared + free_stages * args.stream.weight_bytes);
+    BuildWorkList<Kind::kThreads>(args, list, scratch);
     FenceAsyncProxy();
   } else {
     for (int i = threadIdx.x; i <= entries; i += Kind::kThreads) {
@@ -466,16 +497,12 @@ __global__ void __launch_bounds__(Kind::kThreads, 1)
   }
   __syncthreads();
 
-  const MoeShared shared_experts = {.first_expert = shape.experts,
-                                    .experts = shape.shared_experts,
-                                    .tokens = args.call.tokens,
-                                    .first_place = args.call.tokens * shape.active};
   const MoePlanCursor cursor(list.plan, list.plan.tile_begin[entries], shared_experts, args.tiling,
                              blockIdx.x, gridDim.x);
   if (threadIdx.x < kWarpgroupThreads) {
     DecreaseRegisters<Kind::kGroups == 2 ? 88 : 64>();
     if (threadIdx.x == 0) {
-      RequestWeights<Kind>(args, cursor, ring);
+      RequestWeights<Kind>(args, cursor, requested, weights_ring);
     } else if (threadIdx.x >= 32 && threadIdx.x < 32 + kGatherThreads) {
       GatherTokens<Kind>(args, list.place_token, cursor, ring);
     } else if (threadIdx.x == 32 + kGatherThreads) {
@@ -526,7 +553,8 @@ cudaError_t Launch(MoeKernelArgs args, cudaStream_t stream) {
   args.tiling = {.tile_rows = Kind::kRows,
                  .tile_tokens = tile_tokens,
                  .gate_up_row_tiles = 2 * shape.intermediate / Kind::kRows,
-                 .down_row_tiles = shape.hidden / Kind::kRows};
+                 .down_row_tiles = shape.hidden / Kind::kRows,
+                 .shared_first = args.own_places > 0 && args.call.tokens <= kSharedFirstTokens};
   args.down_begin = args.tiling.gate_up_row_tiles * Kind::kWarpgroupsOfTile;
   args.end = args.down_begin + args.tiling.down_row_tiles * Kind::kWarpgroupsOfTile;
   return LaunchAround(args, stream, [&] {

@@ -35,6 +35,9 @@ struct MoeTiling {
   int tile_tokens;  // at most; a multiple of 8
   int gate_up_row_tiles;
   int down_row_tiles;
+  // A share begins each half with its tiles of shared experts, the first of which is known before
+  // the router has chosen (MoePlanCursor::FirstOfShared).
+  bool shared_first = false;
 };
 
 struct MoeTile {
@@ -71,7 +74,7 @@ struct MoeShared {
 // the same time share weights: rounds of `step` tiles, one a share. Tiles of shared experts, which
 // keep the tensor cores busier than memory, come in between, at other times in distant shares; or
 // last, where they are so many that memory does not set the pace anyway, or all tiles so few that
-// what waits for the routed experts' results is best begun early.
+// what waits for the routed experts' results is best begun early; or first, if the tiling says so.
 class MoePlanCursor {
  public:
   static constexpr int kSpreadTilesMax = 4;   // token tiles of a shared expert
@@ -89,6 +92,18 @@ class MoePlanCursor {
         next_routed_(first),
         next_shared_(step - 1 - first) {
     BeginHalf();
+  }
+
+  // The first tile of share `first`, but for its token_tile, if it is a shared expert's. Needs no
+  // plan.
+  static R1_HOST_DEVICE bool FirstOfShared(const MoeShared& shared, const MoeTiling& tiling,
+                                           int first, int step, MoeTile* tile) {
+    const int token_tiles = shared.experts * DivideUp(shared.tokens, tiling.tile_tokens);
+    const MoePlanCursor cursor({}, token_tiles, shared, tiling, first, step);
+    if (!tiling.shared_first || cursor.next_shared_ >= cursor.shared_end_) return false;
+    tile->down = false;
+    cursor.FillShared(tile);
+    return true;
   }
 
   // False at the end.
@@ -151,6 +166,10 @@ class MoePlanCursor {
     routed_end_ = row_tiles() * routed_tiles_;
     shared_end_ = row_tiles() * shared_.experts * shared_tiles_;
     if (next_shared_ >= shared_end_) return;
+    if (tiling_.shared_first) {
+      routed_before_ = 0;
+      return;
+    }
     const int routed = DivideUp(routed_end_ - next_routed_, step_);  // 0 or less: none
     if (shared_tiles_ > kSpreadTilesMax || routed < kSpreadRoutedMin) {
       routed_before_ = routed;

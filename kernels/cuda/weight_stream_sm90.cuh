@@ -187,17 +187,19 @@ __device__ __forceinline__ void StreamWeights(Ring<Kind>& ring, const uint8_t* p
   }
 }
 
-// The same of a matrix in FP8 for the tile of Kind::kRows rows at row_begin, a multiple of them.
+// The same of a matrix in FP8, blocks of columns [begin, end), for the tile of Kind::kRows rows at
+// row_begin, a multiple of them.
 template <typename Kind>
 __device__ __forceinline__ void StreamFp8Weights(Ring<Kind>& ring, const uint8_t* packed,
-                                                 int columns, int row_begin, uint64_t policy) {
+                                                 int columns, int begin, int end, int row_begin,
+                                                 uint64_t policy) {
   static_assert(Kind::kBlocks == 1);
   constexpr int kPieceRows = Kind::kRows < kPackedBlockRows ? Kind::kRows : kPackedBlockRows;
   constexpr int kPieceBytes = kPieceRows / kFp8TileRows * kFp8TileBytes;
   constexpr int kPieces = Kind::kRows / kPieceRows;
-  const uint8_t* source = packed + Fp8TileOffset(row_begin, 0, columns);
+  const uint8_t* source = packed + Fp8TileOffset(row_begin, 0, columns) + begin * 2 * kFp8TileBytes;
   const int64_t row_block_bytes = Fp8PackedBytes(kPackedBlockRows, columns);
-  for (int block = 0; block < columns / kFp8TileColumns; ++block) {
+  for (int block = begin; block < end; ++block) {
     ring.WaitEmpty();
     BarrierArriveExpectBytes(ring.full(), kPieces * kPieceBytes);
 #pragma unroll

@@ -48,7 +48,8 @@ TEST(MoePlanCursorTest, EveryTileIsVisitedOnce) {
     const MoeTiling tiling = {.tile_rows = 128,
                               .tile_tokens = 8 << rng.NextBelow(5),
                               .gate_up_row_tiles = 1 + static_cast<int>(rng.NextBelow(5)),
-                              .down_row_tiles = 1 + static_cast<int>(rng.NextBelow(5))};
+                              .down_row_tiles = 1 + static_cast<int>(rng.NextBelow(5)),
+                              .shared_first = rng.NextBelow(2) == 0};
     std::vector<int> tokens;
     int places = 0;
     for (uint64_t e = 0; e < 1 + rng.NextBelow(20); ++e) {
@@ -68,10 +69,19 @@ TEST(MoePlanCursorTest, EveryTileIsVisitedOnce) {
     for (int block = 0; block < blocks; ++block) {
       MoePlanCursor cursor(plan.view, plan.tile_begin.back(), shared, tiling, block, blocks);
       MoeTile tile;
+      MoeTile known = {};
+      bool is_known = MoePlanCursor::FirstOfShared(shared, tiling, block, blocks, &known);
       bool seen_down = false;
       while (cursor.Next(&tile)) {
         EXPECT_FALSE(seen_down && !tile.down);
         seen_down |= tile.down;
+        if (is_known) {
+          EXPECT_EQ(tile.down, known.down);
+          EXPECT_EQ(tile.expert, known.expert);
+          EXPECT_EQ(tile.row_begin, known.row_begin);
+          EXPECT_EQ(tile.alone, known.alone);
+          is_known = false;
+        }
         ASSERT_GE(tile.tokens, 1);
         ASSERT_LE(tile.tokens, tiling.tile_tokens);
         ASSERT_LT(tile.token_tile, plan.tile_begin.back());
