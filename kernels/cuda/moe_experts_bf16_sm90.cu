@@ -39,6 +39,10 @@ using FourFp8 = TileKind<1, false, 1, true, 4>;
 using HighFp8 = TileKind<2, false, 1, true>;
 constexpr int kTileTokensMin = 8;
 
+// Named barriers behind those of MultiplyTile.
+constexpr int kListWarps = 5;  // of the warps that build the work list
+constexpr int kListBuilt = 6;  // they arrive, the warp that requests weights waits
+
 MoeWorkspace PlaceWorkspace(const MoeExpertsBf16Shape& shape, int tokens, void* memory) {
   MoeWorkspace space = {};
   auto take = [&]<typename T>(T** pointer, int64_t count) {
@@ -86,12 +90,12 @@ struct PlanScratch {
 };
 
 // Writes the plan's entries from the number of tokens of each routed expert, and the routed
-// experts' first places. By the first warp.
+// experts' first places. By one warp.
 template <int kWarps>
 __device__ void WriteEntries(const MoeKernelArgs& args, const MoePlan& plan,
                              PlanScratch<kWarps>& scratch) {
   const MoeExpertsBf16Shape& shape = args.call.shape;
-  const int lane = threadIdx.x;
+  const int lane = threadIdx.x % 32;
   const int all = shape.experts + shape.shared_experts;
   const int share = DivideUp(all, 32);
   auto tokens_of = [&](int expert) {
@@ -171,37 +175,38 @@ __device__ __forceinline__ void VisitPairs(const MoeExpertsBf16Args& call, int w
   }
 }
 
-// By all threads of a block, or of a cluster of kBlocks. Each warp owns a run of the pairs, so that
-// places follow the order of tokens whatever the timing, and all blocks that build a list build the
-// same.
-template <int kThreads, int kBlocks = 1>
+// By the kThreads threads of a block, or of each of a cluster of kBlocks, from kFirstThread on.
+// Each warp owns a run of the pairs, so that places follow the order of tokens whatever the timing,
+// and all blocks that build a list build the same.
+template <int kThreads, int kFirstThread = 0, int kBlocks = 1>
 __device__ void BuildWorkList(const MoeKernelArgs& args, const WorkList& list,
                               PlanScratch<kThreads / 32>& scratch) {
   constexpr int kWarps = kThreads / 32;
   const MoeExpertsBf16Shape& shape = args.call.shape;
   const int slots = shape.active + shape.shared_experts;
   const int pairs = args.call.tokens * shape.active;
-  const int lane = threadIdx.x % 32;
+  const int thread = static_cast<int>(threadIdx.x) - kFirstThread;
+  const int lane = thread % 32;
   const int rank = kBlocks > 1 ? static_cast<int>(ClusterRank()) : 0;
-  const int warp = rank * kWarps + static_cast<int>(threadIdx.x / 32);
-  int* const own_pairs = scratch.pairs[threadIdx.x / 32];
-  for (int i = threadIdx.x; i < kWarps * shape.experts; i += kThreads) {
+  const int warp = rank * kWarps + thread / 32;
+  int* const own_pairs = scratch.pairs[thread / 32];
+  for (int i = thread; i < kWarps * shape.experts; i += kThreads) {
     scratch.pairs[i / shape.experts][i % shape.experts] = 0;
   }
-  for (int i = rank * kThreads + static_cast<int>(threadIdx.x);
-       i < args.call.tokens * shape.shared_experts; i += kThreads * kBlocks) {
+  for (int i = rank * kThreads + thread; i < args.call.tokens * shape.shared_experts;
+       i += kThreads * kBlocks) {
     const int token = i % args.call.tokens;
     list.place_token[pairs + i] = token;
     if (list.token_places != nullptr)
       list.token_places[token * slots + shape.active + i / args.call.tokens] = pairs + i;
   }
-  __syncthreads();
+  NamedBarrierSync(kListWarps, kThreads);
   VisitPairs(args.call, warp, kWarps * kBlocks, [&](int, int expert, unsigned same) {
     if (expert < shape.experts && __ffs(same) - 1 == lane) own_pairs[expert] += __popc(same);
     __syncwarp();
   });
-  __syncthreads();
-  for (int expert = threadIdx.x; expert < shape.experts; expert += kThreads) {
+  NamedBarrierSync(kListWarps, kThreads);
+  for (int expert = thread; expert < shape.experts; expert += kThreads) {
     int sum = 0;
 #pragma unroll 4
     for (int w = 0; w < kWarps; ++w) {
@@ -214,7 +219,7 @@ __device__ void BuildWorkList(const MoeKernelArgs& args, const WorkList& list,
   }
   if constexpr (kBlocks > 1) {
     ClusterSync();
-    for (int expert = threadIdx.x; expert < shape.experts; expert += kThreads) {
+    for (int expert = thread; expert < shape.experts; expert += kThreads) {
       int before = 0;
       int all = 0;
 #pragma unroll
@@ -229,9 +234,9 @@ __device__ void BuildWorkList(const MoeKernelArgs& args, const WorkList& list,
     // What others read must stay until they have.
     ClusterSync();
   }
-  __syncthreads();
-  if (threadIdx.x < 32) WriteEntries(args, list.plan, scratch);
-  __syncthreads();
+  NamedBarrierSync(kListWarps, kThreads);
+  if (thread < 32) WriteEntries(args, list.plan, scratch);
+  NamedBarrierSync(kListWarps, kThreads);
   VisitPairs(args.call, warp, kWarps * kBlocks, [&](int pair, int expert, unsigned same) {
     if (expert < shape.experts) {
       const int place =
@@ -252,7 +257,7 @@ __global__ void __launch_bounds__(kPlanThreads)
   AllowDependentKernels();
   WaitForPriorKernels();
   const WorkList list = {args.space.plan, args.space.place_token, args.space.token_places};
-  BuildWorkList<kPlanThreads, kPlanBlocks>(args, list, scratch);
+  BuildWorkList<kPlanThreads, 0, kPlanBlocks>(args, list, scratch);
 }
 
 // --- epilogues
@@ -467,35 +472,42 @@ __global__ void __launch_bounds__(Kind::kThreads, 1)
                                     .experts = shape.shared_experts,
                                     .tokens = args.call.tokens,
                                     .first_place = args.call.tokens * shape.active};
-  // A list is built in the last stages' place.
-  using Scratch = PlanScratch<Kind::kThreads / 32>;
+  // All warps but the first one build the list, in the last stages' place.
+  constexpr int kListThreads = Kind::kThreads - 32;
+  using Scratch = PlanScratch<kListThreads / 32>;
   const int scratch_stages = DivideUp(sizeof(Scratch), args.stream.weight_bytes);
   const int free_stages = args.stream.stages - scratch_stages;
+  if (threadIdx.x == 0) ring.InitBarriers();
+  __syncthreads();
   Ring<Kind> weights_ring = ring;
   int requested = 0;
-  if (threadIdx.x == 0) {
-    ring.InitBarriers();
+  if (threadIdx.x < 32) {
     MoeTile tile;
-    if (MoePlanCursor::FirstOfShared(shared_experts, args.tiling, blockIdx.x, gridDim.x, &tile)) {
+    if (threadIdx.x == 0 &&
+        MoePlanCursor::FirstOfShared(shared_experts, args.tiling, blockIdx.x, gridDim.x, &tile)) {
       requested = min(free_stages, ColumnBlocks(shape, tile));
       RequestTile(args, tile, 0, requested, weights_ring);
     }
-  }
-  WaitForPriorKernels();
-  AllowDependentKernels();
-  if (args.own_places > 0) {
-    auto& scratch = *reinterpret_cast<Scratch*>(shared + free_stages * args.stream.weight_bytes);
-    BuildWorkList<Kind::kThreads>(args, list, scratch);
-    FenceAsyncProxy();
+    __syncwarp();
+    NamedBarrierSync(kListBuilt, Kind::kThreads);
   } else {
-    for (int i = threadIdx.x; i <= entries; i += Kind::kThreads) {
-      list.plan.expert[i] = args.space.plan.expert[i];
-      list.plan.place_begin[i] = args.space.plan.place_begin[i];
-      list.plan.tile_begin[i] = args.space.plan.tile_begin[i];
+    WaitForPriorKernels();
+    AllowDependentKernels();
+    if (args.own_places > 0) {
+      auto& scratch = *reinterpret_cast<Scratch*>(shared + free_stages * args.stream.weight_bytes);
+      BuildWorkList<kListThreads, 32>(args, list, scratch);
+      FenceAsyncProxy();
+    } else {
+      for (int i = threadIdx.x - 32; i <= entries; i += kListThreads) {
+        list.plan.expert[i] = args.space.plan.expert[i];
+        list.plan.place_begin[i] = args.space.plan.place_begin[i];
+        list.plan.tile_begin[i] = args.space.plan.tile_begin[i];
+      }
+      list.place_token = args.space.place_token;
     }
-    list.place_token = args.space.place_token;
+    NamedBarrierSync(kListWarps, kListThreads);
+    NamedBarrierArrive(kListBuilt, Kind::kThreads);
   }
-  __syncthreads();
 
   const MoePlanCursor cursor(list.plan, list.plan.tile_begin[entries], shared_experts, args.tiling,
                              blockIdx.x, gridDim.x);
