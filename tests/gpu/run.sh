@@ -4,11 +4,13 @@
 #   tests/gpu/run.sh pack BUILD [FOLDER [SET]]
 #                                             gathers the programs of a build folder, and this script, in
 #                                             FOLDER (default .gpu); copy it to the GPU machine. SET: kernels
-#                                             (test, bench, generate, sanitize), train, or all (default)
+#                                             (test, bench, generate, trace, sanitize), train, or all (default)
 #   FOLDER/run.sh test                        every test; fails when there is no Hopper GPU
 #   FOLDER/run.sh bench [JSON]                every kernel benchmark: a table, and all rows in JSON
 #   FOLDER/run.sh generate [JSON]             the engine's: tokens a second of M16, Q1.5 and Q7, then
 #                                             time by operator
+#   FOLDER/run.sh trace MODEL POINT …         what each kernel adds to the engine's steps, graphs and
+#                                             overlap as they are; such as: trace m16 1x1 16x16
 #   FOLDER/run.sh policy                      the learner's passes on the GPU against the CPU's
 #   FOLDER/run.sh train [OUT]                 configs/grpo_h200.toml, learner and worker on one GPU, in OUT
 #                                             (default a new folder), then its rows in steps of ten;
@@ -32,7 +34,8 @@ pack() {
   shopt -s nullglob
   if [[ $set != train ]]; then
     programs+=("$build"/bin/*_gpu_test "$build"/bin/r1_bench_{kernels,generate})
-    files+=("$source_root"/kernels/bench/shapes/*.json)
+    files+=("$source_root"/kernels/bench/shapes/*.json "$source_root"/tests/gpu/kernel_times.py)
+    files+=("$build"/bin/libr1_kernel_trace*.so)  # none without CUPTI
     ((${#programs[@]})) || die "no GPU programs in $build/bin: was it configured with a CUDA toolkit?"
   fi
   if [[ $set != kernels ]]; then
@@ -99,6 +102,19 @@ generate() {
   rm -f "$rows"
 }
 
+trace() {
+  local model=${1:?trace needs a model} point rows
+  rows=$(mktemp)
+  find_torch  # brings CUPTI
+  for point in "${@:2}"; do
+    printf '%s %s\n' "$model" "$point"
+    CUDA_INJECTION64_PATH=$here/libr1_kernel_trace.so R1_KERNEL_TRACE=$rows \
+      "$here/r1_bench_generate" --config "$here/$model.json" --points "$point" --response-tokens 40
+    python3 "$here/kernel_times.py" "$rows"
+  done
+  rm -f "$rows"
+}
+
 # Puts the LibTorch of the Python package on the library path.
 find_torch() {
   local torch
@@ -157,9 +173,10 @@ case ${1:-} in
   test) run_tests ;;
   bench) bench "${2:-}" ;;
   generate) generate "${2:-}" ;;
+  trace) trace "${@:2}" ;;
   policy) policy ;;
   train) train "${2:-}" ;;
   sanitize) sanitize ;;
   all) run_tests && bench "${2:-}" && sanitize ;;
-  *) sed -n '2,23s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
+  *) sed -n '2,25s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit 2 ;;
 esac
