@@ -9,7 +9,12 @@
 // rows are masked where the other one goes on alone: half of a product's rows would be empty
 // anyway. Long shared prefixes are attended by a launch before, next to which the rest begins: only
 // the merge waits for it.
+//
+// Of a row that begins with what was projected, every block makes the queries for itself. The one
+// with the row's last token also makes its key and value, writes them to the cache and puts them in
+// their place in shared memory, where they were missing.
 #include "kernels/cuda/gqa_decode_bf16_sm90.h"
+#include "kernels/cuda/gqa_input.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/sm90.cuh"
 #include "kernels/cuda/warp.cuh"
@@ -49,6 +54,7 @@ struct KernelArgs {
 template <int kHeadDim_, int kSets_, int kProducts_, bool kPairs_ = false>
 struct BlockKind {
   static constexpr bool kPairs = kPairs_;
+  static constexpr int kTileRows = kPairs ? 2 : 1;  // of tiles without a list
   static constexpr int kHeadDim = kHeadDim_;
   static constexpr int kSets = kSets_;
   static constexpr int kProducts = kProducts_;
@@ -73,6 +79,8 @@ struct Shared {
     float2 sums[Kind::kWarps][Kind::kRowsOfSet][Kind::kSumsStride];  // at the end
   };
   uint8_t queries[Kind::kTiles][Kind::kRows * kPackedRowBytes];
+  // Of each row's last token: key, value.
+  __nv_bfloat16 last_token[Kind::kTileRows][2][Kind::kHeadDim];
   float2 states[Kind::kWarps][Kind::kRowsOfSet];  // as in KernelArgs
   uint64_t full[Kind::kStages];
   uint64_t empty[Kind::kStages];
@@ -180,12 +188,6 @@ struct BlockOrder {
     const int number = i < first_blocks_ ? i : common_ + i - first_blocks_;
     return {number, (row == 1 ? tokens_[1] : tokens_[0]) - number * kGroupedBlockTokens, row};
   }
-  // Whether it is the last one of a sequence's in the split.
-  __device__ bool IsLast(const Block& block) const {
-    const int of_row = block.row == 1 ? tokens_[1] : tokens_[0];
-    const int least = kPairs && block.row == kBothRows ? min(tokens_[0], tokens_[1]) : of_row;
-    return least - block.number * kGroupedBlockTokens <= kGroupedBlockTokens;
-  }
   // In the cache.
   __device__ int32_t Index(const Block& block) const {
     return __shfl_sync(~0u, block.row == 1 ? indexes_[1] : indexes_[0], block.number);
@@ -209,11 +211,6 @@ struct BlockOrder {
   int first_blocks_;  // of the first row, or the only one
 };
 
-template <GqaPart kPart>
-__device__ __forceinline__ bool BeginsEarly(const GqaDecodeBf16Args& call) {
-  return kPart == GqaPart::kAll && call.begins_early;
-}
-
 // Requests the split's blocks. By one warp.
 template <typename Kind, GqaPart kPart>
 __device__ __forceinline__ void RequestBlocks(const GqaDecodeBf16Args& call,
@@ -221,15 +218,10 @@ __device__ __forceinline__ void RequestBlocks(const GqaDecodeBf16Args& call,
                                               Shared<Kind>& shared) {
   using Order = BlockOrder<Kind::kPairs>;
   const Order order(call, item);
-  bool waits = BeginsEarly<kPart>(call);
   for (int i = 0; i < order.blocks; ++i) {
     const typename Order::Block block = order[i];
     const int32_t index = order.Index(block);
     if (threadIdx.x % 32 != 0) continue;
-    if (waits && order.IsLast(block)) {
-      WaitForPriorKernels();
-      waits = false;
-    }
     // Tiles of a prompt come back for the same blocks, and other pairs for common ones.
     const bool once = Kind::kBlocks == 2 && !(Kind::kPairs && block.row == Order::kBothRows);
     const int stage = i % Kind::kStages;
@@ -240,6 +232,88 @@ __device__ __forceinline__ void RequestBlocks(const GqaDecodeBf16Args& call,
              call.cache + (int64_t{index} * call.kv_heads + item.kv_head) * Kind::kStageBytes,
              Kind::kStageBytes, full, once ? PolicyEvictFirst() : PolicyEvictNormal());
   }
+}
+
+// Where the last token of a row of the tile is, counted from the split's first one; negative if in
+// another split.
+template <GqaPart kPart, bool kPairs>
+__device__ __forceinline__ int LastToken(const GqaDecodeBf16Args& call,
+                                         const Item<kPart, kPairs>& item, int row) {
+  const int token = call.contexts[item.tile.first + row] - 1 - item.first_token;
+  return token < call.split_tokens ? token : -1;
+}
+
+// Makes the query rows of what was projected, and the last tokens' keys and values. By the
+// attending threads, whole warps.
+template <typename Kind, GqaPart kPart>
+__device__ __forceinline__ void MakeInputs(const GqaDecodeBf16Args& call,
+                                           const Item<kPart, Kind::kPairs>& item,
+                                           Shared<Kind>& shared) {
+  constexpr int kLanes = kGqaHeadLanes<Kind::kHeadDim>;
+  constexpr int kHeadsOfWarp = 32 / kLanes;
+  const GqaInputBf16Args& input = call.input;
+  const int of_warp = static_cast<int>(threadIdx.x % 32) / kLanes;
+  const int piece = static_cast<int>(threadIdx.x) % kLanes;
+  const int heads_of_row = item.heads + 2;  // its queries, its key, its value
+  const int heads = item.tile.count * heads_of_row;
+  bool waits = true;
+  for (int first = static_cast<int>(threadIdx.x / 32) * kHeadsOfWarp; first < heads;
+       first += Kind::kWarps * kHeadsOfWarp) {
+    // Lanes without a head do as the last one's: everybody takes part in the shuffles.
+    const int own = min(first + of_warp, heads - 1);
+    const int of_tile = own / heads_of_row;
+    const int of_row = own % heads_of_row;
+    const int row = item.tile.first + of_tile;
+    const int kind = max(0, of_row - item.heads + 1);  // 0: query, 1: key, 2: value
+    const int head = kind == 0   ? item.kv_head * item.heads + of_row
+                     : kind == 1 ? call.heads + item.kv_head
+                                 : call.heads + call.kv_heads + item.kv_head;
+    const float* const table_row =
+        input.rope_table + int64_t{input.positions[row]} * 2 * Kind::kHeadDim;
+    const int last_token = LastToken(call, item, of_tile);
+    const int slot = input.slots[row];
+    if (waits) WaitForPriorKernels();
+    waits = false;
+    const uint4 bits = MakeGqaInput<Kind::kHeadDim>(input, row, head, table_row);
+    if (first + of_warp >= heads) continue;
+    if (kind == 0) {
+      const int target = of_tile * item.heads + of_row;
+      *reinterpret_cast<uint4*>(shared.queries[piece / 8] + target * kPackedRowBytes +
+                                SwizzledPiece(target, piece % 8) * 16) = bits;
+    } else if (last_token >= 0) {
+      const int channel = piece * kGqaPiece;
+      *reinterpret_cast<uint4*>(&shared.last_token[of_tile][kind - 1][channel]) = bits;
+      if (slot >= 0) {
+        *reinterpret_cast<uint4*>(
+            GqaCachePiece<Kind::kHeadDim>(input, slot, item.kv_head, kind == 2, channel)) = bits;
+      }
+    }
+  }
+  if (waits) WaitForPriorKernels();
+  const int rows = item.rows();
+  for (int i = threadIdx.x; i < (Kind::kRows - rows) * kLanes; i += Kind::kAttendThreads) {
+    const int row = rows + i / kLanes;
+    *reinterpret_cast<uint4*>(shared.queries[i % kLanes / 8] + row * kPackedRowBytes +
+                              SwizzledPiece(row, i % 8) * 16) = make_uint4(0, 0, 0, 0);
+  }
+}
+
+// Puts the last token of a row of the tile in its place, `token` of the stage. By the warp that
+// attends it.
+template <typename Kind>
+__device__ __forceinline__ void PlaceLastToken(const Shared<Kind>& shared, int row, int token,
+                                               uint8_t* stage) {
+  constexpr int kPieces = Kind::kHeadDim / kGqaPiece;
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  if (lane < 2 * kPieces) {
+    const bool is_value = lane >= kPieces;
+    const int channel = lane % kPieces * kGqaPiece;
+    *reinterpret_cast<uint4*>(stage + (is_value ? GroupedKeyBytes(Kind::kHeadDim) : 0) +
+                              GroupedOffset(token, channel)) =
+        *reinterpret_cast<const uint4*>(&shared.last_token[row][is_value][channel]);
+  }
+  FenceAsyncProxy();  // the stage may be filled anew
+  __syncwarp();
 }
 
 // Query rows to shared memory, zeros behind the last one. By the attending threads.
@@ -480,7 +554,7 @@ __device__ __forceinline__ void AddValues(uint32_t values, const FragmentOffsets
 
 // Leaves sums and states of every warp in shared memory, or in the workspace where a prefix breaks
 // off. By the attending threads.
-template <typename Kind, GqaPart kPart>
+template <typename Kind, GqaPart kPart, bool kHasInput>
 __device__ __forceinline__ void AttendQuarters(const KernelArgs& args,
                                                const Item<kPart, Kind::kPairs>& item,
                                                Shared<Kind>& shared) {
@@ -505,6 +579,15 @@ __device__ __forceinline__ void AttendQuarters(const KernelArgs& args,
     const int stage = i % Kind::kStages;
     const int first_token = block.number * kGroupedBlockTokens + quarter * kQuarterTokens;
     BarrierWait(SharedAddress(&shared.full[stage]), i / Kind::kStages % 2);
+    if constexpr (kHasInput) {
+      // Nobody shares the block with a row's last token.
+      if (block.row >= 0) {
+        const int token = LastToken(call, item, block.row) - first_token;
+        if (token >= 0 && token < kQuarterTokens) {
+          PlaceLastToken(shared, block.row, quarter * kQuarterTokens + token, shared.stages[stage]);
+        }
+      }
+    }
     const uint32_t keys = SharedAddress(shared.stages[stage]);
     float scores[Kind::kProducts][2][4];
     uint32_t weights[Kind::kProducts][4];
@@ -662,7 +745,7 @@ __device__ __forceinline__ void MergeSplits(const KernelArgs& args,
   }
 }
 
-template <typename Kind, GqaPart kPart>
+template <typename Kind, GqaPart kPart, bool kHasInput>
 __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
     GqaDecodeKernel(const __grid_constant__ KernelArgs args) {
   extern __shared__ __align__(1024) uint8_t shared_bytes[];
@@ -676,8 +759,7 @@ __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
   }
   __syncthreads();
   // The rest begins when the prefixes do, and so when all before them is complete.
-  const bool early = BeginsEarly<kPart>(args.call);
-  if (kPart != GqaPart::kRest && !early) WaitForPriorKernels();
+  if (kPart != GqaPart::kRest && !kHasInput) WaitForPriorKernels();
   AllowDependentKernels();
   const Item<kPart, Kind::kPairs> item(args.call);
   if (item.tokens <= 0) return;
@@ -685,10 +767,13 @@ __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
     RequestBlocks(args.call, item, shared);
     return;
   }
-  if (early) WaitForPriorKernels();
-  LoadQueries(args.call, item, shared);
+  if constexpr (kHasInput) {
+    MakeInputs(args.call, item, shared);
+  } else {
+    LoadQueries(args.call, item, shared);
+  }
   NamedBarrierSync(1, Kind::kAttendThreads);
-  AttendQuarters(args, item, shared);
+  AttendQuarters<Kind, kPart, kHasInput>(args, item, shared);
   if (item.breaks_off) return;
   MergeQuarters(args, item, shared);
   if (kPart == GqaPart::kPrefixes) return;
@@ -698,7 +783,7 @@ __global__ void __launch_bounds__(Kind::kThreads, Kind::kBlocks)
     MergeSplits<Kind, kPart>(args, item);
 }
 
-template <typename Kind, GqaPart kPart>
+template <typename Kind, GqaPart kPart, bool kHasInput = false>
 cudaError_t LaunchPart(const KernelArgs& args, cudaStream_t stream) {
   static_assert(sizeof(Shared<Kind>) * Kind::kBlocks <= (227 - Kind::kBlocks) << 10);
   const GqaDecodeBf16Args& call = args.call;
@@ -707,8 +792,15 @@ cudaError_t LaunchPart(const KernelArgs& args, cudaStream_t stream) {
   const int tiles = Kind::kPairs ? DivideUp(call.tile_count, 2) : call.tile_count;
   const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(call.kv_heads),
                   static_cast<unsigned>(splits));
-  return LaunchDependent(GqaDecodeKernel<Kind, kPart>, grid, Kind::kThreads,
+  return LaunchDependent(GqaDecodeKernel<Kind, kPart, kHasInput>, grid, Kind::kThreads,
                          static_cast<int>(sizeof(Shared<Kind>)), stream, args);
+}
+
+// All parts of tiles of one row, or of two.
+template <typename Kind>
+cudaError_t LaunchRows(const KernelArgs& args, cudaStream_t stream) {
+  return args.call.input.input == nullptr ? LaunchPart<Kind, GqaPart::kAll>(args, stream)
+                                          : LaunchPart<Kind, GqaPart::kAll, true>(args, stream);
 }
 
 template <typename Kind>
@@ -719,8 +811,24 @@ cudaError_t Launch(const KernelArgs& args, cudaStream_t stream) {
     case GqaPart::kRest:
       return LaunchPart<Kind, GqaPart::kRest>(args, stream);
     default:
-      return LaunchPart<Kind, GqaPart::kAll>(args, stream);
+      if constexpr (Kind::kRows == kRowsOfProduct) {
+        return LaunchRows<Kind>(args, stream);
+      } else {
+        return LaunchPart<Kind, GqaPart::kAll>(args, stream);
+      }
   }
+}
+
+// Whether a call may begin with what was projected.
+bool TakesInput(const GqaDecodeBf16Args& call) {
+  static_assert(kGqaInputHeadsMax == kRowsOfProduct);
+  const GqaInputBf16Args& input = call.input;
+  if (call.part != GqaPart::kAll || call.tiles != nullptr || call.tile_rows_max != 1) return false;
+  if (call.heads / call.kv_heads > kGqaInputHeadsMax) return false;
+  if (input.heads != call.heads || input.kv_heads != call.kv_heads) return false;
+  if (input.head_dim != call.head_dim || input.cache != call.cache) return false;
+  return input.input_stride % kGqaPiece == 0 &&
+         (input.query_norm == nullptr) == (input.key_norm == nullptr);
 }
 
 }  // namespace
@@ -764,6 +872,7 @@ cudaError_t GqaDecodeBf16Sm90(const GqaDecodeBf16Args& call, cudaStream_t stream
   if (call.split_tokens < kGroupedBlockTokens || call.split_tokens > kGqaSplitTokensMax)
     return cudaErrorInvalidValue;
   if (call.split_tokens % kGroupedBlockTokens != 0) return cudaErrorInvalidValue;
+  if (call.input.input != nullptr && !TakesInput(call)) return cudaErrorInvalidValue;
   if (call.prefixes == nullptr && call.part != GqaPart::kAll) return cudaErrorInvalidValue;
   if (call.part == GqaPart::kPrefixes && call.prefixes_max < 1) return cudaErrorInvalidValue;
   const int splits_max = DivideUp(call.contexts_max, call.split_tokens);
@@ -784,9 +893,8 @@ cudaError_t GqaDecodeBf16Sm90(const GqaDecodeBf16Args& call, cudaStream_t stream
                      2 * tile_heads <= kRowsOfProduct &&
                      call.tile_count * call.kv_heads > 2 * MultiprocessorCount();
   if (pairs) {
-    return call.head_dim == 64
-               ? LaunchPart<BlockKind<64, 1, 1, true>, GqaPart::kAll>(args, stream)
-               : LaunchPart<BlockKind<128, 1, 1, true>, GqaPart::kAll>(args, stream);
+    return call.head_dim == 64 ? LaunchRows<BlockKind<64, 1, 1, true>>(args, stream)
+                               : LaunchRows<BlockKind<128, 1, 1, true>>(args, stream);
   }
   if (tile_heads <= kRowsOfProduct) {
     return call.head_dim == 64 ? Launch<BlockKind<64, 1, 1>>(args, stream)

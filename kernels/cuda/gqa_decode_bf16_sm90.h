@@ -18,6 +18,10 @@
 // sequences begin are read once. A row then weighs what only the other one attends by zero, so
 // values that are no numbers spread to a neighbour.
 //
+// Where each row is a sequence's, the kernel can begin with what was projected (`input`): it then
+// does what GqaInputBf16Sm90 does, to the same bits, each row's own key and value included, and
+// requests the cache before the kernel in front of it ends.
+//
 // Shape letters: T rows, H heads, N key heads, K channels of a head.
 #pragma once
 
@@ -26,6 +30,7 @@
 
 #include <cstdint>
 
+#include "kernels/cuda/gqa_input_bf16_sm90.h"
 #include "kernels/cuda/grouped_cache_layout.h"
 
 namespace r1::kernels {
@@ -34,6 +39,8 @@ inline constexpr int kGqaStrictSplitTokens = 1024;
 inline constexpr int kGqaSplitTokensMax = 2048;
 // Query heads of a tile's rows that share a key head, at most: T of the tile * H / N.
 inline constexpr int kGqaTileHeadsMax = 64;
+// And where the kernel begins with what was projected.
+inline constexpr int kGqaInputHeadsMax = 16;
 
 // Of a row's context.
 enum class GqaPart : uint8_t { kAll, kPrefixes, kRest };
@@ -46,10 +53,16 @@ struct RowTile {
 };
 
 struct GqaDecodeBf16Args {
-  int heads = 0;                          // H, a multiple of N
-  int kv_heads = 0;                       // N
-  int head_dim = 0;                       // K
-  const __nv_bfloat16* q = nullptr;       // [T, H, K], rotated
+  int heads = 0;                     // H, a multiple of N
+  int kv_heads = 0;                  // N
+  int head_dim = 0;                  // K
+  const __nv_bfloat16* q = nullptr;  // [T, H, K], rotated; not looked at with `input`
+  // As for GqaInputBf16Sm90, but for `query`: heads, kv_heads, head_dim and cache are those of
+  // here, a row's slot is that of its last token. Only where part is kAll, without tiles, and H / N
+  // is at most kGqaInputHeadsMax. Rows write to no block that another row has, but for rows without
+  // a slot, whose results are not used. All of the cache but these last tokens, and the tables,
+  // contexts, slots and positions, are complete when the kernel in front of this one begins.
+  GqaInputBf16Args input = {};            // none: no input.input
   const uint8_t* cache = nullptr;         // blocks of N * GroupedHeadBytes(K)
   const int32_t* block_tables = nullptr;  // [T, table_stride]: blocks of each row's sequence
   int table_stride = 0;
@@ -65,9 +78,6 @@ struct GqaDecodeBf16Args {
   int tile_count = 0;
   const RowTile* tiles = nullptr;  // [tile_count], on the GPU; null: tile i is row i
   int tile_rows_max = 1;           // no tile has more rows; times H / N at most kGqaTileHeadsMax
-  // The kernel before (GqaInputBf16Sm90) writes of each row's blocks the last one at most: the
-  // others are requested before it ends. Only where part is kAll.
-  bool begins_early = false;
   int split_tokens = kGqaStrictSplitTokens;  // a multiple of 64, at most kGqaSplitTokensMax
   float scale = 0;                           // of the scores, before softmax
   __nv_bfloat16* out = nullptr;              // [T, H, K]

@@ -24,8 +24,9 @@ constexpr int kPlanBlocks = 8;
 constexpr int kSumThreads = 256;
 // Up to this many places every block builds the work list itself, which saves a launch.
 constexpr int kOwnPlanPlaces = 2048;
-// Up to this many tokens the router leaves most multiprocessors to blocks of this kernel.
-constexpr int kSharedFirstTokens = 64;
+// Up to this many tokens the router leaves half of the multiprocessors to blocks of this kernel, or
+// more.
+constexpr int kSharedFirstTokens = 256;
 
 // Where memory sets the pace, the warpgroups take tiles in turn, which hides what follows a tile's
 // product; low tiles where they share out the work better. With many tokens an expert, arithmetic

@@ -40,6 +40,14 @@ std::vector<Sequence> SingleRows(const std::vector<int>& contexts) {
   return sequences;
 }
 
+// What is done with the projections.
+struct InputOptions {
+  bool bias = false;
+  bool norms = false;
+  bool interleaved = false;
+  bool writes = true;  // of the cache
+};
+
 // Sequences over a cache in random order.
 class Batch {
  public:
@@ -123,39 +131,58 @@ class Batch {
       R1_CHECK_CUDA(cudaDeviceSynchronize());
     });
   }
-  // One row a sequence, right behind the kernel that writes its queries, its last key and its last
-  // value; those come from `seed`.
-  std::vector<__nv_bfloat16> RunBehindInput(uint64_t seed, bool begins_early) {
-    const int width = row_width() + 2 * shape_.kv_heads * shape_.head_dim;
+  // One row a sequence, from what was projected, which comes from `seed`: by one kernel, or by
+  // GqaInputBf16Sm90 and another one.
+  std::vector<__nv_bfloat16> RunFromInput(uint64_t seed, const InputOptions& options, bool in_one) {
+    constexpr int kPositions = 3;
+    const int dim = shape_.head_dim;
+    const int width = row_width() + 2 * shape_.kv_heads * dim;
     const auto input = NormalBf16(int64_t{rows()} * width, 1, seed);
-    const DeviceBuffer<float> rope(std::vector<float>(2 * shape_.head_dim, 0.5f));
-    const DeviceBuffer<int32_t> positions(std::vector<int32_t>(rows(), 0));
-    std::vector<int32_t> last;
-    for (int row = 0; row < rows(); ++row)
-      last.push_back(static_cast<int32_t>(Place(row, contexts_[row] - 1)));
-    const DeviceBuffer<int32_t> slots(last);
+    const DeviceBuffer<float> bias(ToFloats(NormalBf16(width, 1, seed + 1)));
+    const DeviceBuffer<float> query_norm(ToFloats(NormalBf16(dim, 1, seed + 2)));
+    const DeviceBuffer<float> key_norm(ToFloats(NormalBf16(dim, 1, seed + 3)));
+    const DeviceBuffer<float> rope(ToFloats(NormalBf16(kPositions * 2 * dim, 1, seed + 4)));
+    std::vector<int32_t> row_positions;
+    std::vector<int32_t> row_slots;
+    for (int row = 0; row < rows(); ++row) {
+      row_positions.push_back(row % kPositions);
+      row_slots.push_back(options.writes ? static_cast<int32_t>(Place(row, contexts_[row] - 1))
+                                         : -1);
+    }
+    const DeviceBuffer<int32_t> positions(row_positions);
+    const DeviceBuffer<int32_t> slots(row_slots);
+    DeviceBuffer<__nv_bfloat16> query(int64_t{rows()} * row_width());
+    const GqaInputBf16Args projected = {.rows = rows(),
+                                        .heads = shape_.heads,
+                                        .kv_heads = shape_.kv_heads,
+                                        .head_dim = dim,
+                                        .input = input.data(),
+                                        .input_stride = width,
+                                        .bias = options.bias ? bias.data() : nullptr,
+                                        .query_norm = options.norms ? query_norm.data() : nullptr,
+                                        .key_norm = options.norms ? key_norm.data() : nullptr,
+                                        .eps = 1e-6f,
+                                        .positions = positions.data(),
+                                        .rope_table = rope.data(),
+                                        .interleaved = options.interleaved,
+                                        .query = query.data(),
+                                        .cache = cache_.data(),
+                                        .slots = slots.data()};
     return Attend([&](GqaDecodeBf16Args args) {
-      DeviceBuffer<__nv_bfloat16> query(int64_t{rows()} * row_width());
       R1_CHECK_CUDA(cudaDeviceSynchronize());
-      R1_CHECK_CUDA(GqaInputBf16Sm90({.rows = rows(),
-                                      .heads = shape_.heads,
-                                      .kv_heads = shape_.kv_heads,
-                                      .head_dim = shape_.head_dim,
-                                      .input = input.data(),
-                                      .input_stride = width,
-                                      .positions = positions.data(),
-                                      .rope_table = rope.data(),
-                                      .query = query.data(),
-                                      .cache = cache_.data(),
-                                      .slots = slots.data()},
-                                     nullptr));
       args.tile_count = rows();
-      args.q = query.data();
-      args.begins_early = begins_early;
+      if (in_one) {
+        args.q = nullptr;
+        args.input = projected;
+      } else {
+        R1_CHECK_CUDA(GqaInputBf16Sm90(projected, nullptr));
+        args.q = query.data();
+      }
       R1_CHECK_CUDA(GqaDecodeBf16Sm90(args, nullptr));
       R1_CHECK_CUDA(cudaDeviceSynchronize());
     });
   }
+  std::vector<uint8_t> CacheBytes() const { return cache_.ToHost(); }
   std::vector<__nv_bfloat16> RunAll(int tile_rows) {
     return Run(0, static_cast<int>(sequences_.size()), tile_rows);
   }
@@ -393,20 +420,59 @@ TEST_F(GqaDecodeGpuTest, PairsChangeNoBit) {
   }
 }
 
-// Few rows and pairs, last blocks of every size, a new last token in each run.
-TEST_F(GqaDecodeGpuTest, BeginningEarlyChangesNoBit) {
+constexpr InputOptions kInputOptions[] = {
+    {}, {.bias = true}, {.norms = true, .interleaved = true}, {.bias = true, .norms = true}};
+
+// Each run has new last tokens, so that what it does not put in their places shows.
+void ExpectInputInOneKernel(Batch& batch, uint64_t seed, const std::string& what) {
+  for (const InputOptions& options : kInputOptions) {
+    const std::vector<__nv_bfloat16> in_one = batch.RunFromInput(seed, options, true);
+    const std::vector<uint8_t> cache = batch.CacheBytes();
+    EXPECT_TRUE(SameBits(in_one, batch.RunFromInput(seed, options, false))) << what;
+    EXPECT_EQ(cache, batch.CacheBytes()) << what;
+    // A row without a slot attends its last token all the same, and writes nothing.
+    InputOptions silent = options;
+    silent.writes = false;
+    batch.RunFromInput(seed + 100, silent, true);
+    EXPECT_EQ(cache, batch.CacheBytes()) << what;
+    EXPECT_TRUE(SameBits(in_one, batch.RunFromInput(seed, silent, true))) << what;
+    seed += 10;
+  }
+}
+
+// Few rows and pairs, last tokens in every place of a block.
+TEST_F(GqaDecodeGpuTest, FromWhatWasProjectedInOneKernel) {
   for (const Shape& shape : kShapes) {
+    if (shape.heads / shape.kv_heads > kGqaInputHeadsMax) continue;
     for (const int rows : {1, 7, 290}) {
-      std::vector<int> contexts;
-      for (int s = 0; s < rows; ++s) contexts.push_back(1 + (s * 37 + 63) % 1200);
-      Batch batch(shape, SingleRows(contexts), 17);
-      for (uint64_t seed = 0; seed < 8; ++seed) {
-        const std::vector<__nv_bfloat16> early = batch.RunBehindInput(seed, true);
-        EXPECT_TRUE(SameBits(early, batch.RunBehindInput(seed, false)))
-            << Name(shape) << ", " << rows << " rows";
+      for (const int split_tokens : {64, 1024}) {
+        std::vector<int> contexts;
+        for (int s = 0; s < rows; ++s) contexts.push_back(1 + (s * 37 + 63) % 1200);
+        Batch batch(shape, SingleRows(contexts), 17);
+        batch.set_split_tokens(split_tokens);
+        ExpectInputInOneKernel(batch, 1000,
+                               Name(shape) + ", " + std::to_string(rows) + " rows, splits of " +
+                                   std::to_string(split_tokens));
       }
     }
   }
+}
+
+TEST_F(GqaDecodeGpuTest, SmallFromWhatWasProjected) {
+  for (const int rows : {3, 133}) {
+    std::vector<int> contexts;
+    for (int s = 0; s < rows; ++s) contexts.push_back(1 + (s * 13 + 60) % 140);
+    Batch batch({12, 2, 128}, SingleRows(contexts), 18);
+    ExpectInputInOneKernel(batch, 2000, std::to_string(rows) + " rows");
+  }
+}
+
+TEST_F(GqaDecodeGpuTest, ManyHeadsTakeNoInput) {
+  const __nv_bfloat16 projected = {};
+  GqaDecodeBf16Args args = {
+      .heads = 32, .kv_heads = 1, .head_dim = 64, .contexts_max = 1, .tile_count = 1};
+  args.input = {.rows = 1, .heads = 32, .kv_heads = 1, .head_dim = 64, .input = &projected};
+  EXPECT_EQ(GqaDecodeBf16Sm90(args, nullptr), cudaErrorInvalidValue);
 }
 
 // Groups of sequences that share their prefix, and sequences of their own in between.

@@ -13,6 +13,7 @@
 
 #include "common/models/model_spec.h"
 #include "common/status.h"
+#include "kernels/cuda/gqa_input_bf16_sm90.h"
 #include "kernels/cuda/mla_input_bf16_sm90.h"
 #include "kernels/cuda/moe_results.h"
 #include "kernels/cuda/residual_norm_bf16_sm90.h"
@@ -119,8 +120,11 @@ class ForwardPass {
   // Prefixes that several rows share first, then the rest of every row.
   absl::Status GqaAttendPrefixes(const Step& step, const GqaSpec& a, const uint8_t* cache,
                                  cudaStream_t stream);
+  // With `input`, the kernel begins with what was projected.
   absl::Status GqaAttendRows(const Step& step, const GqaSpec& a, const uint8_t* cache,
-                             const PromptRows::Range& range, cudaStream_t stream);
+                             const PromptRows::Range& range, const kernels::GqaInputBf16Args* input,
+                             cudaStream_t stream);
+  static bool DecodeTakesInput(const Step& step, const GqaSpec& a);
   absl::Status MlaAttention(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
   absl::Status MlaQueryAndCache(const Step& step, int layer, uint8_t* cache, cudaStream_t stream);
   // What every call of that kernel says; nothing to write yet.

@@ -62,25 +62,31 @@ absl::Status ForwardPass::GqaAttention(const Step& step, int layer, uint8_t* cac
                                                   .y_stride = width},
                                                  stream));
   Mark(OperatorTimer::kProjections, stream);
-  R1_RETURN_IF_CUDA_ERROR(kernels::GqaInputBf16Sm90({.rows = step.shape.rows,
-                                                     .heads = a.heads,
-                                                     .kv_heads = a.kv_heads,
-                                                     .head_dim = a.head_dim,
-                                                     .input = a_.input,
-                                                     .input_stride = width,
-                                                     .bias = weights.input_bias,
-                                                     .query_norm = weights.query_norm,
-                                                     .key_norm = weights.key_norm,
-                                                     .eps = static_cast<float>(a.qk_norm_eps),
-                                                     .positions = step.inputs.positions,
-                                                     .rope_table = rope_table_of_layer_[layer],
-                                                     .interleaved = a.rope.interleaved,
-                                                     .query = a_.query,
-                                                     .cache = cache,
-                                                     .slots = step.inputs.slots},
-                                                    stream));
-  Mark(OperatorTimer::kCacheWrite, stream);
-  R1_RETURN_IF_ERROR(GqaAttend(step, a, cache, stream));
+  const kernels::GqaInputBf16Args input = {.rows = step.shape.rows,
+                                           .heads = a.heads,
+                                           .kv_heads = a.kv_heads,
+                                           .head_dim = a.head_dim,
+                                           .input = a_.input,
+                                           .input_stride = width,
+                                           .bias = weights.input_bias,
+                                           .query_norm = weights.query_norm,
+                                           .key_norm = weights.key_norm,
+                                           .eps = static_cast<float>(a.qk_norm_eps),
+                                           .positions = step.inputs.positions,
+                                           .rope_table = rope_table_of_layer_[layer],
+                                           .interleaved = a.rope.interleaved,
+                                           .query = a_.query,
+                                           .cache = cache,
+                                           .slots = step.inputs.slots};
+  if (DecodeTakesInput(step, a)) {
+    R1_RETURN_IF_ERROR(
+        GqaAttendRows(step, a, cache, {.first = 0, .count = step.shape.rows}, &input, stream));
+    Mark(OperatorTimer::kAttention, stream);
+  } else {
+    R1_RETURN_IF_CUDA_ERROR(kernels::GqaInputBf16Sm90(input, stream));
+    Mark(OperatorTimer::kCacheWrite, stream);
+    R1_RETURN_IF_ERROR(GqaAttend(step, a, cache, stream));
+  }
   R1_RETURN_IF_CUDA_ERROR(kernels::DenseBf16Sm90({.tokens = step.shape.rows,
                                                   .rows = spec_->hidden,
                                                   .columns = QueryWidth(a),
@@ -94,13 +100,20 @@ absl::Status ForwardPass::GqaAttention(const Step& step, int layer, uint8_t* cac
   return absl::OkStatus();
 }
 
+// A step begins with a copy of its inputs, behind which its kernels begin: all of the cache that
+// former steps and copies of blocks wrote is complete by then.
+bool ForwardPass::DecodeTakesInput(const Step& step, const GqaSpec& a) {
+  return step.is_decode && step.shape.prefix_tiles == 0 &&
+         a.heads / a.kv_heads <= kernels::kGqaInputHeadsMax;
+}
+
 absl::Status ForwardPass::GqaAttend(const Step& step, const GqaSpec& a, const uint8_t* cache,
                                     cudaStream_t stream) {
   if (step.shape.prefix_tiles > 0) {
     R1_RETURN_IF_ERROR(GqaAttendPrefixes(step, a, cache, stream));
   } else {
     for (const PromptRows::Range& range : SingleRows(step))
-      R1_RETURN_IF_ERROR(GqaAttendRows(step, a, cache, range, stream));
+      R1_RETURN_IF_ERROR(GqaAttendRows(step, a, cache, range, nullptr, stream));
     if (!step.prompts.tiles.empty()) {
       R1_RETURN_IF_CUDA_ERROR(
           kernels::GqaPrefillBf16Sm90({.rows = step.shape.rows,
@@ -173,7 +186,9 @@ bool ForwardPass::SharesPrefixes(int rows, int contexts_max) const {
 }
 
 absl::Status ForwardPass::GqaAttendRows(const Step& step, const GqaSpec& a, const uint8_t* cache,
-                                        const PromptRows::Range& range, cudaStream_t stream) {
+                                        const PromptRows::Range& range,
+                                        const kernels::GqaInputBf16Args* input,
+                                        cudaStream_t stream) {
   const int split_tokens = GqaSplitTokens(range.count, a.kv_heads, step.contexts_max);
   const int64_t row_bytes = kernels::GqaDecodeBf16Sm90WorkspaceBytes(
       1, a.heads, a.head_dim, step.contexts_max, split_tokens);
@@ -182,7 +197,12 @@ absl::Status ForwardPass::GqaAttendRows(const Step& step, const GqaSpec& a, cons
   const int end = range.first + range.count;
   for (int first = range.first; first < end; first += at_once) {
     kernels::GqaDecodeBf16Args args = GqaDecodeArgs(step, a, cache, first);
-    args.begins_early = step.is_decode && first == 0;
+    if (input != nullptr) {
+      args.input = *input;
+      args.input.input += first * input->input_stride;
+      args.input.positions += first;
+      args.input.slots += first;
+    }
     args.split_tokens = split_tokens;
     args.tile_count = std::min(end - first, at_once);
     R1_RETURN_IF_CUDA_ERROR(kernels::GqaDecodeBf16Sm90(args, stream));
